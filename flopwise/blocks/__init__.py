@@ -1,0 +1,61 @@
+"""The vocabulary: blocks as functions over symbolic tensors, and the table that names them.
+
+A new block is one function in this folder and one line in `BLOCKS`.
+"""
+
+from __future__ import annotations
+
+from flopwise.blocks.conv import avgpool, conv_block, conv_stem, patchify
+from flopwise.blocks.convnext import convnext
+from flopwise.blocks.head import add, classifier, concat
+from flopwise.blocks.residual import basic, residual
+from flopwise.blocks.signature import Block, Field, block
+from flopwise.blocks.stage import add_stage, piece, trace_block
+from flopwise.blocks.tensor import Graph, Layer, Map, Tensor, Tokens, Trace, Type, Vec
+from flopwise.blocks.vit import (
+    class_token,
+    linear_block,
+    patch_embed,
+    position,
+    to_map,
+    to_tokens,
+    vit,
+)
+
+__all__ = [
+    "BLOCKS",
+    "Block",
+    "Field",
+    "Graph",
+    "Layer",
+    "Map",
+    "Tensor",
+    "Tokens",
+    "Trace",
+    "Type",
+    "Vec",
+    "add_stage",
+    "block",
+    "piece",
+    "trace_block",
+]
+
+BLOCKS: dict[str, Block] = {
+    "conv": conv_block,  # blocks/conv.py
+    "conv_stem": conv_stem,
+    "patchify": patchify,
+    "avgpool": avgpool,
+    "basic": basic,  # blocks/residual.py
+    "residual": residual,
+    "convnext": convnext,  # blocks/convnext.py
+    "patch_embed": patch_embed,  # blocks/vit.py
+    "class_token": class_token,
+    "position": position,
+    "vit": vit,
+    "to_tokens": to_tokens,
+    "to_map": to_map,
+    "linear": linear_block,
+    "add": add,  # blocks/head.py
+    "concat": concat,
+    "classifier": classifier,
+}

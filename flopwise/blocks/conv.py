@@ -1,0 +1,123 @@
+"""Plain convolutional blocks and stems."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from flopwise.blocks.layers import Act, act, avg_pool, conv, max_pool
+from flopwise.blocks.parts import Norm, norm
+from flopwise.blocks.signature import First, Local, Odd, Positive, block
+from flopwise.blocks.tensor import Map
+from flopwise.errors import BlockError
+
+__all__ = ["avgpool", "conv_block", "conv_stem", "patchify"]
+
+
+@block(name="conv", init="resnet")
+def conv_block(
+    x: Map,
+    *,
+    dim: Positive | None = None,
+    kernel: Odd = 3,
+    stride: First[Positive] = 1,
+    groups: Positive = 1,
+    norm: Norm = "none",
+    act: Act = "none",
+) -> Map:
+    """Convolution, then norm and activation if asked for.
+
+    Args:
+        dim: Output channels; the input's if not written.
+        kernel: Size of the window, odd.
+        stride: Step of the first repetition.
+        groups: Channel groups.
+        norm: What follows the convolution.
+        act: What follows the norm.
+    """
+    return _conv(x, dim or x.channels, kernel, stride, groups, norm, act)
+
+
+@block(once=True, init="resnet")
+def conv_stem(
+    x: Map,
+    *,
+    dim: Positive = 64,
+    kernel: Odd = 7,
+    stride: Positive = 2,
+    pool: Literal["max", "none"] = "max",
+    norm: Norm = "bn",
+    act: Act = "relu",
+) -> Map:
+    """The stem of ResNet: a large strided convolution, norm, activation, 3x3/2 max pooling.
+
+    Source: He et al. 2016, arXiv:1512.03385, table 1; timm `ResNet.conv1`.
+
+    Args:
+        dim: Output channels.
+        kernel: Size of the convolution, odd.
+        stride: Step of the convolution.
+        pool: Whether 3x3 max pooling with stride 2 follows.
+        norm: What follows the convolution.
+        act: What follows the norm.
+    """
+    x = _conv(x, dim, kernel, stride, 1, norm, act, names=("conv1", "bn1"))
+    return max_pool(x, kernel=3, stride=2, pad=1) if pool == "max" else x
+
+
+@block(once=True, init="convnext")
+def patchify(
+    x: Map, *, patch: Positive = 4, dim: Positive, norm: Local[Norm] = "ln"
+) -> Map:
+    """Non-overlapping patches: a convolution whose stride is its kernel, then a norm.
+
+    ConvNeXt's stem; without a norm it is the patch embedding of ViT.
+    Source: Liu et al. 2022, arXiv:2201.03545, section 2.2; timm `ConvNeXt.stem`.
+
+    Args:
+        patch: Size of a patch in pixels.
+        dim: Output channels.
+        norm: What follows the convolution.
+    """
+    x = conv(x, dim, name="0", kernel=patch, stride=patch, pad=0, bias=norm != "bn")
+    return _norm(x, norm, name="1")
+
+
+@block(once=True)
+def avgpool(x: Map, *, to: Positive) -> Map:
+    """Average pooling to a square map.
+
+    Args:
+        to: Height and width of the output; they divide the input's.
+    """
+    stride = x.height // to
+    if x.height != x.width or to * stride != x.height:
+        raise BlockError(
+            "E312", f"a map of {x.height}x{x.width} cannot be pooled to {to}x{to}", setting="to"
+        )
+    return avg_pool(x, kernel=stride, stride=stride)
+
+
+_norm = norm  # the blocks above name a setting `norm`
+_act = act
+
+
+def _conv(
+    x: Map,
+    dim: int,
+    kernel: int,
+    stride: int,
+    groups: int,
+    how: str,
+    function: str,
+    names: tuple[str, str] = ("conv", "norm"),
+) -> Map:
+    x = conv(
+        x,
+        dim,
+        name=names[0],
+        kernel=kernel,
+        stride=stride,
+        groups=groups,
+        bias=how == "none",
+    )
+    return _act(_norm(x, how, name=names[1]), function)
