@@ -1,0 +1,3 @@
+"""Search: Optuna lives in this room and nowhere else."""
+
+from __future__ import annotations

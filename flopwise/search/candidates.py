@@ -1,0 +1,203 @@
+"""Points of a space: judged by arithmetic, drawn at random, repaired towards the budget.
+
+Nothing here trains. A `Candidate` is what is known about a set of picks before any training: its
+identity, its costs and why it may not be trained. `Candidates` is the space it comes from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import TypeAlias
+
+import numpy as np
+
+from flopwise.dsl import Choice, Domain, Range
+
+__all__ = ["Candidate", "Candidates", "Picks", "Probe", "Scalar"]
+
+Scalar: TypeAlias = int | float | bool | str | None
+Picks: TypeAlias = Mapping[str, Scalar]
+
+DRAWS = 2000
+"""Uniform draws that look for one new feasible candidate before repair is tried."""
+ENUMERABLE = 20_000
+"""Spaces up to this size are listed in full before they are called exhausted."""
+REMEMBERED = 200_000
+"""Candidates kept in memory, so that no picks are resolved twice."""
+STRIDES = (1, 4, 16)
+"""How many values a step of a repair skips: small steps to land, large ones to travel."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """What arithmetic knows about one set of picks.
+
+    Attributes:
+        picks: Target path -> value.
+        identity: The trial identity; equal identities are duplicates.
+        hash: The network's structural hash.
+        costs: `macs`, `params` and `activations`.
+        faults: Why it may not be trained; empty when it is feasible.
+        distance: How far the costs lie outside the budget, relative to it; 0 inside.
+    """
+
+    picks: Picks
+    identity: str
+    hash: str = ""
+    costs: Mapping[str, int] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
+    distance: float = 0.0
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it meets the budget and every requirement."""
+        return not self.faults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What a look at a space found before any training.
+
+    Attributes:
+        size: Number of points; infinite when a range has no step.
+        looked: Candidates judged.
+        feasible: How many of them may be trained.
+        complete: True when every point was judged.
+        ranges: Smallest and largest value seen of each cost.
+        reasons: Why candidates were refused, most frequent first.
+    """
+
+    size: float
+    looked: int
+    feasible: int
+    complete: bool
+    ranges: Mapping[str, tuple[int, int]]
+    reasons: tuple[tuple[str, int], ...]
+
+
+class Candidates:
+    """A space of picks and the arithmetic that judges them."""
+
+    def __init__(
+        self, domains: Mapping[str, Domain], judge: Callable[[Picks], Candidate]
+    ) -> None:
+        """Takes the domain of every target and the function that judges one set of picks."""
+        self.domains = dict(domains)
+        self._judge = judge
+        self._known: dict[tuple[Scalar, ...], Candidate] = {}
+        self._grids = {name: grid for name, d in self.domains.items() if (grid := ladder(d))}
+
+    @property
+    def size(self) -> float:
+        """Number of points; infinite when a range has no step."""
+        return math.prod(domain.size for domain in self.domains.values())
+
+    def judge(self, picks: Picks) -> Candidate:
+        """Returns what arithmetic says about the picks; repeated questions cost nothing."""
+        key = tuple((type(picks[name]), picks[name]) for name in self.domains)
+        if key not in self._known:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            self._known[key] = self._judge(picks)
+        return self._known[key]
+
+    def draw(self, rng: np.random.Generator) -> Picks:
+        """Draws every target uniformly and independently."""
+        return {name: draw_value(domain, rng) for name, domain in self.domains.items()}
+
+    def points(self) -> Iterator[Picks]:
+        """Yields every point of a finite space, in a fixed order."""
+        axes = [tuple(domain.values()) for domain in self.domains.values()]
+        for values in product(*axes):
+            yield dict(zip(self.domains, values, strict=True))
+
+    def find(self, rng: np.random.Generator, tried: Collection[str]) -> Candidate | None:
+        """Returns a feasible candidate whose identity is not in `tried`.
+
+        Uniform among the feasible and untried when a draw finds one; otherwise the nearest misses
+        are repaired; otherwise a space small enough is listed. None means that all of a listed
+        space was tried, or that nothing was found in a larger one.
+        """
+        misses: list[Candidate] = []
+        for _ in range(int(min(DRAWS, 50 * self.size))):
+            candidate = self.judge(self.draw(rng))
+            if fresh(candidate, tried):
+                return candidate
+            misses.append(candidate)
+        for miss in sorted(misses, key=lambda c: c.distance)[:8]:
+            if repaired := self.repair(miss, tried):
+                return repaired
+        return self._listed(rng, tried) if self.size <= ENUMERABLE else None
+
+    def repair(self, candidate: Candidate, tried: Collection[str]) -> Candidate | None:
+        """Walks ordered targets up and down until the candidate is feasible and untried.
+
+        Each step takes the neighbour nearest to the budget; a step that brings nothing ends it.
+        """
+        while math.isfinite(candidate.distance):
+            around = [self.judge(picks) for picks in self._neighbours(candidate.picks)]
+            if found := next((c for c in around if fresh(c, tried)), None):
+                return found
+            nearest = min(around, key=lambda c: c.distance, default=candidate)
+            if nearest.distance >= candidate.distance:
+                return None
+            candidate = nearest
+        return None
+
+    def probe(self, seed: int = 0, draws: int = 500) -> Probe:
+        """Judges all points of a small space, or that many uniform draws of a larger one."""
+        complete = self.size <= draws
+        rng = np.random.default_rng(seed)
+        picks = self.points() if complete else (self.draw(rng) for _ in range(draws))
+        seen = [self.judge(p) for p in picks]
+        reasons: dict[str, int] = {}
+        for fault in (fault for candidate in seen for fault in candidate.faults):
+            reasons[fault] = reasons.get(fault, 0) + 1
+        metrics = {name for candidate in seen for name in candidate.costs}
+        values = {n: [c.costs[n] for c in seen if n in c.costs] for n in sorted(metrics)}
+        return Probe(
+            size=self.size,
+            looked=len(seen),
+            feasible=sum(candidate.feasible for candidate in seen),
+            complete=complete,
+            ranges={name: (min(v), max(v)) for name, v in values.items()},
+            reasons=tuple(sorted(reasons.items(), key=lambda item: -item[1])),
+        )
+
+    def _listed(self, rng: np.random.Generator, tried: Collection[str]) -> Candidate | None:
+        left = [c for c in map(self.judge, self.points()) if fresh(c, tried)]
+        return left[int(rng.integers(len(left)))] if left else None
+
+    def _neighbours(self, picks: Picks) -> Iterator[Picks]:
+        for name, grid in self._grids.items():
+            at = grid.index(picks[name])
+            for step in (sign * stride for stride in STRIDES for sign in (1, -1)):
+                if 0 <= at + step < len(grid):
+                    yield {**picks, name: grid[at + step]}
+
+
+def fresh(candidate: Candidate, tried: Collection[str]) -> bool:
+    """Whether a candidate may be trained and was not."""
+    return candidate.feasible and candidate.identity not in tried
+
+
+def ladder(domain: Domain) -> Sequence[Scalar] | None:
+    """Returns the values of an ordered domain from small to large, None when it has no order."""
+    if isinstance(domain, Choice):
+        numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in domain.values)
+        return sorted(domain.values) if numbers else None
+    return tuple(domain.values()) if math.isfinite(domain.size) else None
+
+
+def draw_value(domain: Domain, rng: np.random.Generator) -> Scalar:
+    """Draws one value of a domain uniformly; a logarithmic range is uniform in the logarithm."""
+    if isinstance(domain, Range) and (domain.log or not math.isfinite(domain.size)):
+        low, high = (math.log(v) if domain.log else v for v in (domain.low, domain.high))
+        value = float(rng.uniform(low, high))
+        value = min(max(math.exp(value) if domain.log else value, domain.low), domain.high)
+        return round(value) if isinstance(domain.low, int) else value
+    values = tuple(domain.values())
+    return values[int(rng.integers(len(values)))]

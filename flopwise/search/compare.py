@@ -1,0 +1,72 @@
+"""Whether two networks differ: paired over seeds and test images, ties called ties."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["RULE", "Comparison", "compare"]
+
+RULE = (
+    "a difference within 2 standard errors is a tie; it is paired by seed and by test image, and "
+    "its squared error is the sum of the variances over images and over seeds"
+)
+"""The rule, as it is printed below every comparison."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """The difference of two networks in top-1 accuracy on the test split.
+
+    Attributes:
+        difference: First minus second, in points (0 to 100).
+        error: Its standard error, in points.
+        seeds: Pairs of trainings behind it.
+        images: Test images behind it.
+    """
+
+    difference: float
+    error: float
+    seeds: int
+    images: int
+
+    @property
+    def tied(self) -> bool:
+        """Whether the difference may be chance."""
+        return abs(self.difference) <= 2 * self.error
+
+    def __str__(self) -> str:
+        word = "a tie" if self.tied else "better" if self.difference > 0 else "worse"
+        return (
+            f"{self.difference:+.2f} +- {self.error:.2f} points: {word} "
+            f"({self.seeds} seeds, {self.images} test images)"
+        )
+
+
+def compare(
+    first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[np.bool_]]
+) -> Comparison:
+    """Compares two networks by what each seed got right on the same test images.
+
+    With d[s, i] the difference for seed s and image i (-1, 0 or 1), the variance of its mean is
+    taken as var_i(mean_s d) / images + var_s(mean_i d) / seeds. Counting the residual in both terms
+    errs on the side of a tie. One seed has no spread over seeds: only images count then.
+
+    Args:
+        first: For every seed, which test images the first network got right.
+        second: The same seeds and images for the second network.
+    """
+    d = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)  # (seeds, images)
+    seeds, images = d.shape
+    variance = d.mean(axis=0).var(ddof=1) / images
+    if seeds > 1:
+        variance += d.mean(axis=1).var(ddof=1) / seeds
+    return Comparison(
+        difference=100 * float(d.mean()),
+        error=100 * float(np.sqrt(variance)),
+        seeds=seeds,
+        images=images,
+    )

@@ -1,0 +1,165 @@
+"""What a search leaves for people: rows of trials, rows of finals, the winner."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from flopwise.search.candidates import Picks, Scalar
+from flopwise.search.compare import Comparison
+from flopwise.search.study import write_text
+
+__all__ = ["COSTS", "FinalRow", "TrialRow", "trial_row", "write_csv"]
+
+COSTS = ("macs", "params", "activations")
+
+STATES = {
+    TrialState.COMPLETE: "done",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.PRUNED: "stopped",
+    TrialState.WAITING: "waiting",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRow:
+    """One trial: what was picked, what it costs, what one training gave on the validation split.
+
+    Attributes:
+        number: From 0, in the order of proposal.
+        state: done, failed or running.
+        picks: Target -> value.
+        costs: `macs`, `params` and `activations`.
+        hash: The network's structural hash.
+        identity: Name of the trial's folder.
+        scores: Validation scores; empty unless done.
+        epochs: Epochs behind the scores.
+        seconds: Time spent training.
+        reason: Why it failed.
+        written: True for the network as the spec writes it: the hand-written baseline.
+    """
+
+    number: int
+    state: str
+    picks: Picks
+    costs: Mapping[str, int]
+    hash: str
+    identity: str
+    scores: Mapping[str, float] = field(default_factory=dict)
+    epochs: int = 0
+    seconds: float = 0.0
+    images_per_s: float = 0.0
+    reason: str = ""
+    written: bool = False
+
+    def flat(self) -> dict[str, Scalar]:
+        """Returns the row of `trials.csv`."""
+        return {
+            "number": self.number,
+            "state": self.state,
+            "written": self.written,
+            **self.picks,
+            **{name: self.costs.get(name) for name in COSTS},
+            "hash": self.hash,
+            "identity": self.identity,
+            **{f"val_{name}": value for name, value in self.scores.items()},
+            "epochs": self.epochs,
+            "seconds": round(self.seconds, 2),
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalRow:
+    """One network of the last step: its optimistic score and what fresh trainings gave.
+
+    Attributes:
+        name: `baseline`, or `top 1` and so on by validation score.
+        trial: Number of its trial; None for a baseline that was never tried.
+        picks: Target -> value; empty for the written network.
+        costs: `macs`, `params` and `activations`.
+        hash: The network's structural hash.
+        search: Validation scores of its trial: chosen as the best of many, so optimistic.
+        tests: Test scores of each fresh seed.
+        seeds: Those seeds.
+        failures: Why fresh trainings failed, by seed.
+        versus: Comparison with the baseline; None for the baseline itself.
+    """
+
+    name: str
+    trial: int | None
+    picks: Picks
+    costs: Mapping[str, int]
+    hash: str
+    search: Mapping[str, float]
+    tests: tuple[Mapping[str, float], ...]
+    seeds: tuple[int, ...]
+    failures: Mapping[int, str] = field(default_factory=dict)
+    versus: Comparison | None = None
+
+    def mean(self, metric: str) -> float | None:
+        """Returns the mean of a test score over the fresh seeds."""
+        return sum(t[metric] for t in self.tests) / len(self.tests) if self.tests else None
+
+    def spread(self, metric: str) -> float | None:
+        """Returns the standard deviation of a test score over the fresh seeds."""
+        mean, n = self.mean(metric), len(self.tests)
+        if mean is None or n < 2:
+            return None
+        return float((sum((t[metric] - mean) ** 2 for t in self.tests) / (n - 1)) ** 0.5)
+
+    def flat(self) -> dict[str, Scalar]:
+        """Returns the row of `finals.csv`."""
+        metrics = list(self.tests[0]) if self.tests else []
+        return {
+            "name": self.name,
+            "trial": self.trial,
+            **{name: self.costs.get(name) for name in COSTS},
+            "hash": self.hash,
+            **{f"search_val_{name}": value for name, value in self.search.items()},
+            **{f"test_{name}": self.mean(name) for name in metrics},
+            **{f"test_{name}_sd": self.spread(name) for name in metrics},
+            "seeds": " ".join(map(str, self.seeds)),
+            "difference": self.versus.difference if self.versus else None,
+            "error": self.versus.error if self.versus else None,
+            "tie": self.versus.tied if self.versus else None,
+            "failures": "; ".join(f"seed {s}: {why}" for s, why in self.failures.items()),
+        }
+
+
+def trial_row(trial: FrozenTrial) -> TrialRow:
+    """Reads a row from Optuna's trial."""
+    kept: Mapping[str, Any] = trial.user_attrs
+    return TrialRow(
+        number=trial.number,
+        state=STATES[trial.state],
+        picks=kept.get("picks", dict(trial.params)),
+        costs={name: kept[name] for name in COSTS if name in kept},
+        hash=kept.get("hash", ""),
+        identity=kept.get("identity", ""),
+        scores=kept.get("scores", {}) if trial.state == TrialState.COMPLETE else {},
+        epochs=kept.get("epochs", 0),
+        seconds=kept.get("seconds", 0.0),
+        images_per_s=kept.get("images_per_s", 0.0),
+        reason=kept.get("reason", ""),
+        written=kept.get("written", False),
+    )
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Scalar]]) -> None:
+    """Writes rows under the union of their columns, in order of first appearance."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: json.dumps(v) if isinstance(v, bool) else v for k, v in row.items()})
+    write_text(path, text.getvalue())
