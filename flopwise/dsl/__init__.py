@@ -1,0 +1,1 @@
+"""Text to `Spec` to `Network`: the language, without torch."""

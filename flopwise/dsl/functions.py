@@ -1,0 +1,172 @@
+"""What the operators and functions of expressions compute, and on which types.
+
+Every function raises `ValueError` with a sentence for the user when its operands make no sense.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import ceil, floor, isfinite
+from typing import TypeAlias
+
+from flopwise.dsl.scalars import LARGEST
+
+__all__ = ["BINARY", "FUNCTIONS", "Value", "checked", "kind_of", "truth"]
+
+Value: TypeAlias = "bool | int | float | str | tuple[Value, ...]"
+Number: TypeAlias = int | float
+
+
+def kind_of(value: object) -> str:
+    """Names the type of a value in the words of the language."""
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, int):
+        return "a whole number"
+    if isinstance(value, float):
+        return "a number"
+    return "text" if isinstance(value, str) else "a list" if isinstance(value, tuple) else "nothing"
+
+
+def checked(value: Value) -> Value:
+    """Returns the value if it is one that every step can hold exactly."""
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError("the result is not a finite number")
+    if isinstance(value, int | float) and abs(value) > LARGEST:
+        raise ValueError("the result is larger than 2^53")
+    if isinstance(value, str | tuple) and len(value) > 1000:
+        raise ValueError("the result is longer than 1000")
+    return value
+
+
+def number(value: Value) -> Number:
+    """Returns the value if it is a number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"a number is needed, but this is {kind_of(value)} ({show(value)})")
+    return value
+
+
+def truth(value: Value) -> bool:
+    """Returns the value if it is true or false."""
+    if not isinstance(value, bool):
+        raise ValueError(f"true or false is needed, but this is {kind_of(value)} ({show(value)})")
+    return value
+
+
+def show(value: Value) -> str:
+    """Spells a value as the language writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(show, value)) + "]"
+    return f"'{value}'" if isinstance(value, str) else repr(value)
+
+
+def listed(value: Value) -> tuple[Value, ...]:
+    """Returns the value if it is a list."""
+    if not isinstance(value, tuple):
+        raise ValueError(f"a list is needed, but this is {kind_of(value)} ({show(value)})")
+    return value
+
+
+def divide(a: Value, b: Value) -> Value:
+    """`a / b`: a whole number when it comes out even."""
+    x, y = number(a), number(b)
+    if y == 0:
+        raise ValueError("division by zero")
+    if isinstance(x, int) and isinstance(y, int) and x % y == 0:
+        return x // y
+    return x / y
+
+
+def whole_divide(a: Value, b: Value) -> Value:
+    """`a // b`: rounded down."""
+    if number(b) == 0:
+        raise ValueError("division by zero")
+    return number(a) // number(b)
+
+
+def remainder(a: Value, b: Value) -> Value:
+    """`a % b`: what `//` leaves."""
+    if number(b) == 0:
+        raise ValueError("division by zero")
+    return number(a) % number(b)
+
+
+def equal(a: Value, b: Value) -> bool:
+    """`a == b`, of two values of the same type."""
+    plain = [int if type(v) in (int, float) else type(v) for v in (a, b)]
+    if plain[0] is not plain[1]:
+        raise ValueError(f"{kind_of(a)} ({show(a)}) is compared with {kind_of(b)} ({show(b)})")
+    return a == b
+
+
+def contains(a: Value, b: Value) -> bool:
+    """`a in b`, where b is a list."""
+    return any(type(a) is type(item) and a == item for item in listed(b)) or (
+        not isinstance(a, bool) and isinstance(a, int | float) and a in listed(b)
+    )
+
+
+def item(a: Value, i: Value) -> Value:
+    """`a[i]`, counted from 0."""
+    items = listed(a)
+    if not isinstance(i, int) or isinstance(i, bool) or not 0 <= i < len(items):
+        raise ValueError(f"index {show(i)} is not in a list of {len(items)} (counted from 0)")
+    return items[i]
+
+
+def multiple(x: Value, m: Value) -> int:
+    """Rounds to a multiple of m, half up, at least m: the usual "make divisible"."""
+    step = number(m)
+    if not isinstance(step, int) or step < 1:
+        raise ValueError(f"multiple() needs a whole number above 0, but this is {show(m)}")
+    return max(step, floor(number(x) / step + 0.5) * step)
+
+
+def pick(index: Value, *choices: Value) -> Value:
+    """`pick(i, a, b, c)` is a for i = 0, b for i = 1, and so on."""
+    return item(choices, index)
+
+
+def numbers(values: tuple[Value, ...]) -> list[Number]:
+    """Returns the arguments, or the items of a single list, as numbers."""
+    single = values[0] if len(values) == 1 and isinstance(values[0], tuple) else values
+    if not single:
+        raise ValueError("at least one number is needed")
+    return [number(value) for value in single]
+
+
+BINARY: Mapping[str, Callable[..., Value]] = {
+    "+": lambda a, b: number(a) + number(b),
+    "-": lambda a, b: number(a) - number(b),
+    "*": lambda a, b: number(a) * number(b),
+    "/": divide,
+    "//": whole_divide,
+    "%": remainder,
+    "==": equal,
+    "!=": lambda a, b: not equal(a, b),
+    "<": lambda a, b: number(a) < number(b),
+    "<=": lambda a, b: number(a) <= number(b),
+    ">": lambda a, b: number(a) > number(b),
+    ">=": lambda a, b: number(a) >= number(b),
+    "in": contains,
+    "[": item,
+    "0-": lambda a: -number(a),
+    "not": lambda a: not truth(a),
+}
+"""Operators; `0-` is the sign and `[` the index."""
+
+FUNCTIONS: Mapping[str, Callable[..., Value]] = {
+    "min": lambda *values: min(numbers(values)),
+    "max": lambda *values: max(numbers(values)),
+    "abs": lambda x: abs(number(x)),
+    "floor": lambda x: floor(number(x)),
+    "ceil": lambda x: ceil(number(x)),
+    "round": lambda x: round(number(x)),
+    "len": lambda x: len(listed(x)),
+    "sum": lambda *values: sum(numbers(values)),
+    "multiple": multiple,
+    "pick": pick,
+}
+"""Functions; `round` takes the even neighbour of a half, as Python's does."""

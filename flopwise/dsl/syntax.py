@@ -1,0 +1,253 @@
+"""What a YAML syntax error means in words that help.
+
+libyaml says where it gave up ("did not find expected key"); this module looks at the text there and
+says what the writer probably did: an open bracket, a missing comma, a line indented differently.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import yaml
+
+from flopwise.errors import Fault, Place, Source
+
+__all__ = ["explain"]
+
+CLOSER = {"{": "}", "[": "]"}
+
+
+class _Scene:
+    """The two places a YAML error knows, and the text around them."""
+
+    def __init__(self, error: yaml.MarkedYAMLError, source: Source) -> None:
+        self.source = source
+        self.context, self.problem = error.context or "", error.problem or ""
+        self.at = self._place(error.problem_mark or error.context_mark)
+        self.start = self._place(error.context_mark) if error.context_mark else self.at
+
+    def _place(self, mark: yaml.Mark | None) -> Place:
+        if mark is None:
+            return Place(self.source, 1, 1)
+        line = min(mark.line, len(self.source.lines) - 1)
+        column = mark.column if line == mark.line else len(self.source.lines[line])
+        return Place(self.source, line + 1, column + 1)
+
+    def text(self, place: Place) -> str:
+        return self.source.lines[place.line - 1]
+
+    def char(self, place: Place) -> str:
+        return self.text(place)[place.column - 1 : place.column]
+
+    def line_of(self, place: Place) -> Place:
+        """Returns the whole of a line without its indentation."""
+        text = self.text(place)
+        indent = len(text) - len(text.lstrip())
+        return Place(self.source, place.line, indent + 1, max(1, len(text.strip())))
+
+    def above(self, place: Place) -> Place | None:
+        """Returns the nearest line above that is neither empty nor a comment."""
+        for number in range(place.line - 1, 0, -1):
+            text = self.source.lines[number - 1].strip()
+            if text and not text.startswith("#"):
+                return self.line_of(Place(self.source, number, 1))
+        return None
+
+
+def explain(error: yaml.MarkedYAMLError, source: Source) -> Fault:
+    """Returns the fault that a syntax error of either YAML parser stands for."""
+    scene = _Scene(error, source)
+    said = f"{scene.context} {scene.problem}"
+    for words, tell in TELLERS:
+        if all(word in said for word in words):
+            return tell(scene)
+    return _fault(scene.at, scene.problem)
+
+
+def _fault(place: Place, fact: str, *helps: str, label: str = "") -> Fault:
+    message = f"this is not YAML: {fact}"
+    return Fault(code="E013", message=message, place=place, label=label, helps=helps)
+
+
+def _also(fault: Fault, place: Place, label: str) -> Fault:
+    return replace(fault, also=((place, label),))
+
+
+def _flow(scene: _Scene) -> Fault:
+    opener, found = scene.char(scene.start), scene.char(scene.at)
+    before = scene.text(scene.at)[: scene.at.column - 1]
+    expression = before.rfind("$(")
+    if expression >= 0 and before.count("(", expression) > before.count(")", expression):
+        return _unquoted(scene, expression)
+    if scene.at.line != scene.start.line or not found:
+        line = scene.start.line
+        help_ = f"add  {CLOSER.get(opener, 'the bracket')}  at the end of line {line}, or where "
+        return _fault(scene.start, f"this '{opener}' is never closed", help_ + "it belongs")
+    if found in "}])" and found != CLOSER.get(opener):
+        fact = f"'{opener}' is closed by '{found}'"
+        fault = _fault(scene.at, fact, f"write  {CLOSER.get(opener)}  here")
+        return _also(fault, scene.start, "opened here")
+    if found == ",":
+        return _fault(scene.at, "there is nothing before this comma", "delete one comma")
+    word = re.search(r"[\w.]+\s*$", before) if found == ":" else None
+    column = word.start() + 1 if word else scene.at.column
+    width = len(word[0].rstrip()) if word else 1
+    place = Place(scene.source, scene.at.line, column, width)
+    help_ = "separate with commas, as in {block: conv, dim: 64}"
+    return _fault(place, "a comma is missing before this", help_)
+
+
+def _unquoted(scene: _Scene, start: int) -> Fault:
+    return Fault(
+        code="E012",
+        message="an expression with commas or brackets needs quotes here",
+        place=Place(scene.source, scene.at.line, start + 1, scene.at.column - start),
+        helps=('quote it, as in  {dim: "$(min(a, b))"}',),
+    )
+
+
+def _colon_in_flow(scene: _Scene) -> Fault:
+    return _fault(scene.at, "a value is missing after this colon", "write  key: value")
+
+
+def _quote(scene: _Scene) -> Fault:
+    quote = scene.char(scene.start)
+    return _fault(scene.start, f"this quote {quote} is never closed", f"add  {quote}  at its end")
+
+
+def _escape(scene: _Scene) -> Fault:
+    fact = "a backslash means something special in double quotes"
+    return _fault(scene.at, fact, "use single quotes, or / instead of the backslash")
+
+
+def _second_colon(scene: _Scene) -> Fault:
+    line = scene.line_of(scene.at)
+    key = scene.text(scene.at)[line.column - 1 : scene.at.column - 1]
+    if not re.fullmatch(r"[\w.]+", key):
+        help_ = (
+            "put settings in braces, as in  stem: {block: conv, dim: 64}; quote a text with ': '"
+        )
+        return _fault(scene.at, "a second colon on this line", help_)
+    above = scene.above(scene.at)
+    if above and (glued := _glued(scene, above)):
+        return glued
+    fault = _fault(
+        replace(line, width=len(key)),
+        f"'{key}' is indented deeper than the line above, which already has a value",
+        f"indent '{key}' by {above.column - 1 if above else 0} spaces like the line above",
+    )
+    return _also(fault, above, "the line above") if above else fault
+
+
+def _glued(scene: _Scene, line: Place) -> Fault | None:
+    """Returns the fault of a `key:value` without its space, if the line is one."""
+    match = re.match(r"\s*([A-Za-z_][\w.]*):([^\s:].*)", scene.text(line))
+    if not match:
+        return None
+    return Fault(
+        code="E011",
+        message="this line looks like 'key:value' without a space after the colon",
+        place=line,
+        helps=(f"write  {match[1]}: {match[2]}",),
+    )
+
+
+def _no_colon(scene: _Scene) -> Fault:
+    line = scene.line_of(scene.start)
+    if glued := _glued(scene, line):
+        return glued
+    text = scene.text(line).strip()
+    if match := re.fullmatch(r"([A-Za-z_][\w.]*)\s*=\s*(.*)", text):
+        return _fault(
+            line, "a key and its value are joined by '='", f"write  {match[1]}: {match[2]}"
+        )
+    word = re.match(r"[\w.]*", text)
+    help_ = f"write  {word[0] if word and word[0] else 'key'}: value"
+    return _fault(line, "this line has no colon, so it is neither a key nor a value", help_)
+
+
+def _no_key(scene: _Scene) -> Fault:
+    found = scene.char(scene.at)
+    line = scene.line_of(scene.at)
+    if found in ("}", "]"):
+        return _fault(scene.at, f"nothing is open that this '{found}' could close", "delete it")
+    if found == ",":
+        return _fault(scene.at, "a comma outside of brackets", "delete it; a new line is enough")
+    if line.column != scene.at.column:
+        fact = "something follows the end of this value"
+        return _fault(scene.at, fact, "quote the whole text, or delete the rest")
+    if found == "-":
+        fact = "a list item (-) among keys"
+        return _fault(scene.at, fact, "write  name: {...}  instead: stages have names")
+    return _misaligned(scene, line)
+
+
+def _misaligned(scene: _Scene, line: Place) -> Fault:
+    above = scene.above(line)
+    wanted = f"{above.column - 1} spaces" if above else "the same number of spaces"
+    fault = _fault(
+        line,
+        f"this line is indented by {line.column - 1} spaces, which fits no line above",
+        f"indent it by {wanted} to stand beside the line above",
+    )
+    return _also(fault, above, "the line above") if above else fault
+
+
+def _no_dash(scene: _Scene) -> Fault:
+    fact = "a key among list items (-)"
+    return _fault(scene.line_of(scene.at), fact, "write every stage as  name: {...}, without '-'")
+
+
+def _bad_start(scene: _Scene) -> Fault:
+    fact = f"a value cannot begin with '{scene.char(scene.at)}'"
+    return _fault(scene.at, fact, "put the text in quotes")
+
+
+def _list_on_line(scene: _Scene) -> Fault:
+    return _fault(scene.at, "a list cannot begin on the line of its key", "write  key: [a, b]")
+
+
+def _block_text(scene: _Scene) -> Fault:
+    fact = "text cannot follow '|' or '>' on the same line"
+    return _fault(scene.at, fact, "begin the text on the next line, indented, or quote it")
+
+
+def _sigil(scene: _Scene) -> Fault:
+    fact = "anchors (&), aliases (*) and tags (!) are not part of this language"
+    help_ = "quote the text, or give a value a name under 'vars' and write $name"
+    return Fault(code="E004", message=fact, place=scene.at, helps=(help_,))
+
+
+def _second_document(scene: _Scene) -> Fault:
+    fact = "a second document begins here"
+    help_ = "delete the line '...' above, or put the second spec into a file of its own"
+    return Fault(code="E015", message=fact, place=scene.at, helps=(help_,))
+
+
+def _directive(scene: _Scene) -> Fault:
+    fact = "directives (%) are not part of this language"
+    return Fault(code="E015", message=fact, place=scene.at, helps=("delete this line",))
+
+
+# (words that libyaml and PyYAML both say, what it means); the first row that fits is taken.
+TELLERS = (
+    (("unexpected ':'",), _colon_in_flow),
+    (("parsing a flow",), _flow),
+    (("quoted scalar", "end of stream"), _quote),
+    (("quoted", "escape"), _escape),
+    (("mapping values are not allowed",), _second_colon),
+    (("sequence entries are not allowed",), _list_on_line),
+    (("could not find expected ':'",), _no_colon),
+    (("could not found expected ':'",), _no_colon),
+    (("parsing a block mapping",), _no_key),
+    (("parsing a block collection",), _no_dash),
+    (("cannot start any token",), _bad_start),
+    (("scanning a block scalar",), _block_text),
+    (("scanning an alias",), _sigil),
+    (("scanning an anchor",), _sigil),
+    (("tag",), _sigil),
+    (("<document start>",), _second_document),
+    (("directive",), _directive),
+    (("incompatible YAML",), _directive),
+)

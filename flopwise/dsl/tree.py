@@ -1,0 +1,303 @@
+"""The marked tree of a file, and the builder that grows it from YAML events.
+
+Every value remembers its place. The builder keeps its own stack, so no input can exhaust Python's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import yaml
+
+from flopwise.dsl.scalars import DoubtfulError, read_plain
+from flopwise.errors import Fault, Place, Source
+
+__all__ = ["Builder", "Items", "Node", "Scalar", "Section"]
+
+MAX_DEPTH = 64
+MAX_NODES = 200_000
+MAX_SCALAR = 10_000
+MAX_KEY = 200
+MAX_FAULTS = 1000
+
+KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A number, a text, true, false or null; `inner` is where the text itself begins."""
+
+    value: bool | int | float | str | None
+    place: Place
+    inner: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list."""
+
+    items: tuple[Node, ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A map; `keys` holds the place of each key."""
+
+    entries: Mapping[str, Node]
+    keys: Mapping[str, Place]
+    place: Place
+
+
+Node: TypeAlias = Scalar | Items | Section
+
+
+class _Open:
+    """A map or list under construction."""
+
+    def __init__(self, place: Place, is_map: bool) -> None:
+        self.place, self.is_map = place, is_map
+        self.items: list[Node] = []
+        self.entries: dict[str, Node] = {}
+        self.keys: dict[str, Place] = {}
+        self.key: tuple[str, Place] | None = None
+
+
+class Builder:
+    """Takes events one by one and grows the tree; faults are collected, not raised."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.faults: list[Fault] = []
+        self.root: Node | None = None
+        self.stack: list[_Open] = []
+        self.count = 0
+        self.documents = 0
+        self.split = False  # an expression was split by a comma or bracket: what follows is noise
+
+    def take(self, event: Any) -> bool:
+        """Takes one event; returns True when it makes no sense to go on."""
+        match event:
+            case yaml.DocumentStartEvent():
+                return self._document(event)
+            case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
+                return self._open(event)
+            case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
+                self._close(event)
+            case yaml.ScalarEvent():
+                return self._scalar(event)
+            case yaml.AliasEvent():
+                self._refuse_alias(event)
+        return self._too_many(event)
+
+    def fault(self, code: str, message: str, place: Place, label: str = "", *helps: str) -> None:
+        """Notes a fault."""
+        self.faults.append(Fault(code=code, message=message, place=place, label=label, helps=helps))
+
+    def place(self, event: Any) -> Place:
+        """Returns the first line of what an event covers."""
+        start, end = event.start_mark, event.end_mark
+        line = self.source.lines[start.line] if start.line < len(self.source.lines) else ""
+        stop = end.column if end.line == start.line else len(line)
+        return Place(self.source, start.line + 1, start.column + 1, max(1, stop - start.column))
+
+    def _too_many(self, event: Any) -> bool:
+        self.count += 1
+        if self.count > MAX_NODES or len(self.faults) > 1000:
+            if self.count > MAX_NODES:
+                self.fault("E005", f"more than {MAX_NODES} values in one file", self.place(event))
+            return True
+        return False
+
+    def _document(self, event: Any) -> bool:
+        self.documents += 1
+        if event.version or event.tags:
+            self.fault(
+                "E015",
+                "directives (%) are not part of this language",
+                Place(self.source, 1, 1),
+                "",
+                "delete this line",
+            )
+            return True
+        if self.documents > 1:
+            help_ = "put the second spec into a file of its own"
+            self.fault("E015", "a second document begins here", self.place(event), "", help_)
+            return True
+        return False
+
+    def _open(self, event: Any) -> bool:
+        place = self.place(event)
+        self._refuse_extras(event, place)
+        if len(self.stack) >= MAX_DEPTH:
+            self.fault("E005", f"nested deeper than {MAX_DEPTH} levels", place)
+            return True
+        self._refuse_as_key(place)
+        is_map = isinstance(event, yaml.MappingStartEvent)
+        if not event.flow_style:  # libyaml ends a block collection wherever the next thing begins
+            place = Place(place.source, place.line, place.column)
+        self.stack.append(_Open(place, is_map))
+        return self._too_many(event)
+
+    def _close(self, event: Any) -> None:
+        top = self.stack.pop()
+        start, end = top.place, event.end_mark
+        if event.end_mark.line + 1 == start.line and end.column >= start.column:
+            start = Place(start.source, start.line, start.column, end.column - start.column + 1)
+        if top.is_map:
+            self._add(Section(top.entries, top.keys, start))
+        else:
+            self._add(Items(tuple(top.items), start))
+
+    def _refuse_as_key(self, place: Place) -> None:
+        if self.stack and self.stack[-1].is_map and self.stack[-1].key is None:
+            if not self.split:
+                fact = "a map or a list cannot be a key"
+                self.fault("E014", fact, place, "", "a key is one word")
+            self.stack[-1].key = (f"?{self.count}", place)
+
+    def _refuse_extras(self, event: Any, place: Place) -> None:
+        if event.anchor:
+            help_ = "give the value a name under 'vars' and write $name where it is used"
+            fact = f"anchors (&{event.anchor}) are not part of this language"
+            self.fault("E004", fact, place, "", help_)
+        if event.tag and event.tag != "!":
+            fact = "tags (!name) are not part of this language"
+            self.fault("E004", fact, place, "", "delete the tag; put text in quotes instead")
+
+    def _refuse_alias(self, event: Any) -> None:
+        place = self.place(event)
+        self.fault(
+            "E004",
+            "aliases (*name) are not part of this language",
+            place,
+            "",
+            f"give the value a name under 'vars' and write ${event.anchor}; "
+            f"to multiply, write $(4*{event.anchor})",
+        )
+        self._refuse_as_key(place)
+        self._add(Scalar(None, place, place))
+
+    def _scalar(self, event: Any) -> bool:
+        place = self.place(event)
+        self._refuse_extras(event, place)
+        if len(event.value) > MAX_SCALAR:
+            fact = f"this text has {len(event.value)} characters; at most {MAX_SCALAR} are allowed"
+            self.fault("E005", fact, Place(place.source, place.line, place.column))
+            return True
+        top = self.stack[-1] if self.stack else None
+        if top and top.is_map and top.key is None:
+            self._key(top, event, place)
+        else:
+            self._add(Scalar(self._value(event, place), place, self._inner(event, place)))
+        return self._too_many(event)
+
+    def _inner(self, event: Any, place: Place) -> Place:
+        """Returns where the text of a scalar begins, if it stands on one line as written."""
+        column = place.column + (event.style in ("'", '"'))
+        line = self.source.lines[place.line - 1] if place.line <= len(self.source.lines) else ""
+        if line[column - 1 :].startswith(event.value):
+            return Place(self.source, place.line, column, max(1, len(event.value)))
+        return Place(self.source, place.line, place.column, 0)
+
+    def _value(self, event: Any, place: Place) -> bool | int | float | str | None:
+        text: str = event.value
+        if event.style not in (None, ""):
+            return text
+        top = self.stack[-1] if self.stack else None
+        if top and _is_cut(text):
+            self.split = True
+            tail = place.source.lines[place.line - 1][place.column - 1 :]
+            whole = _balanced(tail)
+            help_ = f'quote it: "{whole}"' if whole else 'put the whole expression in "quotes"'
+            self.fault(
+                "E012",
+                "an expression with commas or brackets needs quotes here",
+                place,
+                "YAML ends the text here",
+                help_,
+            )
+            return None
+        try:
+            return read_plain(text)
+        except DoubtfulError as error:
+            self.fault(error.code, error.message, place, "", error.help)
+            return None
+
+    def _key(self, top: _Open, event: Any, place: Place) -> None:
+        name: str = event.value
+        top.key = (name, place)
+        if name == "<<":
+            help_ = "use 'extends' or 'vars' to share values"
+            self.fault("E004", "merge keys (<<) are not part of this language", place, "", help_)
+        elif self.split:
+            top.key = (f"?{self.count}", place)
+        elif not KEY.fullmatch(name) or len(name) > MAX_KEY:
+            self._bad_key(name, place)
+        elif name in top.keys:
+            self._twice(name, place, top.keys[name])
+            top.key = (f"?{self.count}", place)
+
+    def _twice(self, name: str, place: Place, first: Place) -> None:
+        self.faults.append(
+            Fault(
+                code="E003",
+                message=f"the key '{name}' is written twice",
+                place=place,
+                label="second here (plain YAML would silently keep only this one)",
+                also=((first, "first here"),),
+                helps=("rename one of them or delete one",),
+            )
+        )
+
+    def _bad_key(self, name: str, place: Place) -> None:
+        word, colon, rest = name.partition(":")
+        if colon and rest and KEY.fullmatch(word):
+            fact = "this looks like 'key:value' without a space after the colon"
+            label = f'YAML reads a key named "{name[:40]}"'
+            self.fault("E011", fact, place, label, f"write  {word}: {rest}")
+            return
+        word, equals, rest = name.partition("=")
+        if equals and KEY.fullmatch(word.strip()):
+            fact = "a key and its value are joined by '='"
+            self.fault("E014", fact, place, "", f"write  {word.strip()}: {rest.strip()}")
+            return
+        word, space, rest = name.partition(" ")
+        if space and KEY.fullmatch(word):
+            fact = f"'{name[:40]}' cannot be a key; a colon or a comma may be missing"
+            self.fault("E014", fact, place, "", f"write  {word}: {rest.strip()}")
+            return
+        plain = re.sub(r"\W+", "_", name[:MAX_KEY]).strip("_")
+        plain = plain if KEY.fullmatch(plain) else f"n{plain}"
+        fact = f"'{name[:40]}' cannot be a key" if name else "a key is missing before this colon"
+        rule = "a key begins with a letter and has letters, digits and _ only"
+        helps = (f"write  {plain}",) if name else ()
+        self.fault("E014", fact, place, rule, *helps)
+
+    def _add(self, node: Node) -> None:
+        if not self.stack:
+            self.root = node
+            return
+        top = self.stack[-1]
+        if not top.is_map:
+            top.items.append(node)
+        elif top.key is not None:
+            name, place = top.key
+            top.entries[name], top.keys[name], top.key = node, place, None
+
+
+def _is_cut(text: str) -> bool:
+    return text.startswith("$(") and text.count("(") > text.count(")")
+
+
+def _balanced(text: str) -> str:
+    """Returns the start of `text` up to where its parentheses close."""
+    depth = 0
+    for at, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if depth == 0 and character == ")":
+            return text[: at + 1]
+    return ""
