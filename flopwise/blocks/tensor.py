@@ -149,14 +149,18 @@ class Graph:
             else:
                 yield path, layer
 
-    def keys(self) -> dict[str, tuple[int, ...]]:
-        """Returns the shape of every checkpoint key, in the order of the state dict."""
-        return {
-            # a `parameter` layer is the tensor itself: its key is the layer's own path
-            path if layer.kind == "parameter" else f"{path}.{entry.name}": entry.shape
-            for path, layer in self.walk()
-            for entry in layer.parameters + layer.buffers
-        }
+    def keys(self, prefix: str = "") -> dict[str, tuple[int, ...]]:
+        """Returns the shape of every checkpoint key, in the order of torch's state dict."""
+        tables = [layer for layer in self.layers if layer.kind == "parameter"]
+        found = {f"{prefix}{layer.name}": layer.parameters[0].shape for layer in tables}
+        for layer in self.layers:
+            path = f"{prefix}{layer.name}."
+            if layer.graph:
+                found |= layer.graph.keys(path)
+            elif layer.kind != "parameter":
+                entries = layer.parameters + layer.buffers
+                found |= {f"{path}{entry.name}": entry.shape for entry in entries}
+        return found
 
     def flat(self) -> Graph:
         """Returns the same graph with every inner graph spliced in, names dropped."""

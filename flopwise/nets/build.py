@@ -1,0 +1,84 @@
+"""Graph -> module: generates the source, runs it, and returns the network it defines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from flopwise.blocks.tensor import Graph
+from flopwise.nets.runtime import Network, load_source
+from flopwise.nets.source import class_name, network_source
+
+if TYPE_CHECKING:
+    from flopwise.dsl import Network as Design
+
+__all__ = ["build", "source"]
+
+
+def source(network: Design | Graph) -> str:
+    """Returns the PyTorch source of a network, the very text that `build` runs."""
+    graph = network if isinstance(network, Graph) else network.graph
+    return network_source(graph, facts=_facts(graph))
+
+
+def build(
+    network: Design | Graph,
+    *,
+    seed: int | None = None,
+    device: torch.device | str | None = None,
+    **options: Any,
+) -> Network:
+    """Returns the module of a network, initialised.
+
+    Args:
+        network: A network or its graph.
+        seed: Seed of the weights; the global generator is left as it was. None draws from it.
+        device: Where it is built; `meta` allocates nothing.
+        **options: `num_classes`, `in_chans`, `drop_rate`, `drop_path_rate`.
+    """
+    graph = network if isinstance(network, Graph) else network.graph
+    made = load_source(source(graph), graph.title).__dict__[class_name(graph.title)]
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        with torch.device(device or "cpu"):
+            model = made(**options)
+    assert isinstance(model, Network)
+    return model
+
+
+def _facts(graph: Graph) -> dict[str, Any]:
+    """What the generated class says about itself, for timm's contract."""
+    leaves = list(graph.walk())
+    tokens = any(layer.kind == "take_token" for _, layer in leaves)
+    return {
+        "input_size": graph.inputs[0].shape,
+        "first_conv": next((path for path, layer in leaves if layer.kind == "conv"), ""),
+        "classifier": next((p for p, layer in reversed(leaves) if layer.kind == "linear"), ""),
+        "pool": "token" if tokens else "avg",
+        "feature_info": _features(graph),
+        "no_decay": tuple(
+            path for path, layer in leaves
+            if layer.kind == "parameter" and len(layer.settings["shape"]) > 1
+        ),
+        "rules": {layer.name: layer.graph.init for layer in graph.layers if layer.graph},
+    }
+
+
+def _features(graph: Graph) -> list[dict[str, Any]]:
+    """Channels, reduction and module of every level that timm's `features_only` may take."""
+    height = graph.inputs[0].shape[1]
+    found = []
+    for layer in graph.layers:
+        out = layer.outputs[0]
+        if layer.kind != "stage" or layer.graph is None:
+            continue
+        if out.kind == "map":
+            channels, rows, _ = out.shape
+            found.append({"num_chs": channels, "reduction": height // rows, "module": layer.name})
+        elif out.grid:
+            blocks = [inner.name for inner in layer.graph.layers if inner.name.isdigit()]
+            info = {"num_chs": out.shape[-1], "reduction": height // out.grid[0]}
+            found += [info | {"module": f"{layer.name}.{name}"} for name in blocks]
+    return found

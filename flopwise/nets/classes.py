@@ -1,0 +1,181 @@
+"""From a graph to classes: which blocks share one, and what its constructor takes.
+
+Two blocks share a class when their layers, names and wiring agree. The numbers that differ between
+them become arguments of `__init__`; columns of equal numbers share one argument.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from flopwise.blocks.tensor import Graph, Layer
+from flopwise.nets.forms import FORMS
+
+__all__ = ["Class", "Instance", "Slot", "Symbol", "collect"]
+
+Slot = tuple[str, str]
+"""A number of a constructor: the path of its layer inside the block, and its setting."""
+
+
+class Symbol(int):
+    """A number that the network's own constructor takes as an argument."""
+
+    name: str
+
+    def __new__(cls, value: int, name: str) -> Symbol:
+        """Makes the number `value`, written as `name`."""
+        symbol = super().__new__(cls, value)
+        symbol.name = name
+        return symbol
+
+
+@dataclass(slots=True, eq=False)
+class Instance:
+    """One block of the network: its graph, its numbers, and the blocks inside it."""
+
+    graph: Graph
+    leaves: dict[Slot, Any] = field(default_factory=dict)
+    inside: dict[str, Instance] = field(default_factory=dict)
+    owner: Class | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def sequential(self) -> bool:
+        """Whether it is a chain of numbered modules, which nn.Sequential says best."""
+        return all(layer.name.isdigit() for layer in self.graph.layers)
+
+    @property
+    def stage(self) -> bool:
+        """Whether it is a stage: an entry and repetitions."""
+        return any(layer.graph and layer.name.isdigit() for layer in self.graph.layers)
+
+    def slots(self) -> dict[Slot, Any]:
+        """Every number of the constructor, those of the blocks inside included."""
+        found = dict(self.leaves)
+        for name, child in self.inside.items():
+            below = child.slots() if child.sequential else {("", k): v for k, v in child.values.items()}
+            found |= {(f"{name}_{path}".strip("_"), key): v for (path, key), v in below.items()}
+        return found
+
+
+@dataclass(slots=True, eq=False)
+class Class:
+    """A class to write: the blocks that share it, and its arguments by slot."""
+
+    name: str
+    instances: list[Instance] = field(default_factory=list)
+    arguments: dict[Slot, str] = field(default_factory=dict)
+
+    def settle(self) -> None:
+        """Decides the arguments and hands every instance its values for them."""
+        tables = [instance.slots() for instance in self.instances]
+        names: dict[tuple[Any, ...], str] = {}
+        for slot in tables[0]:
+            column = tuple(table[slot] for table in tables)
+            symbol = next((value for value in column if isinstance(value, Symbol)), None)
+            if symbol is None and len(set(column)) == 1:
+                continue
+            if symbol is not None:
+                column = (*column, symbol.name)
+            if column not in names:
+                names[column] = symbol.name if symbol is not None else _word(slot, names)
+            self.arguments[slot] = names[column]
+        for instance, table in zip(self.instances, tables, strict=True):
+            instance.values = {name: table[slot] for slot, name in self.arguments.items()}
+
+
+def collect(graph: Graph) -> tuple[dict[str, Instance], list[Class]]:
+    """Returns the instance of every named step of a network, and the classes, inner ones first."""
+    classes: dict[Any, Class] = {}
+    steps = {
+        layer.name: _instance(layer.graph, _image_ports(layer, {0}), classes)
+        for layer in graph.layers
+        if layer.graph
+    }
+    _tell_apart(list(classes.values()))
+    for each in classes.values():
+        each.settle()
+    return steps, list(classes.values())
+
+
+def _instance(graph: Graph, image: set[int], classes: dict[Any, Class]) -> Instance:
+    """Builds the instance of a graph; `image` are the values that are the network's input."""
+    instance = Instance(graph)
+    parts: list[Any] = []
+    for layer in graph.layers:
+        if layer.graph:
+            child = _instance(layer.graph, _image_ports(layer, image), classes)
+            instance.inside[layer.name] = child
+            parts.append((layer.name, layer.inputs, _key(child)))
+        else:
+            numbers = _numbers(layer)
+            if layer.kind == "conv" and layer.inputs[0] in image:
+                numbers["channels"] = Symbol(numbers["channels"], "in_chans")
+            instance.leaves |= {(layer.name, key): value for key, value in numbers.items()}
+            parts.append((layer.kind, layer.name, layer.inputs, layer.init, _literals(layer)))
+    if graph.head:
+        last = graph.layers[-1]
+        instance.leaves[last.name, "dim"] = Symbol(last.settings["dim"], "num_classes")
+    key = (graph.title, graph.outputs, tuple(parts))
+    if instance.sequential or instance.stage:
+        instance.owner = Class("", [instance])
+        instance.owner.name = repr(key)  # a key only: neither is written as a class
+        return instance
+    title = "".join(word.title() for word in graph.title.split("_"))
+    instance.owner = classes.setdefault(key, Class(title))
+    instance.owner.instances.append(instance)
+    return instance
+
+
+def _key(instance: Instance) -> Any:
+    assert instance.owner is not None
+    return instance.owner.name if instance.sequential else id(instance.owner)
+
+
+def _image_ports(layer: Layer, image: set[int]) -> set[int]:
+    return {port for port, index in enumerate(layer.inputs) if index in image}
+
+
+def _numbers(layer: Layer) -> dict[str, Any]:
+    """The numbers of a layer's constructor and the attributes its block keeps for it."""
+    form = FORMS[layer.kind]
+    if layer.kind == "parameter":
+        return {f"size{axis}": size for axis, size in enumerate(layer.settings["shape"])}
+    keys = [*form.positional, *(setting for setting, _ in form.keywords.values())]
+    found = {key: layer.settings[key] for key in keys if not isinstance(layer.settings[key], bool)}
+    return found | {name: layer.settings[key] for name, key in form.attributes.items()}
+
+
+def _literals(layer: Layer) -> tuple[Any, ...]:
+    """What must agree for two layers to be written alike."""
+    form = FORMS[layer.kind]
+    numbers = {*form.attributes.values(), *_numbers(layer), "shape"}
+    rest = {key: value for key, value in layer.settings.items() if key not in numbers}
+    return (*sorted(rest.items()), len(layer.settings.get("shape", ())))
+
+
+def _word(slot: Slot, names: dict[tuple[Any, ...], str]) -> str:
+    layer, setting = slot
+    taken = set(names.values())
+    if setting in ("channels", "dim") and "dim" not in taken:
+        return "dim"
+    words = {"channels": "in", "dim": "out"}
+    name = setting if not layer else f"{layer}_{words.get(setting, setting)}"
+    return name if name not in taken else f"{name}_2"
+
+
+def _tell_apart(classes: list[Class]) -> None:
+    """Gives classes of one title different names, by the layers only some of them have."""
+    for title in {each.name for each in classes}:
+        group = [each for each in classes if each.name == title]
+        layers = [
+            {layer.name for layer in each.instances[0].graph.layers if layer.name}
+            for each in group
+        ]
+        common = set.intersection(*layers)
+        for each, own in zip(group, layers, strict=True):
+            each.name += "".join(name.title().replace("_", "") for name in sorted(own - common))
+        for number, each in enumerate(group):
+            if any(other.name == each.name for other in group[:number]):
+                each.name += str(number + 1)

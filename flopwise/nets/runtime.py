@@ -1,0 +1,288 @@
+"""What generated networks stand on: blocks, stages, and timm's model contract.
+
+This file imports torch and timm only and never flopwise, so that its classes can travel with a
+network. It holds no arithmetic of its own beyond the reshapes of attention heads.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.layers import DropPath, trunc_normal_
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+__all__ = ["Block", "Network", "Stage", "gelu_tanh", "load_source", "split_heads", "table"]
+
+
+def split_heads(x: Tensor, heads: int) -> list[Tensor]:
+    """(B, L, 3 * C) -> queries, keys and values of (B, heads, L, C / heads)."""
+    batch, length, channels = x.shape
+    x = x.reshape(batch, length, 3, heads, channels // (3 * heads))
+    q, k, v = x.permute(2, 0, 3, 1, 4).unbind(0)
+    return [q, k, v]
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """GELU by its tanh approximation."""
+    return F.gelu(x, approximate="tanh")
+
+
+def table(*shape: int) -> nn.Parameter:
+    """A learned table; `init_weights` fills it."""
+    return nn.Parameter(torch.zeros(shape))
+
+
+class Block(nn.Module):
+    """A generated block; `inits` names the layers that do not start by the family's rule."""
+
+    inits: dict[str, float | str] = {}  # noqa: RUF012 - generated classes replace it whole
+
+    @torch.jit.ignore
+    def init_exceptions(self) -> None:
+        """Starts the learned tables, and the layers named in `inits`."""
+        for name, parameter in self.named_parameters(recurse=False):
+            fill_table(parameter, self.inits[name])
+        for name, layer in self.named_children():
+            if name in self.inits:
+                INITS[str(self.inits[name])](layer)
+
+    def __reduce__(self) -> Any:
+        return _empty, _origin(self), self.__dict__
+
+
+class Stage(nn.Sequential):
+    """Repetitions named 0, 1, ... behind the layers of an entry under their own name."""
+
+    def __init__(self, *blocks: nn.Module, **entry: nn.Module) -> None:
+        named = [*entry.items(), *((str(i), block) for i, block in enumerate(blocks))]
+        super().__init__(OrderedDict(named))
+        self.grad_checkpointing = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Runs the entry and the repetitions in order."""
+        for block in self:
+            if self.grad_checkpointing and not torch.jit.is_scripting():
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+        return x
+
+
+class Network(nn.Module):
+    """A generated network with timm's model contract.
+
+    Generated classes set the attributes below and define `forward_features` and `forward_head`.
+    """
+
+    input_size: tuple[int, int, int]
+    feature_info: list[dict[str, Any]]
+    first_conv: str
+    classifier: str
+    no_decay: tuple[str, ...] = ()
+    pool: str = "avg"
+    rules: dict[str, str]
+
+    def __init__(self, num_classes: int, in_chans: int) -> None:
+        super().__init__()
+        self.num_classes, self.in_chans = num_classes, in_chans
+
+    def finish(self, global_pool: str | None, drop_rate: float, drop_path_rate: float) -> None:
+        """Ends the constructor: checks the pooling, starts the weights, sets the rates."""
+        if global_pool not in (None, self.pool):
+            raise ValueError(f"this network pools by {self.pool!r}, not {global_pool!r}")
+        self.num_features = self.head_hidden_size = self._classifier().in_features
+        if self.num_classes == 0:
+            self.reset_classifier(0)
+        self.init_weights()
+        self.set_dropout(drop_rate)
+        self.set_drop_path(drop_path_rate)
+
+    @torch.jit.ignore
+    def init_weights(self) -> None:
+        """Starts every layer by the rule of its family, then the exceptions."""
+        for name, child in self.named_children():
+            for module in child.modules():
+                if not next(module.children(), None) and not isinstance(module, Block):
+                    RULES[self.rules[name]](module)
+            for module in child.modules():
+                if isinstance(module, Block):
+                    module.init_exceptions()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, classes)."""
+        return self.forward_head(self.forward_features(x))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Everything before the head."""
+        raise RuntimeError("generated networks define forward_features")
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Pooling, final norm and, unless `pre_logits`, the classifier."""
+        raise RuntimeError("generated networks define forward_head")
+
+    @torch.jit.ignore
+    def set_drop_path(self, rate: float) -> None:
+        """Sets stochastic depth: linearly from 0 at the first block to `rate` at the last."""
+        blocks = [b for b in self.modules() if isinstance(b, Block) and _paths(b)]
+        for index, block in enumerate(blocks):
+            for path in _paths(block):
+                path.drop_prob = rate * index / max(1, len(blocks) - 1)
+
+    @torch.jit.ignore
+    def set_dropout(self, rate: float) -> None:
+        """Sets the dropout before the classifier."""
+        self.drop_rate = rate
+        for module in self.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = rate
+
+    @torch.jit.ignore
+    def get_classifier(self) -> nn.Module:
+        """Returns the last linear layer."""
+        return self.get_submodule(self.classifier)
+
+    def _classifier(self) -> nn.Linear:
+        layer = self.get_submodule(self.classifier)
+        assert isinstance(layer, nn.Linear)
+        return layer
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replaces the last linear layer by a fresh one; 0 classes leave the features."""
+        if global_pool not in (None, self.pool):
+            raise ValueError(f"this network pools by {self.pool!r}, not {global_pool!r}")
+        old = next(self.parameters())
+        self.num_classes = num_classes
+        layer: nn.Module = nn.Identity()
+        if num_classes:
+            layer = nn.Linear(
+                self.num_features, num_classes, device=old.device, dtype=old.dtype
+            )
+            RULES["head"](layer)
+        parent, _, name = self.classifier.rpartition(".")
+        setattr(self.get_submodule(parent), name, layer.train(self.training))
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trades time for memory: stages keep only the inputs of their blocks."""
+        for module in self.modules():
+            if isinstance(module, Stage):
+                module.grad_checkpointing = enable
+
+    @torch.jit.ignore
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that carry no weight decay."""
+        return set(self.no_decay)
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns that order the parameters from input to output, for layer-wise decay."""
+        names = [name for name, _ in self.named_children()]
+        first = next((i for i, n in enumerate(names) if isinstance(getattr(self, n), Stage)), 1)
+        stem = "|".join(names[:first])
+        stages = [name for name in names if isinstance(getattr(self, name), Stage)]
+        rest = [name for name in names[first:] if name not in stages]
+        blocks = [(rf"^{name}" if coarse else rf"^{name}\.(\d+|\w+)", (i,) if coarse else None)
+                  for i, name in enumerate(stages)]
+        return {"stem": rf"^(?:{stem})", "blocks": [*blocks, (rf"^(?:{'|'.join(rest)})", (99999,))]}
+
+    def __reduce__(self) -> Any:
+        return _empty, _origin(self), self.__dict__
+
+
+def _paths(block: nn.Module) -> list[DropPath]:
+    return [child for child in block.children() if isinstance(child, DropPath)]
+
+
+def _norm_or_bias(layer: nn.Module) -> None:
+    if hasattr(layer, "reset_parameters"):
+        layer.reset_parameters()
+    bias = getattr(layer, "bias", None)
+    if isinstance(bias, Tensor):
+        nn.init.zeros_(bias)
+
+
+def _kaiming(layer: nn.Module) -> None:
+    if isinstance(layer, nn.Conv2d):
+        nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    elif isinstance(layer, (nn.BatchNorm2d, nn.LayerNorm)):
+        layer.reset_parameters()
+
+
+def _trunc_all(layer: nn.Module) -> None:
+    _norm_or_bias(layer)
+    if isinstance(layer, (nn.Conv2d, nn.Linear)):
+        trunc_normal_(layer.weight, std=0.02)
+
+
+def _trunc_linear(layer: nn.Module) -> None:
+    if isinstance(layer, nn.Linear):
+        _trunc_all(layer)
+    else:
+        _reset(layer)
+
+
+def _reset(layer: nn.Module) -> None:
+    if hasattr(layer, "reset_parameters"):
+        layer.reset_parameters()
+
+
+def fill_table(parameter: Tensor, init: float | str) -> None:
+    """Fills a learned table by a constant or a named rule."""
+    if init == "trunc_normal":
+        trunc_normal_(parameter, std=0.02)
+    elif init == "normal_1e-6":
+        nn.init.normal_(parameter, std=1e-6)
+    else:
+        nn.init.constant_(parameter, float(init))
+
+
+def _zero(layer: nn.Module) -> None:
+    nn.init.zeros_(layer.weight)  # type: ignore[arg-type]  # norms of a residual branch
+
+
+RULES: dict[str, Callable[[nn.Module], None]] = {
+    "torch": _reset,
+    "resnet": _kaiming,  # He et al. 2015; timm ResNet.init_weights
+    "convnext": _trunc_all,  # timm convnext._init_weights
+    "vit": _trunc_linear,  # timm init_weights_vit_timm
+    "head": _trunc_all,
+}
+INITS: dict[str, Callable[[nn.Module], None]] = {"zeros": _zero, "linear": _reset}
+
+
+def load_source(source: str, name: str) -> ModuleType:
+    """Runs generated source as a module that tracebacks, pickles and torch.jit can read."""
+    import hashlib
+    import linecache
+
+    digest = hashlib.sha256(source.encode()).hexdigest()[:12]
+    title = f"flopwise_generated_{name}_{digest}"
+    if title in sys.modules:
+        return sys.modules[title]
+    module = ModuleType(title)
+    module.__file__ = f"<{name} {digest}>"
+    module.__dict__["__source__"] = source
+    lines = source.splitlines(keepends=True)
+    linecache.cache[module.__file__] = (len(source), None, lines, module.__file__)
+    sys.modules[title] = module
+    exec(compile(source, module.__file__, "exec"), module.__dict__)  # noqa: S102 - our own text
+    return module
+
+
+def _origin(instance: nn.Module) -> tuple[str, str, str]:
+    cls = type(instance)
+    module = sys.modules[cls.__module__]
+    return module.__dict__["__source__"], module.__name__.split("_")[2], cls.__name__
+
+
+def _empty(source: str, name: str, cls: str) -> nn.Module:
+    made = load_source(source, name).__dict__[cls]
+    instance: nn.Module = made.__new__(made)
+    return instance

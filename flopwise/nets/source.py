@@ -1,0 +1,226 @@
+"""From a network's graph to one file of plain PyTorch."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+from flopwise.blocks.tensor import Graph, Layer
+from flopwise.nets.classes import Class, Instance, Slot, Symbol, collect
+from flopwise.nets.forms import FORMS
+from flopwise.nets.forward import forward_lines, input_names
+
+__all__ = ["network_source"]
+
+HEADER = '''"""{title} in plain PyTorch, generated from its graph."""
+
+import torch
+import torch.nn.functional as F
+from timm.layers import DropPath, LayerNorm2d
+from torch import Tensor, nn
+
+from flopwise.nets.runtime import Block, Network, Stage, gelu_tanh, split_heads, table
+'''
+WIDTH = 100
+
+
+def network_source(graph: Graph, *, facts: dict[str, Any]) -> str:
+    """Returns the source of a module with one class per distinct block and one for the network.
+
+    Args:
+        graph: The traced network; its last step is the classifier.
+        facts: Class attributes of the network that `forward` does not need, such as
+            `feature_info`.
+    """
+    steps, classes = collect(graph)
+    pieces = [HEADER.format(title=graph.title)]
+    pieces += [_block_class(each) for each in classes]
+    pieces.append(_network_class(graph, steps, facts))
+    lines = "\n\n".join(pieces).splitlines()
+    return "\n".join(part for line in lines for part in wrapped(line)) + "\n"
+
+
+def class_name(title: str) -> str:
+    """Turns a spec's name into the name of a class.
+
+    >>> class_name("convnext_tiny")
+    'ConvnextTiny'
+    """
+    return "".join(word[:1].upper() + word[1:] for word in title.split("_"))
+
+
+def wrapped(line: str) -> list[str]:
+    """Breaks a line that is too long after the commas of its outermost bracket."""
+    start = min((line.find(mark) for mark in "([{" if mark in line), default=-1)
+    if len(line) <= WIDTH or start < 0 or line[-1] not in ")]}":
+        return [line]
+    depth, parts = 0, [""]
+    for letter in line[start + 1 : -1]:
+        depth += (letter in "([{") - (letter in ")]}")
+        if depth == 0 and letter == ",":
+            parts.append("")
+        else:
+            parts[-1] += letter
+    indent = " " * (len(line) - len(line.lstrip()))
+    inner = [f"{indent}    {part.strip()}" for part in parts if part.strip()]
+    broken = [piece for part in inner for piece in (*wrapped(part)[:-1], wrapped(part)[-1] + ",")]
+    return [line[: start + 1], *broken, indent + line[-1]]
+
+
+def _block_class(each: Class) -> str:
+    """Writes one class: docstring, initialisation as data, `__init__`, `forward`."""
+    instance = each.instances[0]
+    graph = instance.graph
+    arguments = list(dict.fromkeys(each.arguments.values()))
+    lines = [f"class {each.name}(Block):", *_docstring(graph.doc)]
+    lines += [""] if graph.doc else []
+    inits = {layer.name: layer.init for layer in graph.layers if layer.init != ""}
+    lines += [f"    inits = {code(inits)}", ""] if inits else []
+    signature = ", ".join(["self", *(f"{name}: int" for name in arguments)])
+    lines += [f"    def __init__({signature}) -> None:", "        super().__init__()"]
+    for layer in graph.layers:
+        lines += [f"        {line}" for line in _members(layer, instance, each.arguments)]
+    inputs = ", ".join(f"{name}: Tensor" for name in input_names(graph))
+    if graph.head:
+        inputs += ", pre_logits: bool = False"
+    lines += ["", f"    def forward(self, {inputs}) -> Tensor:"]
+    body = forward_lines(_headless(graph)) if graph.head else forward_lines(graph)
+    lines += [f"        {line}" for line in (_head_lines(graph, body) if graph.head else body)]
+    return "\n".join(lines) + "\n"
+
+
+def _headless(graph: Graph) -> Graph:
+    """The classifier without its last linear layer."""
+    last = graph.layers[-1]
+    return Graph(graph.title, graph.doc, graph.inputs, graph.layers[:-1], last.inputs)
+
+
+def _head_lines(graph: Graph, body: list[str]) -> list[str]:
+    value = body[-1].removeprefix("return ")
+    name = f"self.{graph.layers[-1].name}"
+    return [*body[:-1], f"x = {value}", f"return x if pre_logits else {name}(x)"]
+
+
+def _members(layer: Layer, instance: Instance, names: dict[Slot, str]) -> list[str]:
+    """The lines of `__init__` for one layer."""
+    if layer.graph:
+        child = instance.inside[layer.name]
+        return [f"self.{layer.name} = {_construct(child, layer.name, names)}"]
+    form = FORMS[layer.kind]
+    lines = [
+        f"self.{name} = {names.get((layer.name, name), layer.settings[key])}"
+        for name, key in form.attributes.items()
+    ]
+    if form.call:
+        lines.append(f"self.{layer.name} = {_module(layer, layer.name, instance.leaves, names)}")
+    return lines
+
+
+def _module(layer: Layer, path: str, leaves: dict[Slot, Any], names: dict[Slot, str]) -> str:
+    """The constructor call of a leaf module."""
+    form = FORMS[layer.kind]
+    numbers = {key: leaves.get((layer.name, key), value) for key, value in layer.settings.items()}
+
+    def word(key: str) -> str:
+        return names.get((path, key)) or _literal(numbers[key])
+
+    if layer.kind == "parameter":
+        return f"table({', '.join(names.get((path, f'size{i}')) or str(n) for i, n in enumerate(layer.settings['shape']))})"
+    arguments = [word(key) for key in form.positional] + ([form.fixed] if form.fixed else [])
+    for keyword, (key, default) in form.keywords.items():
+        if (path, key) in names or numbers[key] != default:
+            arguments.append(f"{keyword}={word(key)}")
+    return f"{form.call}({', '.join(arguments)})"
+
+
+def _construct(instance: Instance, path: str, names: dict[Slot, str]) -> str:
+    """The constructor call of a block, given the names that its numbers have in this scope."""
+    if instance.stage:
+        return _stage(instance, path, names)
+    if instance.sequential:
+        inner = [
+            _module(layer, f"{path}_{layer.name}".strip("_"), instance.leaves, names)
+            for layer in instance.graph.layers
+        ]
+        return f"nn.Sequential({', '.join(inner)})"
+    assert instance.owner is not None
+    words = {
+        name: names.get((path, name)) or _literal(value) for name, value in instance.values.items()
+    }
+    positional = len(words) <= 2
+    return f"{instance.owner.name}({', '.join(w if positional else f'{n}={w}' for n, w in words.items())})"
+
+
+def _stage(instance: Instance, path: str, names: dict[Slot, str]) -> str:
+    """A stage: equal neighbours are written once, the entry by its name."""
+    calls = [
+        (layer.name.isdigit(), layer.name, _construct(instance.inside[layer.name], path, names))
+        for layer in instance.graph.layers
+    ]
+    parts: list[str] = []
+    for text, run in groupby(call for numbered, _, call in calls if numbered):
+        count = len(list(run))
+        parts.append(text if count == 1 else f"*({text} for _ in range({count}))")
+    parts += [f"{name}={call}" for numbered, name, call in calls if not numbered]
+    return f"Stage({', '.join(parts)})"
+
+
+def _network_class(graph: Graph, steps: dict[str, Instance], facts: dict[str, Any]) -> str:
+    channels = graph.inputs[0].shape[0]
+    head = graph.layers[-1].graph
+    classes = head.layers[-1].settings["dim"] if head and head.head else 0
+    lines = [f"class {class_name(graph.title)}(Network):", *_docstring(graph.doc)]
+    lines += [""] if graph.doc else []
+    lines += [f"    {key} = {code(value)}" for key, value in facts.items()]
+    lines += [
+        "",
+        "    def __init__(",
+        "        self,",
+        f"        num_classes: int = {classes},",
+        f"        in_chans: int = {channels},",
+        '        global_pool: str | None = None,',
+        "        drop_rate: float = 0.0,",
+        "        drop_path_rate: float = 0.0,",
+        "    ) -> None:",
+        "        super().__init__(num_classes, in_chans)",
+    ]
+    for name, instance in steps.items():
+        lines.append(f"        self.{name} = {_construct(instance, '', {})}")
+    lines += ["        self.finish(global_pool, drop_rate, drop_path_rate)", ""]
+    trunk = _headless(graph) if head and head.head else graph
+    lines += ["    def forward_features(self, x: Tensor) -> Tensor:"]
+    lines += [f"        {line}" for line in forward_lines(trunk, nesting=1)]
+    lines += ["", "    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:"]
+    result = f"self.{graph.layers[-1].name}(x, pre_logits)" if trunk is not graph else "x"
+    lines += [f"        return {result}"]
+    return "\n".join(lines) + "\n"
+
+
+def _literal(value: Any) -> str:
+    return value.name if isinstance(value, Symbol) else repr(value)
+
+
+def code(value: Any) -> str:
+    """Writes plain data as Python, with double quotes.
+
+    >>> code({"pool": "avg", "size": (3, 8, 8)})
+    '{"pool": "avg", "size": (3, 8, 8)}'
+    """
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{code(k)}: {code(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(code, value)) + "]"
+    if isinstance(value, tuple):
+        return "(" + ", ".join(map(code, value)) + ("," if len(value) == 1 else "") + ")"
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def _docstring(doc: str) -> list[str]:
+    """The definition's docstring without the help of its settings."""
+    text = doc.split("\n\nArgs:")[0].strip()
+    if not text:
+        return []
+    first, *rest = text.splitlines()
+    if not rest:
+        return [f'    """{first}"""']
+    return [f'    """{first}', *(f"    {line}".rstrip() for line in rest), '    """']
