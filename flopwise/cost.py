@@ -1,0 +1,135 @@
+"""What a network costs, stage by stage and in total, in a named convention.
+
+The numbers are sums over the layers of a graph; a convention is a rule over the same breakdown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from math import prod
+from typing import Any
+
+from flopwise.blocks import Graph, Layer
+
+__all__ = ["CONVENTIONS", "Cost", "StageCost", "cost"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageCost:
+    """One step of a network and its share of the cost.
+
+    Attributes:
+        name: The stage's id in the spec.
+        block: Name of the block it repeats.
+        depth: Repetitions.
+        output: Shape it puts out, without the batch axis: (C, H, W), (L, C) or (C,).
+        kind: `map`, `tokens` or `vec`.
+        width: Channels of the output.
+        kernel: Size of the largest spatial window inside, 0 if there is none.
+        stride: Factor by which the map shrinks.
+        macs: Multiply-accumulates for one image, in the convention of the table.
+        params: Learned numbers.
+        activations: Elements put out by the layers that have MACs, for one image.
+    """
+
+    name: str
+    block: str
+    depth: int
+    output: tuple[int, ...]
+    kind: str
+    width: int
+    kernel: int
+    stride: int
+    macs: int
+    params: int
+    activations: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """The cost of a network for one image at its input size."""
+
+    convention: str
+    macs: int
+    params: int
+    activations: int
+    stages: tuple[StageCost, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain data, as `flopwise show --json` prints it."""
+        return asdict(self)
+
+
+def cost(graph: Graph, *, convention: str = "macs") -> Cost:
+    """Counts a network's graph.
+
+    Args:
+        graph: The traced network.
+        convention: One of `CONVENTIONS`; `macs` counts convolutions, linears and the matrix
+            products of attention, which equals torch's FlopCounterMode halved.
+
+    Raises:
+        KeyError: if the convention is unknown.
+    """
+    rule = CONVENTIONS[convention]
+    stages = [_stage(graph, layer, rule) for layer in graph.layers]
+    return Cost(
+        convention=convention,
+        macs=sum(stage.macs for stage in stages),
+        params=graph.params,
+        activations=graph.activations,
+        stages=tuple(stages),
+    )
+
+
+def _stage(graph: Graph, layer: Layer, rule: Callable[[Layer], int]) -> StageCost:
+    out = layer.outputs[0]
+    before = graph.types[layer.inputs[0]]
+    leaves = [leaf for _, leaf in layer.graph.walk()] if layer.graph else [layer]
+    windows = [leaf.settings["kernel"] for leaf in leaves if "kernel" in leaf.settings]
+    blocks = [inner for inner in layer.graph.layers if inner.name.isdigit()] if layer.graph else []
+    return StageCost(
+        name=layer.name or layer.kind,
+        block=layer.graph.title if layer.graph else layer.kind,
+        depth=len(blocks) if layer.kind == "stage" else 1,
+        output=out.shape,
+        kind=out.kind,
+        width=out.shape[0] if out.kind in ("map", "vec") else out.shape[-1],
+        kernel=max(windows, default=0),
+        stride=_shrinks(_rows(before), _rows(out)),
+        macs=sum(map(rule, leaves)),
+        params=layer.params,
+        activations=layer.activations,
+    )
+
+
+def _rows(type: Any) -> int:
+    if type.kind == "map":
+        return int(type.shape[1])
+    return int(type.grid[0]) if type.grid else 0
+
+
+def _shrinks(before: int, after: int) -> int:
+    return round(before / after) if before and after else 1
+
+
+def _macs(layer: Layer) -> int:
+    return layer.macs
+
+
+def _conv_linear(layer: Layer) -> int:
+    return layer.macs if layer.kind in ("conv", "linear") else 0
+
+
+def _fvcore(layer: Layer) -> int:
+    """fvcore adds 2 per element of batch norm in eval mode and 5 per element of layer norm."""
+    weights = {"batch_norm": 2, "layer_norm": 5, "layer_norm2d": 5}
+    return layer.macs + weights.get(layer.kind, 0) * prod(layer.outputs[0].shape)
+
+
+CONVENTIONS: dict[str, Callable[[Layer], int]] = {
+    "macs": _macs,
+    "conv_linear": _conv_linear,  # all ConvNet rows of the ConvNeXt and NFNet papers
+    "fvcore": _fvcore,  # timm's published figures
+}
