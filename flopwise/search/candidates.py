@@ -16,7 +16,7 @@ import numpy as np
 
 from flopwise.dsl import Choice, Domain, Range
 
-__all__ = ["Candidate", "Candidates", "Picks", "Probe", "Scalar"]
+__all__ = ["Candidate", "Candidates", "Picks", "Probe", "Scalar", "draw_value", "fresh", "ladder"]
 
 Scalar: TypeAlias = int | float | bool | str | None
 Picks: TypeAlias = Mapping[str, Scalar]
@@ -81,9 +81,7 @@ class Probe:
 class Candidates:
     """A space of picks and the arithmetic that judges them."""
 
-    def __init__(
-        self, domains: Mapping[str, Domain], judge: Callable[[Picks], Candidate]
-    ) -> None:
+    def __init__(self, domains: Mapping[str, Domain], judge: Callable[[Picks], Candidate]) -> None:
         """Takes the domain of every target and the function that judges one set of picks."""
         self.domains = dict(domains)
         self._judge = judge
@@ -187,8 +185,8 @@ def fresh(candidate: Candidate, tried: Collection[str]) -> bool:
 def ladder(domain: Domain) -> Sequence[Scalar] | None:
     """Returns the values of an ordered domain from small to large, None when it has no order."""
     if isinstance(domain, Choice):
-        numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in domain.values)
-        return sorted(domain.values) if numbers else None
+        numbers = [v for v in domain.values() if type(v) in (int, float)]  # True is no number here
+        return sorted(numbers) if len(numbers) == domain.size else None
     return tuple(domain.values()) if math.isfinite(domain.size) else None
 
 

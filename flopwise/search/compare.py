@@ -46,9 +46,7 @@ class Comparison:
         )
 
 
-def compare(
-    first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[np.bool_]]
-) -> Comparison:
+def compare(first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[np.bool_]]) -> Comparison:
     """Compares two networks by what each seed got right on the same test images.
 
     With d[s, i] the difference for seed s and image i (-1, 0 or 1), the variance of its mean is

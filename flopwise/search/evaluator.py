@@ -1,7 +1,7 @@
 """What a search needs to know about trainings: the words, not the work.
 
-A search does not train. It hands a network and a recipe to an `Evaluate` and gets a `Measure`; a
-real training is the default (`training.py`), a table of known results or a plain function is as good.
+A search does not train. It hands a network and a recipe to an `Evaluate` and gets a `Measure`. A
+real training is the default (`training.py`); a table of known results or a function does as well.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flopwise.dsl import Network, Recipe
 
-__all__ = ["Diverged", "Evaluate", "Judge", "Measure", "OnEpoch", "Verdict"]
+__all__ = ["DivergedError", "Evaluate", "Evaluator", "Judge", "Measure", "OnEpoch", "Verdict"]
 
 OnEpoch: TypeAlias = Callable[[int, int, Mapping[str, float]], None]
 """Called after every epoch with its number from 1, how many there are, and the scores so far."""
 
 
-class Diverged(RuntimeError):
+class DivergedError(RuntimeError):
     """A training whose loss is no longer a number."""
 
 
@@ -74,3 +74,24 @@ class Judge(Protocol):
 
     def __call__(self, network: Network, recipe: Recipe, measure: Measure) -> Verdict:
         """Returns the verdict of the test split."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluator:
+    """Everything a search is told about how candidates get their scores.
+
+    Attributes:
+        evaluate: Gives one candidate its validation scores.
+        judge: Opens the test split for the last step; None when there is nothing to open, and then
+            the search ends with its best trial.
+        facts: What the scores depend on besides the spec (such as the digest of the data); part of
+            the study's identity, so a study is never continued with other data.
+        images: Training images of one epoch; 0 when nothing is trained.
+        data: Facts about the data that the winner's folder keeps for export.
+    """
+
+    evaluate: Evaluate
+    judge: Judge | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    images: int = 0
+    data: Mapping[str, Any] = field(default_factory=dict)

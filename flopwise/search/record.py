@@ -45,6 +45,8 @@ class TrialRow:
         seconds: Time spent training.
         reason: Why it failed.
         written: True for the network as the spec writes it: the hand-written baseline.
+        weights: File with its trained weights, relative to the study's folder.
+        kind: Which weights were judged: raw or ema.
     """
 
     number: int
@@ -59,6 +61,8 @@ class TrialRow:
     images_per_s: float = 0.0
     reason: str = ""
     written: bool = False
+    weights: str = ""
+    kind: str = "raw"
 
     def flat(self) -> dict[str, Scalar]:
         """Returns the row of `trials.csv`."""
@@ -151,6 +155,8 @@ def trial_row(trial: FrozenTrial) -> TrialRow:
         images_per_s=kept.get("images_per_s", 0.0),
         reason=kept.get("reason", ""),
         written=kept.get("written", False),
+        weights=kept.get("weights", ""),
+        kind=kept.get("kind", "raw"),
     )
 
 

@@ -1,9 +1,9 @@
 """A sampler that proposes only feasible architectures that were not tried yet.
 
 It wraps any Optuna sampler. The inner one proposes jointly, up to `PROPOSALS` times; proposals that
-miss the budget or repeat a trial are dropped without a trace, because a rejected proposal recorded
-as pruned or infeasible misleads TPE (measured: `docs` of the search). When none fits, the nearest
-is repaired, and otherwise a uniform feasible draw stands in.
+miss the budget or repeat a trial are dropped without a trace: one recorded as pruned or infeasible
+would teach TPE about the budget instead of accuracy. When none fits, the nearest is repaired, and
+otherwise a uniform feasible draw stands in.
 
 Every random choice is seeded by (seed, number of the trial), so a search that was interrupted
 proposes what it would have proposed, and never the same thing twice.
@@ -27,11 +27,27 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from flopwise.dsl import Choice, Domain
+from flopwise.dsl import Choice, Domain, SamplerChoice
 from flopwise.errors import RunError
-from flopwise.search.candidates import Candidate, Candidates, Picks, Scalar, fresh
+from flopwise.search.candidates import (
+    DRAWS,
+    ENUMERABLE,
+    Candidate,
+    Candidates,
+    Picks,
+    Scalar,
+    fresh,
+)
 
-__all__ = ["SAMPLERS", "TPE", "FeasibleSampler", "distribution", "suggest"]
+__all__ = [
+    "SAMPLERS",
+    "TPE",
+    "FeasibleSampler",
+    "distribution",
+    "sampler_facts",
+    "suggest",
+    "tried",
+]
 
 PROPOSALS = 64
 """Joint proposals asked of the inner sampler for one trial."""
@@ -134,8 +150,22 @@ class FeasibleSampler(BaseSampler):
         return {name: d for name, d in self._space.items() if not d.single()}
 
     def _complete(self, proposal: Mapping[str, Any]) -> Picks:
-        fixed = {n: next(iter(d.values())) for n, d in self.candidates.domains.items() if d.size == 1}
+        fixed = {
+            n: next(iter(d.values())) for n, d in self.candidates.domains.items() if d.size == 1
+        }
         return {name: proposal.get(name, fixed.get(name)) for name in self._space}
+
+
+def sampler_facts(choice: SamplerChoice) -> dict[str, Any]:
+    """Returns everything about a sampler that a manifest needs to name."""
+    return {
+        "kind": choice.kind,
+        "seed": choice.seed,
+        "proposals": PROPOSALS,
+        "draws": DRAWS,
+        "enumerable": ENUMERABLE,
+        **(TPE if choice.kind == "tpe" else {}),
+    }
 
 
 def tried(study: Study, number: int) -> set[str]:

@@ -1,15 +1,15 @@
 """The folder of a search: one owner, one journal, one identity, everything else plain files.
 
-    FOLDER/
-    ├── study.jsonl       Optuna's journal: every trial, its picks, scores and state
-    ├── lock              held by the process that runs the search; the system frees it on kill -9
-    ├── spec.yaml         the text that was run; sources/ holds every file it was read from
-    ├── manifest.json     identity of the study, arguments of the sampler, versions, sessions
-    ├── trials.csv        one row per trial
-    ├── trials/IDENTITY/  resolved.yaml, epochs and checkpoint of one training
-    ├── finals.csv        one row per network of the last step
-    ├── finals/           its trainings, and what each got right on the test split
-    └── winner/           the chosen network: winner.json and resolved.yaml
+FOLDER/
+├── study.jsonl       Optuna's journal: every trial, its picks, scores and state
+├── lock              held by the process that runs the search; the system frees it on kill -9
+├── spec.yaml         the text that was run; sources/ holds every file it was read from
+├── manifest.json     identity of the study, arguments of the sampler, versions, sessions
+├── trials.csv        one row per trial
+├── trials/IDENTITY/  resolved.yaml, epochs and checkpoint of one training
+├── finals.csv        one row per network of the last step
+├── finals/           its trainings, and what each got right on the test split
+└── winner/           the chosen network: winner.json and resolved.yaml
 """
 
 from __future__ import annotations
@@ -33,7 +33,15 @@ from flopwise.errors import Fault, RunError, SpecError
 from flopwise.search.candidates import Picks
 from flopwise.search.sampler import suggest
 
-__all__ = ["StudyFolder", "write_json", "write_text"]
+__all__ = [
+    "Study",
+    "StudyFolder",
+    "differences",
+    "mend",
+    "refuse_changes",
+    "write_json",
+    "write_text",
+]
 
 NAME = "search"
 

@@ -1,0 +1,94 @@
+"""Which trials are the same, and which studies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from flopwise.cost import cost
+from flopwise.dsl import Network, Recipe, Search, Spec
+from flopwise.errors import FlopwiseError
+from flopwise.search.candidates import Candidate, Picks
+from flopwise.search.record import COSTS
+
+__all__ = ["digest", "distance", "judge", "settings", "study_identity", "trial_identity"]
+
+PLACES = ("data", "workers")
+"""Settings of a recipe that say where and how it runs, not what it gives; the digest of the data is
+part of the study's identity."""
+
+
+def digest(value: Any) -> str:
+    """Returns 16 hex digits that stand for a JSON value."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def trial_identity(network: Network, recipe: Recipe) -> str:
+    """Names a training: the network's hash, its initial values, and the whole recipe.
+
+    Initial values are no part of the hash (they change no shape and no cost), but a search over
+    them trains something else. The recipe holds the fidelity (epochs, images) and the seed.
+    """
+    initial = [layer.init for _, layer in network.graph.walk()]
+    return digest({"hash": network.hash, "initial": initial, "recipe": settings(recipe)})
+
+
+def settings(recipe: Recipe) -> dict[str, Any]:
+    """Returns the settings of a recipe that change what a training gives."""
+    return {name: value for name, value in asdict(recipe).items() if name not in PLACES}
+
+
+def judge(spec: Spec, search: Search) -> Callable[[Picks], Candidate]:
+    """Returns the arithmetic of a spec: picks to a candidate, without any training."""
+
+    def candidate(picks: Picks) -> Candidate:
+        try:
+            network, recipe = spec.network(picks), spec.recipe_for(picks)
+            costs = cost(network)
+        except FlopwiseError as error:  # such as heads that do not divide a width
+            fault = str(error).splitlines()[0]
+            return Candidate(picks=picks, identity="", faults=(fault,), distance=float("inf"))
+        numbers = {name: int(getattr(costs, name)) for name in COSTS}
+        return Candidate(
+            picks=picks,
+            identity=trial_identity(network, recipe),
+            hash=network.hash,
+            costs=numbers,
+            faults=tuple(spec.feasible(network, costs)),
+            distance=distance(search, numbers),
+        )
+
+    return candidate
+
+
+def distance(search: Search, costs: Mapping[str, int]) -> float:
+    """Returns how far costs lie outside the budget, as a sum of relative violations."""
+    total = 0.0
+    for metric, window in search.budget[0].items() if search.budget else ():
+        value = costs[metric]
+        if window.low is not None and value < window.low:
+            total += (window.low - value) / window.low
+        if window.high is not None and value > window.high:
+            total += (value - window.high) / window.high
+    return total
+
+
+def study_identity(spec: Spec, search: Search, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a study is a study of; a folder is continued only when all of it agrees.
+
+    The number of trials, the sampler and the last step may change between sessions: they change
+    which candidates are looked at and how the best are judged, not what a score means.
+    """
+    return {
+        "network": spec.network().hash,
+        "space": {target: str(domain) for target, domain in search.space.items()},
+        "budget": [{metric: str(window) for metric, window in b.items()} for b in search.budget],
+        "require": [str(expression) for expression in search.require],
+        "objective": " ".join(search.objective),
+        "recipe": settings(spec.recipe),
+        "data": dict(facts),
+    }

@@ -1,0 +1,269 @@
+"""`search`: from a spec with a space to a trained winner beside the hand-written baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flopwise.dsl import Search, Spec
+from flopwise.errors import Fault, RunError, SpecError
+from flopwise.search.candidates import DRAWS, ENUMERABLE, Candidate, Candidates, Picks, Probe
+from flopwise.search.compare import RULE
+from flopwise.search.evaluator import Evaluator
+from flopwise.search.final import Finals, entrants
+from flopwise.search.identity import judge, study_identity
+from flopwise.search.loop import Loop
+from flopwise.search.manifest import provenance, write_manifest, write_sources
+from flopwise.search.record import FinalRow, TrialRow, write_csv
+from flopwise.search.sampler import SAMPLERS, FeasibleSampler, sampler_facts
+from flopwise.search.study import StudyFolder
+from flopwise.search.watch import Plan, Watch
+from flopwise.search.winner import Winner, choose, from_finals, from_trial, write_winner
+
+__all__ = ["Outcome", "Session", "impossible", "search", "start", "trainings", "written"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a search ended with.
+
+    Attributes:
+        folder: The study's folder.
+        trials: One row per trial, in order.
+        finals: One row per network of the last step, the baseline first.
+        winner: The chosen network; None when no trial gave a score.
+        exhausted: True when the space held no further candidate.
+        rule: How ties are told, for printing beside the finals.
+    """
+
+    folder: Path
+    trials: tuple[TrialRow, ...]
+    finals: tuple[FinalRow, ...] = ()
+    winner: Winner | None = None
+    exhausted: bool = False
+    rule: str = RULE
+
+
+def search(
+    spec: Spec,
+    folder: str | Path,
+    *,
+    trials: int | None = None,
+    evaluator: Evaluator | None = None,
+    watch: Watch | None = None,
+    on_trial: Callable[[TrialRow], None] | None = None,
+    command: str = "",
+) -> Outcome:
+    """Searches the space of a spec inside its budget and judges the best afresh.
+
+    The same call on the same folder continues a search that was stopped, however it was stopped.
+
+    Args:
+        spec: A spec with a `search` section.
+        folder: Where the study lives; created when missing.
+        trials: Trainings in all, those of earlier sessions included; the spec's by default.
+        evaluator: What gives candidates their scores; real trainings by default.
+        watch: Who is told what happens; nobody by default.
+        on_trial: Called with the row of every trial that ends.
+        command: The command that asked for it, for the manifest.
+
+    Returns:
+        The trials, the last step and the winner.
+
+    Raises:
+        SpecError: The spec has no search section, no candidate meets the budget, or the folder
+            holds a study of something else.
+        RunError: Another process holds the folder, or trainings fail again and again.
+    """
+    if spec.search is None:
+        raise SpecError([Fault(code="E505", message=f"'{spec.name}' has no search section")])
+    watch = watch or Watch()
+    with StudyFolder(Path(folder)) as home:
+        try:
+            session = start(
+                spec, spec.search, home, evaluator or trainings(spec), watch, on_trial, command
+            )
+            write_sources(home.path, spec)
+            write_manifest(home.path, session.identity, sampler_facts(spec.search.sampler), command)
+            return session.run(spec.search.trials if trials is None else trials)
+        finally:
+            watch.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """One process working on one study."""
+
+    search: Search
+    loop: Loop
+    baseline: Candidate
+    probe: Probe
+    identity: Mapping[str, Any]
+    command: str
+
+    @property
+    def path(self) -> Path:
+        """The study's folder."""
+        return self.loop.folder.path
+
+    @property
+    def final_epochs(self) -> int:
+        """Epochs of the trainings of the last step."""
+        return self.search.final.epochs or self.loop.spec.recipe.epochs
+
+    def run(self, trials: int) -> Outcome:
+        """Runs the trials, then the last step, and writes what they gave."""
+        loop, watch = self.loop, self.loop.watch
+        watch.plan(self._plan(trials))
+        exhausted = not loop.run(trials)
+        loop.write()
+        if exhausted:
+            watch.note(self._exhausted())
+        outcome = Outcome(folder=self.path, trials=tuple(loop.rows()), exhausted=exhausted)
+        if (best := loop.best()) is None:
+            raise RunError(f"none of the {len(loop.ended())} trials gave a score: see trials.csv")
+        if loop.evaluator.judge is None or not self.search.final.top:
+            winner = from_trial(best, self.path, loop.spec.recipe.seed)
+            return self._crowned(replace(outcome, winner=winner))
+        return self._crowned(self._finals(outcome, best))
+
+    def _finals(self, outcome: Outcome, best: TrialRow) -> Outcome:
+        loop = self.loop
+        field = entrants(loop.spec, self.baseline, loop.ranked())
+        finals = Finals(
+            spec=loop.spec,
+            folder=self.path,
+            evaluator=loop.evaluator,
+            watch=loop.watch,
+            seeds=self._fresh_seeds(),
+            epochs=self.final_epochs,
+        )
+        runs = finals.run(field)
+        rows = finals.rows(field, runs)
+        write_csv(self.path / "finals.csv", [row.flat() for row in rows])
+        chosen = choose(field, runs, best, self.search.objective)
+        if chosen is None:
+            raise RunError(f"every training of the last step failed: {runs['top 1'][0].reason}")
+        entrant, run = chosen
+        row = next(row for row in rows if row.name == entrant.name)
+        loop.watch.finals(rows, RULE)
+        return replace(outcome, finals=rows, winner=from_finals(entrant, run, row, self.path))
+
+    def _crowned(self, outcome: Outcome) -> Outcome:
+        assert outcome.winner
+        winner = replace(
+            outcome.winner,
+            trials=len(self.loop.ranked()),
+            data=dict(self.loop.evaluator.data),
+        )
+        write_winner(self.path, self.loop.spec, winner, provenance(self.command))
+        return replace(outcome, winner=winner)
+
+    def _fresh_seeds(self) -> tuple[int, ...]:
+        """Returns seeds that no trial used."""
+        spec = self.loop.spec
+        used = [spec.recipe_for(row.picks).seed for row in self.loop.ended()]
+        first = max([spec.recipe.seed, *used]) + 1
+        return tuple(range(first, first + self.search.final.seeds))
+
+    def _plan(self, trials: int) -> Plan:
+        final = self.search.final
+        judged = self.loop.evaluator.judge is not None and final.top > 0
+        return Plan(
+            probe=self.probe,
+            trials=trials,
+            done=len(self.loop.ended()),
+            epochs=self.loop.spec.recipe.epochs,
+            images=self.loop.evaluator.images,
+            finals=(final.top + 1) * final.seeds if judged else 0,
+            final_epochs=self.final_epochs,
+        )
+
+    def _exhausted(self) -> str:
+        size, tried = self.probe.size, len(self.loop.ended())
+        if size <= ENUMERABLE:
+            return f"all {tried} feasible candidates of the space ({size:.0f} points) were tried"
+        return (
+            f"no further feasible candidate was found in {DRAWS} draws after {tried} trials; "
+            "a wider budget or space would give more"
+        )
+
+
+def start(
+    spec: Spec,
+    search: Search,
+    home: StudyFolder,
+    evaluator: Evaluator,
+    watch: Watch,
+    on_trial: Callable[[TrialRow], None] | None,
+    command: str,
+) -> Session:
+    """Looks at the space, refuses the impossible, and opens the study."""
+    arithmetic = judge(spec, search)
+    candidates = Candidates(search.space, arithmetic)
+    probe = candidates.probe()
+    if not probe.feasible and candidates.find(np.random.default_rng(0), ()) is None:
+        raise SpecError([impossible(search, probe)])
+    baseline = arithmetic({})
+    sampler = FeasibleSampler(
+        candidates,
+        SAMPLERS[search.sampler.kind],
+        seed=search.sampler.seed,
+        first=written(spec, search),
+    )
+    identity = study_identity(spec, search, evaluator.facts)
+    study = home.open(identity, sampler, search.objective[0])
+    final = search.final
+    shares = (final.top + 1) * final.seeds * (final.epochs or spec.recipe.epochs)
+    loop = Loop(
+        spec=spec,
+        folder=home,
+        study=study,
+        sampler=sampler,
+        evaluator=evaluator,
+        watch=watch,
+        on_trial=on_trial,
+        written=baseline.identity,
+        finals_as_trials=shares / spec.recipe.epochs if evaluator.judge else 0.0,
+    )
+    return Session(
+        search=search,
+        loop=loop,
+        baseline=baseline,
+        probe=probe,
+        identity=identity,
+        command=command,
+    )
+
+
+def trainings(spec: Spec) -> Evaluator:
+    """Returns the default evaluator: real trainings. Imports torch."""
+    from flopwise.search.training import evaluator
+
+    return evaluator(spec)
+
+
+def impossible(search: Search, probe: Probe) -> Fault:
+    """Says that no candidate meets the budget, and what was seen instead."""
+    windows = [f"{m}: {w}" for budget in search.budget[:1] for m, w in budget.items()]
+    seen = [f"{name} from {low:,} to {high:,}" for name, (low, high) in probe.ranges.items()]
+    return Fault(
+        code="E501",
+        message=f"no candidate meets the budget ({', '.join(windows) or 'and the requirements'})",
+        helps=("widen the budget, or the ranges of the space",),
+        notes=(
+            f"of {probe.looked} candidates looked at: {'; '.join(seen) or 'none could be built'}",
+            *(f"{count} times: {reason}" for reason, count in probe.reasons[:3]),
+        ),
+    )
+
+
+def written(spec: Spec, search: Search) -> Picks | None:
+    """Returns the picks of the network as it is written; None when it lies outside the space."""
+    picks = {target: spec.value(target) for target in search.space}
+    inside = all(domain.contains(picks[name]) for name, domain in search.space.items())
+    return picks if inside else None

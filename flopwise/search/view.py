@@ -1,0 +1,250 @@
+"""A search in the terminal: a bar with the best so far and the time left, quiet in logs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from flopwise.search.record import FinalRow, TrialRow
+from flopwise.search.run import Outcome
+from flopwise.search.watch import Plan, Watch
+
+__all__ = [
+    "Bar",
+    "Lines",
+    "duration",
+    "final_table",
+    "fresh_text",
+    "plan_lines",
+    "show",
+    "trial_line",
+    "trial_table",
+    "versus_text",
+    "watch_for",
+]
+
+
+class Lines(Watch):
+    """One line per event, for logs and pipes."""
+
+    def __init__(self, console: Console, metric: str = "top1") -> None:
+        """Prints to a console; `metric` is the objective."""
+        self.console, self.metric = console, metric
+        self._rated = False
+
+    def say(self, text: str) -> None:
+        """Prints one line without markup and without wrapping."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def plan(self, plan: Plan) -> None:
+        """Says what will be done before anything is trained."""
+        for line in plan_lines(plan):
+            self.say(line)
+
+    def end(self, row: TrialRow, best: TrialRow | None, left: float | None) -> None:
+        """Says what one trial gave."""
+        self.say(trial_line(row, best, self.metric))
+        if not self._rated and row.images_per_s and left is not None:
+            self._rated = True
+            self.say(f"{row.images_per_s:,.0f} images/s; about {duration(left)} to go")
+
+    def begin_final(self, name: str, seed: int, number: int, of: int) -> None:
+        """Says which fresh training starts."""
+        if number == 1:
+            self.say(f"last step: {of} fresh trainings, then the test split")
+
+    def end_final(self, name: str, seed: int, scores: Mapping[str, float], reason: str) -> None:
+        """Says what a fresh training gave on the test split."""
+        self.say(f"{name}, seed {seed}: {reason or 'test ' + _scores(scores)}")
+
+    def note(self, text: str) -> None:
+        """Says it."""
+        self.say(text)
+
+
+class Bar(Lines):
+    """The same lines above a live bar; epochs move it."""
+
+    def __init__(self, console: Console, metric: str = "top1") -> None:
+        """Draws on a console that is a terminal."""
+        super().__init__(console, metric)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[epoch]}"),
+            TextColumn("{task.fields[best]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+        )
+        self._progress = Progress(*columns, console=console, transient=True)
+        self._task: TaskID | None = None
+
+    def plan(self, plan: Plan) -> None:
+        """Says the plan and starts the bar."""
+        super().plan(plan)
+        self._start("trials", plan.trials, plan.done)
+
+    def epoch(self, epoch: int, of: int, scores: Mapping[str, float]) -> None:
+        """Shows the epoch of the current training."""
+        self._show(epoch=f"epoch {epoch}/{of}")
+
+    def end(self, row: TrialRow, best: TrialRow | None, left: float | None) -> None:
+        """Moves the bar by one trial."""
+        super().end(row, best, left)
+        self._show(
+            epoch="",
+            best=f"best {best.scores[self.metric]:.2f} (trial {best.number})" if best else "",
+            left=f"{duration(left)} left" if left is not None else "",
+        )
+        self._advance()
+
+    def begin_final(self, name: str, seed: int, number: int, of: int) -> None:
+        """Starts a bar of its own for the last step."""
+        super().begin_final(name, seed, number, of)
+        if number == 1:
+            self._start("fresh trainings", of, 0)
+
+    def end_final(self, name: str, seed: int, scores: Mapping[str, float], reason: str) -> None:
+        """Moves the bar by one fresh training."""
+        super().end_final(name, seed, scores, reason)
+        self._advance()
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        self._progress.stop()
+
+    def _start(self, name: str, total: int, done: int) -> None:
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+        self._task = self._progress.add_task(
+            name, total=total, completed=done, epoch="", best="", left=""
+        )
+        self._progress.start()
+
+    def _show(self, **fields: str) -> None:
+        if self._task is not None:
+            self._progress.update(self._task, **fields)  # type: ignore[arg-type]
+
+    def _advance(self) -> None:
+        if self._task is not None:
+            self._progress.advance(self._task)
+
+
+def watch_for(stream: TextIO, metric: str = "top1") -> Lines:
+    """Returns a live bar for a terminal and plain lines for anything else."""
+    console = Console(file=stream)
+    return Bar(console, metric) if console.is_terminal else Lines(console, metric)
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """Says a plan in words."""
+    probe = plan.probe
+    size = f"{probe.size:,.0f} points" if probe.size < 1e12 else f"{probe.size:.2g} points"
+    how = "all of them judged" if probe.complete else f"{probe.looked} drawn at random"
+    lines = [f"space: {size}; {probe.feasible} feasible of {probe.looked} ({how})"]
+    if plan.done:
+        lines.append(f"going on after {plan.done} trials")
+    work = f"plan: {plan.trials} trials x {plan.epochs} epochs"
+    if plan.images:
+        work += f" x {plan.images:,} images"
+    if plan.finals:
+        work += f", then {plan.finals} fresh trainings x {plan.final_epochs} epochs"
+    if plan.images:
+        work += f" = {plan.total_images:,} images in all"
+    return [*lines, work]
+
+
+def trial_line(row: TrialRow, best: TrialRow | None, metric: str) -> str:
+    """Says in one line what a trial was and gave."""
+    picks = " ".join(f"{name}={value}" for name, value in row.picks.items())
+    costs = f"{row.costs.get('macs', 0) / 1e6:,.2f} MMACs"
+    if row.state != "done":
+        return f"trial {row.number}: failed ({row.reason}); {costs}; {picks}"
+    mark = " (best)" if best is not None and best.number == row.number else ""
+    score = f"val {metric} {row.scores[metric]:.2f}{mark}"
+    return f"trial {row.number}: {score}; {costs}; {row.seconds:.1f} s; {picks}"
+
+
+def trial_table(rows: Sequence[TrialRow], metric: str = "top1", most: int = 10) -> Table:
+    """Returns the best trials as a table."""
+    table = Table(
+        title=f"trials, best {min(most, len(rows))} of {len(rows)} by validation {metric}"
+    )
+    targets = list(dict.fromkeys(name for row in rows for name in row.picks))
+    for name in ("trial", f"val {metric}", "MMACs", "Mparams", *targets):
+        table.add_column(name, justify="left" if name in targets else "right")
+    done = sorted((r for r in rows if r.state == "done"), key=lambda r: -r.scores[metric])
+    for row in done[:most]:
+        costs = (f"{row.costs.get(name, 0) / 1e6:,.3f}" for name in ("macs", "params"))
+        number = f"{row.number}{' (baseline)' if row.written else ''}"
+        picks = (str(row.picks.get(name, "")) for name in targets)
+        table.add_row(number, f"{row.scores[metric]:.2f}", *costs, *picks)
+    return table
+
+
+def final_table(rows: Sequence[FinalRow], trials: int, metric: str = "top1") -> Table:
+    """Returns the last step as a table: the optimistic and the fresh score side by side."""
+    table = Table(title="last step: fresh seeds, judged once on the test split")
+    table.add_column("network")
+    for name in ("trial", "MMACs", "Mparams", f"search val {metric}\n(best of {trials})"):
+        table.add_column(name, justify="right")
+    table.add_column(f"fresh test {metric}\nmean +- sd (seeds)", justify="right")
+    table.add_column("against the baseline")
+    for row in rows:
+        costs = (f"{row.costs.get(name, 0) / 1e6:,.3f}" for name in ("macs", "params"))
+        search = f"{row.search[metric]:.2f}" if metric in row.search else "-"
+        trial = "-" if row.trial is None else str(row.trial)
+        table.add_row(row.name, trial, *costs, search, fresh_text(row, metric), versus_text(row))
+    return table
+
+
+def fresh_text(row: FinalRow, metric: str) -> str:
+    """Says mean and spread over the fresh seeds."""
+    mean, spread = row.mean(metric), row.spread(metric)
+    if mean is None:
+        return "failed"
+    around = f" +- {spread:.2f}" if spread is not None else ""
+    return f"{mean:.2f}{around} ({len(row.tests)})"
+
+
+def versus_text(row: FinalRow) -> str:
+    """Says how a network compares with the baseline."""
+    return str(row.versus) if row.versus else ""
+
+
+def show(outcome: Outcome, console: Console, metric: str = "top1") -> None:
+    """Prints the tables a search ends with."""
+    done = sum(row.state == "done" for row in outcome.trials)
+    console.print(trial_table(outcome.trials, metric))
+    if outcome.finals:
+        console.print(final_table(outcome.finals, done, metric))
+        console.print(f"rule: {outcome.rule}", markup=False, highlight=False)
+    if outcome.winner and outcome.winner.name == "baseline":
+        console.print("the hand-written baseline is itself the best trial", highlight=False)
+
+
+def duration(seconds: float) -> str:
+    """Says a time in the unit that fits.
+
+    >>> duration(42), duration(600), duration(9000)
+    ('42 s', '10 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _scores(scores: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.2f}" for name, value in scores.items() if name != "loss")
