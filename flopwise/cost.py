@@ -123,7 +123,7 @@ def _conv_linear(layer: Layer) -> int:
 
 
 def _fvcore(layer: Layer) -> int:
-    """fvcore adds 2 per element of batch norm in eval mode and 5 per element of layer norm."""
+    """Adds 2 per element of batch norm (eval mode) and 5 per element of layer norm."""
     weights = {"batch_norm": 2, "layer_norm": 5, "layer_norm2d": 5}
     return layer.macs + weights.get(layer.kind, 0) * prod(layer.outputs[0].shape)
 

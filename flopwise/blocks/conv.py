@@ -26,7 +26,7 @@ def conv_block(
 ) -> Map:
     """Convolution, then norm and activation if asked for.
 
-    Args:
+    Settings:
         dim: Output channels; the input's if not written.
         kernel: Size of the window, odd.
         stride: Step of the first repetition.
@@ -52,7 +52,7 @@ def conv_stem(
 
     Source: He et al. 2016, arXiv:1512.03385, table 1; timm `ResNet.conv1`.
 
-    Args:
+    Settings:
         dim: Output channels.
         kernel: Size of the convolution, odd.
         stride: Step of the convolution.
@@ -65,15 +65,13 @@ def conv_stem(
 
 
 @block(once=True, init="convnext")
-def patchify(
-    x: Map, *, patch: Positive = 4, dim: Positive, norm: Local[Norm] = "ln"
-) -> Map:
+def patchify(x: Map, *, patch: Positive = 4, dim: Positive, norm: Local[Norm] = "ln") -> Map:
     """Non-overlapping patches: a convolution whose stride is its kernel, then a norm.
 
     ConvNeXt's stem; without a norm it is the patch embedding of ViT.
     Source: Liu et al. 2022, arXiv:2201.03545, section 2.2; timm `ConvNeXt.stem`.
 
-    Args:
+    Settings:
         patch: Size of a patch in pixels.
         dim: Output channels.
         norm: What follows the convolution.
@@ -86,7 +84,7 @@ def patchify(
 def avgpool(x: Map, *, to: Positive) -> Map:
     """Average pooling to a square map.
 
-    Args:
+    Settings:
         to: Height and width of the output; they divide the input's.
     """
     stride = x.height // to

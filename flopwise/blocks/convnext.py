@@ -24,7 +24,7 @@ def downsample(x: Map, *, dim: Positive | None = None, stride: Positive = 1) -> 
 
     Source: Liu et al. 2022, arXiv:2201.03545, section 2.6 "Separate downsampling layers".
 
-    Args:
+    Settings:
         dim: Output channels; the input's if not written.
         stride: Factor by which the map shrinks before the first block; 1 keeps it.
     """
@@ -49,7 +49,7 @@ def convnext(
     A width change needs `stride: 2`, which puts the downsampling layer before the first block.
     Source: Liu et al. 2022, arXiv:2201.03545, fig. 4; timm `ConvNeXtBlock`.
 
-    Args:
+    Settings:
         dim: Channels; the input's if not written.
         kernel: Size of the depthwise convolution, odd.
         expand: Hidden channels of the MLP over its input channels.
@@ -68,6 +68,4 @@ def convnext(
     z = mlp(z, name="mlp", hidden=max(1, int(expand * x.channels)), function=act)
     if layer_scale:
         z = z * parameter(z, (x.channels,), name="gamma", init=layer_scale)
-    return x + drop_path(channels_first(z))  # type: ignore[no-any-return]
-
-
+    return x + drop_path(channels_first(z))

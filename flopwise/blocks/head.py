@@ -33,7 +33,7 @@ def classifier(
     Maps are pooled before the norm (ConvNeXt). Of tokens, `cls` normalises all and takes the
     first (ViT), `avg` averages the patch tokens and normalises the mean.
 
-    Args:
+    Settings:
         pool: How positions become one vector.
         norm: Whether the features are normalised before the linear layer.
         classes: Outputs; the spec's number of classes if not written.

@@ -32,7 +32,7 @@ def se_module(x: Map, *, ratio: float) -> Map:
     y: Map = global_mean(x, keep=True)  # type: ignore[assignment]  # keep=True leaves a map
     y = act(conv(y, hidden, name="fc1", kernel=1), "relu")
     y = act(conv(y, x.channels, name="fc2", kernel=1), "sigmoid")
-    return x * y  # type: ignore[no-any-return]
+    return x * y
 
 
 @piece

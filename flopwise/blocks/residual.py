@@ -27,7 +27,7 @@ def basic(
     The shortcut projects where the shape changes.
     Source: He et al. 2016, arXiv:1512.03385, fig. 5 left; timm `BasicBlock`.
 
-    Args:
+    Settings:
         dim: Output channels; the input's if not written.
         kernel: Size of both convolutions, odd.
         stride: Step of the first convolution of the first repetition.
@@ -62,7 +62,7 @@ def residual(
     shape changes.
     Source: He et al. 2016, arXiv:1512.03385, fig. 5 right; timm `Bottleneck`.
 
-    Args:
+    Settings:
         dim: Output channels; the input's if not written.
         hidden: Inner channels; a quarter of the output's if not written.
         kernel: Size of the spatial convolution, odd.

@@ -1,4 +1,4 @@
-"""@block: a plain function over symbolic tensors becomes a `Block` whose signature is its schema.
+"""@block: a function over symbolic tensors becomes a `Block`; its signature is the schema.
 
 The checker, the help text, the JSON Schema and the picker of search domains all read `Block.fields`;
 nobody describes a setting a second time.
@@ -175,8 +175,8 @@ def read_signature(
 
 @lru_cache(maxsize=256)
 def argument_help(docstring: str) -> dict[str, str]:
-    """Returns the lines of a Google-style `Args:` section, by argument."""
-    _, _, section = docstring.partition("Args:\n")
+    """Returns the help of each setting, from the docstring's `Settings:` section."""
+    _, _, section = docstring.partition("Settings:\n")
     found: dict[str, str] = {}
     name = ""
     for line in section.splitlines():

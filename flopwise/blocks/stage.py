@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, wraps
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from flopwise.blocks.layers import to_map, to_tokens
 from flopwise.blocks.signature import Block
@@ -18,7 +18,6 @@ from flopwise.errors import BlockError
 
 __all__ = ["add_stage", "piece", "trace_block"]
 
-P = ParamSpec("P")
 R = TypeVar("R", bound=Tensor)
 Settings = tuple[tuple[str, Any], ...]
 
@@ -26,22 +25,20 @@ MEMO = 4096
 """How many traced graphs are kept: repeats inside a net and across candidates are shared."""
 
 
-def piece(function: Callable[P, R]) -> Callable[P, R]:
+def piece(function: Callable[..., R]) -> Callable[..., R]:
     """Lets a function over tensors be called with `name=`: it then becomes a sub-module.
 
     Without a name its layers are inlined into the caller's graph.
     """
 
     @wraps(function)
-    def call(*args: Any, **settings: Any) -> Any:
-        name = settings.pop("name", "")
+    def call(*inputs: Tensor, name: str = "", **settings: Any) -> R:
         if not name:
-            return function(*args, **settings)
-        inputs = cast(tuple[Tensor, ...], args)
+            return function(*inputs, **settings)
         graph = _trace(function, _types(inputs), tuple(settings.items()), "", False)
-        return _call(inputs[0].trace, name, "block", graph, inputs)
+        return cast(R, _call(inputs[0].trace, name, "block", graph, inputs))
 
-    return cast(Callable[P, R], call)
+    return call
 
 
 def trace_block(block: Block, types: Sequence[Type], settings: Mapping[str, Any]) -> Graph:
@@ -81,9 +78,7 @@ def add_stage(
 
 
 @lru_cache(maxsize=MEMO)
-def _trace_stage(
-    block: Block, types: tuple[Type, ...], settings: tuple[Settings, ...]
-) -> Graph:
+def _trace_stage(block: Block, types: tuple[Type, ...], settings: tuple[Settings, ...]) -> Graph:
     trace = Trace()
     x = _enter(block, [trace.input(kind) for kind in types], dict(settings[0]))
     for repetition, frozen in enumerate(settings):

@@ -8,11 +8,11 @@ the graph is a tree whose names are the keys of the checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar, cast
 
 from flopwise.errors import BlockError
 
@@ -32,7 +32,7 @@ __all__ = [
     "symbol",
 ]
 
-Scalar = int | float | bool | str
+T = TypeVar("T", bound="Tensor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,17 +293,17 @@ class Tensor:
         """The number of features of each position."""
         return self.type.shape[-1]
 
-    def __add__(self, other: Tensor) -> Any:
+    def __add__(self: T, other: Tensor) -> T:
         if self.shape != other.shape and other.kind != "table":
             raise BlockError(
                 "E301",
                 f"cannot add {describe(self.type)} and {describe(other.type)}",
                 notes=("add needs equal shapes",),
             )
-        return self.trace.append("add", [self, other], [self.type])[0]
+        return cast(T, self.trace.append("add", [self, other], [self.type])[0])
 
-    def __mul__(self, other: Tensor) -> Any:
-        return self.trace.append("mul", [self, other], [self.type])[0]
+    def __mul__(self: T, other: Tensor) -> T:
+        return cast(T, self.trace.append("mul", [self, other], [self.type])[0])
 
 
 class Map(Tensor):
@@ -388,6 +388,3 @@ def describe(type: Type) -> str:
     words = {"map": "a map", "tokens": "tokens", "vec": "a vector", "map_last": "a map (H, W, C)"}
     tail = " with a class token" if type.extra else ""
     return f"{words.get(type.kind, 'a tensor')} of {size}{tail}"
-
-
-Definition = Callable[..., Tensor]

@@ -32,7 +32,7 @@ def patch_embed(
 
     Source: Dosovitskiy et al. 2021, arXiv:2010.11929, eq. 1; timm `PatchEmbed`.
 
-    Args:
+    Settings:
         patch: Size of a patch in pixels.
         dim: Channels of a token.
         norm: What follows the projection.
@@ -58,10 +58,10 @@ def position(x: Tokens, *, kind: Literal["learned"] = "learned") -> Tokens:
 
     Source: Dosovitskiy et al. 2021, arXiv:2010.11929, eq. 1 and appendix D.4.
 
-    Args:
+    Settings:
         kind: learned is a table of one vector per position.
     """
-    return x + parameter(x, (1, *x.shape), name="pos_embed", init="trunc_normal")  # type: ignore[no-any-return]
+    return x + parameter(x, (1, *x.shape), name="pos_embed", init="trunc_normal")
 
 
 @block(init="vit")
@@ -79,7 +79,7 @@ def vit(
 
     Source: Dosovitskiy et al. 2021, arXiv:2010.11929, eq. 2 and 3; timm `Block`.
 
-    Args:
+    Settings:
         dim: Channels of a token; the input's if not written.
         heads: Attention heads; they divide the channels.
         mlp: Hidden channels of the MLP over the channels of a token.
@@ -96,8 +96,10 @@ def vit(
         )
     y = attention(layer_norm(x, name="norm1"), name="attn", heads=heads, qkv_bias=qkv_bias)
     x = x + drop_path(_scaled(y, "ls1", layer_scale), name="drop_path1")
-    y = _mlp(layer_norm(x, name="norm2"), name="mlp", hidden=max(1, int(mlp * x.channels)), function=act)
-    return x + drop_path(_scaled(y, "ls2", layer_scale), name="drop_path2")  # type: ignore[no-any-return]
+    y = _mlp(
+        layer_norm(x, name="norm2"), name="mlp", hidden=max(1, int(mlp * x.channels)), function=act
+    )
+    return x + drop_path(_scaled(y, "ls2", layer_scale), name="drop_path2")
 
 
 @piece
@@ -110,7 +112,7 @@ def attention(x: Tokens, *, heads: int, qkv_bias: bool) -> Tokens:
 @piece
 def layer_scale(x: Tokens, *, init: float) -> Tokens:
     """A learned scale per channel (Touvron et al. 2021, arXiv:2103.17239, section 2)."""
-    return x * parameter(x, (x.channels,), name="gamma", init=init)  # type: ignore[no-any-return]
+    return x * parameter(x, (x.channels,), name="gamma", init=init)
 
 
 @block(once=True)
@@ -123,7 +125,7 @@ def to_tokens(x: Map) -> Tokens:
 def to_map(x: Tokens, *, drop: Literal["cls", "none"] = "none") -> Map:
     """Lays tokens back out on their grid.
 
-    Args:
+    Settings:
         drop: cls throws the class token away; none refuses sequences that have one.
     """
     if x.extra and drop == "none":
@@ -139,7 +141,7 @@ def to_map(x: Tokens, *, drop: Literal["cls", "none"] = "none") -> Map:
 def linear_block(x: Tokens, *, dim: Positive, bias: bool = True) -> Tokens:
     """One linear layer on every token.
 
-    Args:
+    Settings:
         dim: Output channels.
         bias: Whether it has a bias.
     """

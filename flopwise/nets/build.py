@@ -59,7 +59,8 @@ def _facts(graph: Graph) -> dict[str, Any]:
         "pool": "token" if tokens else "avg",
         "feature_info": _features(graph),
         "no_decay": tuple(
-            path for path, layer in leaves
+            path
+            for path, layer in leaves
             if layer.kind == "parameter" and len(layer.settings["shape"]) > 1
         ),
         "rules": {layer.name: layer.graph.init for layer in graph.layers if layer.graph},

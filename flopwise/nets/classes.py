@@ -54,7 +54,9 @@ class Instance:
         """Every number of the constructor, those of the blocks inside included."""
         found = dict(self.leaves)
         for name, child in self.inside.items():
-            below = child.slots() if child.sequential else {("", k): v for k, v in child.values.items()}
+            below = (
+                child.slots() if child.sequential else {("", k): v for k, v in child.values.items()}
+            )
             found |= {(f"{name}_{path}".strip("_"), key): v for (path, key), v in below.items()}
         return found
 
@@ -170,8 +172,7 @@ def _tell_apart(classes: list[Class]) -> None:
     for title in {each.name for each in classes}:
         group = [each for each in classes if each.name == title]
         layers = [
-            {layer.name for layer in each.instances[0].graph.layers if layer.name}
-            for each in group
+            {layer.name for layer in each.instances[0].graph.layers if layer.name} for each in group
         ]
         common = set.intersection(*layers)
         for each, own in zip(group, layers, strict=True):

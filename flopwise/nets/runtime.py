@@ -44,7 +44,6 @@ class Block(nn.Module):
 
     inits: dict[str, float | str] = {}  # noqa: RUF012 - generated classes replace it whole
 
-    @torch.jit.ignore
     def init_exceptions(self) -> None:
         """Starts the learned tables, and the layers named in `inits`."""
         for name, parameter in self.named_parameters(recurse=False):
@@ -104,7 +103,6 @@ class Network(nn.Module):
         self.set_dropout(drop_rate)
         self.set_drop_path(drop_path_rate)
 
-    @torch.jit.ignore
     def init_weights(self) -> None:
         """Starts every layer by the rule of its family, then the exceptions."""
         for name, child in self.named_children():
@@ -127,7 +125,6 @@ class Network(nn.Module):
         """Pooling, final norm and, unless `pre_logits`, the classifier."""
         raise RuntimeError("generated networks define forward_head")
 
-    @torch.jit.ignore
     def set_drop_path(self, rate: float) -> None:
         """Sets stochastic depth: linearly from 0 at the first block to `rate` at the last."""
         blocks = [b for b in self.modules() if isinstance(b, Block) and _paths(b)]
@@ -135,7 +132,6 @@ class Network(nn.Module):
             for path in _paths(block):
                 path.drop_prob = rate * index / max(1, len(blocks) - 1)
 
-    @torch.jit.ignore
     def set_dropout(self, rate: float) -> None:
         """Sets the dropout before the classifier."""
         self.drop_rate = rate
@@ -143,7 +139,6 @@ class Network(nn.Module):
             if isinstance(module, nn.Dropout):
                 module.p = rate
 
-    @torch.jit.ignore
     def get_classifier(self) -> nn.Module:
         """Returns the last linear layer."""
         return self.get_submodule(self.classifier)
@@ -161,36 +156,34 @@ class Network(nn.Module):
         self.num_classes = num_classes
         layer: nn.Module = nn.Identity()
         if num_classes:
-            layer = nn.Linear(
-                self.num_features, num_classes, device=old.device, dtype=old.dtype
-            )
+            layer = nn.Linear(self.num_features, num_classes, device=old.device, dtype=old.dtype)
             RULES["head"](layer)
         parent, _, name = self.classifier.rpartition(".")
         setattr(self.get_submodule(parent), name, layer.train(self.training))
 
-    @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trades time for memory: stages keep only the inputs of their blocks."""
         for module in self.modules():
             if isinstance(module, Stage):
                 module.grad_checkpointing = enable
 
-    @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
         """Names of parameters that carry no weight decay."""
         return set(self.no_decay)
 
-    @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Patterns that order the parameters from input to output, for layer-wise decay."""
-        names = [name for name, _ in self.named_children()]
-        first = next((i for i, n in enumerate(names) if isinstance(getattr(self, n), Stage)), 1)
-        stem = "|".join(names[:first])
-        stages = [name for name in names if isinstance(getattr(self, name), Stage)]
-        rest = [name for name in names[first:] if name not in stages]
-        blocks = [(rf"^{name}" if coarse else rf"^{name}\.(\d+|\w+)", (i,) if coarse else None)
-                  for i, name in enumerate(stages)]
-        return {"stem": rf"^(?:{stem})", "blocks": [*blocks, (rf"^(?:{'|'.join(rest)})", (99999,))]}
+        groups: dict[str, Any] = {}
+        stem: list[str] = []
+        for name, child in self.named_children():
+            if not isinstance(child, Stage):
+                stem += [] if groups else [name]
+                groups |= {name: [(rf"^{name}\.", (99999,))]} if groups else {}  # joins the last
+            elif coarse:
+                groups[name] = rf"^{name}\."
+            else:
+                groups[name] = [(rf"^{name}\.(\d+)\.", None), (rf"^{name}\.", (0,))]
+        return {"stem": rf"^(?:{'|'.join(stem)})\."} | groups
 
     def __reduce__(self) -> Any:
         return _empty, _origin(self), self.__dict__
@@ -201,8 +194,7 @@ def _paths(block: nn.Module) -> list[DropPath]:
 
 
 def _norm_or_bias(layer: nn.Module) -> None:
-    if hasattr(layer, "reset_parameters"):
-        layer.reset_parameters()
+    _reset(layer)
     bias = getattr(layer, "bias", None)
     if isinstance(bias, Tensor):
         nn.init.zeros_(bias)
@@ -229,8 +221,9 @@ def _trunc_linear(layer: nn.Module) -> None:
 
 
 def _reset(layer: nn.Module) -> None:
-    if hasattr(layer, "reset_parameters"):
-        layer.reset_parameters()
+    reset = getattr(layer, "reset_parameters", None)
+    if reset is not None:
+        reset()
 
 
 def fill_table(parameter: Tensor, init: float | str) -> None:
@@ -272,7 +265,7 @@ def load_source(source: str, name: str) -> ModuleType:
     lines = source.splitlines(keepends=True)
     linecache.cache[module.__file__] = (len(source), None, lines, module.__file__)
     sys.modules[title] = module
-    exec(compile(source, module.__file__, "exec"), module.__dict__)  # noqa: S102 - our own text
+    exec(compile(source, module.__file__, "exec"), module.__dict__)
     return module
 
 

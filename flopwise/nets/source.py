@@ -125,7 +125,9 @@ def _module(layer: Layer, path: str, leaves: dict[Slot, Any], names: dict[Slot, 
         return names.get((path, key)) or _literal(numbers[key])
 
     if layer.kind == "parameter":
-        return f"table({', '.join(names.get((path, f'size{i}')) or str(n) for i, n in enumerate(layer.settings['shape']))})"
+        shape = enumerate(layer.settings["shape"])
+        sizes = [names.get((path, f"size{axis}")) or str(size) for axis, size in shape]
+        return f"table({', '.join(sizes)})"
     arguments = [word(key) for key in form.positional] + ([form.fixed] if form.fixed else [])
     for keyword, (key, default) in form.keywords.items():
         if (path, key) in names or numbers[key] != default:
@@ -147,8 +149,9 @@ def _construct(instance: Instance, path: str, names: dict[Slot, str]) -> str:
     words = {
         name: names.get((path, name)) or _literal(value) for name, value in instance.values.items()
     }
-    positional = len(words) <= 2
-    return f"{instance.owner.name}({', '.join(w if positional else f'{n}={w}' for n, w in words.items())})"
+    named = [f"{name}={word}" for name, word in words.items()]
+    arguments = named if len(words) > 2 else words.values()
+    return f"{instance.owner.name}({', '.join(arguments)})"
 
 
 def _stage(instance: Instance, path: str, names: dict[Slot, str]) -> str:
@@ -178,7 +181,7 @@ def _network_class(graph: Graph, steps: dict[str, Instance], facts: dict[str, An
         "        self,",
         f"        num_classes: int = {classes},",
         f"        in_chans: int = {channels},",
-        '        global_pool: str | None = None,',
+        "        global_pool: str | None = None,",
         "        drop_rate: float = 0.0,",
         "        drop_path_rate: float = 0.0,",
         "    ) -> None:",
@@ -217,7 +220,7 @@ def code(value: Any) -> str:
 
 def _docstring(doc: str) -> list[str]:
     """The definition's docstring without the help of its settings."""
-    text = doc.split("\n\nArgs:")[0].strip()
+    text = doc.split("\n\nSettings:")[0].strip()
     if not text:
         return []
     first, *rest = text.splitlines()
