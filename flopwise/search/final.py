@@ -158,11 +158,11 @@ class Finals:
         return found
 
 
-def entrants(spec: Spec, baseline: Candidate, ranked: Sequence[TrialRow]) -> list[Entrant]:
+def entrants(baseline: Candidate, ranked: Sequence[TrialRow], top: int) -> list[Entrant]:
     """Returns the baseline and the best trials; a baseline among the best is named once."""
     written = next((row for row in ranked if row.written), None)
     field = [Entrant(name="baseline", trial=written, candidate=baseline, picks={})]
-    for place, row in enumerate(ranked[: spec.search.final.top], start=1):
+    for place, row in enumerate(ranked[:top], start=1):
         if not row.written:
             candidate = Candidate(
                 picks=row.picks, identity=row.identity, hash=row.hash, costs=row.costs

@@ -35,9 +35,11 @@ class Loop:
         sampler: Its sampler.
         evaluator: What trains.
         watch: Who is told.
+        objective: Direction and metric that trials are ranked by.
         on_trial: Called with the row of every trial that ended.
         written: Trial identity of the network as the spec writes it.
-        finals_as_trials: What the last step costs, in trials; for the time left.
+        finals: Most trainings of the last step.
+        final_share: Epochs of one of them, in those of a trial.
     """
 
     spec: Spec
@@ -46,9 +48,11 @@ class Loop:
     sampler: FeasibleSampler
     evaluator: Evaluator
     watch: Watch
+    objective: tuple[str, str]
     on_trial: Callable[[TrialRow], None] | None = None
     written: str = ""
-    finals_as_trials: float = 0.0
+    finals: int = 0
+    final_share: float = 1.0
 
     def run(self, trials: int) -> bool:
         """Runs until that many trials ended; False when the space has no candidate left."""
@@ -78,7 +82,7 @@ class Loop:
 
     def ranked(self) -> list[TrialRow]:
         """Returns the trained trials, best first."""
-        direction, metric = self.spec.search.objective
+        direction, metric = self.objective
         sign = -1 if direction == "maximize" else 1
         done = [row for row in self.ended() if row.state == "done"]
         return sorted(done, key=lambda row: (sign * row.scores[metric], row.number))
@@ -121,7 +125,7 @@ class Loop:
         return picks
 
     def _finish(self, trial: Trial, measure: Measure) -> None:
-        value = measure.scores[self.spec.search.objective[1]]
+        value = measure.scores[self.objective[1]]
         if not math.isfinite(value):
             raise DivergedError("the score is not a number")
         weights = measure.weights
@@ -151,7 +155,7 @@ class Loop:
         if not seconds:
             return None
         mean = sum(seconds) / len(seconds)
-        return mean * (max(of - len(ended), 0) + self.finals_as_trials)
+        return mean * (max(of - len(ended), 0) + self.finals * self.final_share)
 
 
 def reason_of(error: BaseException) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from optuna.trial import FrozenTrial
 
 from flopwise.dsl import Search, Spec
 from flopwise.errors import Fault, RunError, SpecError
@@ -24,7 +24,20 @@ from flopwise.search.study import StudyFolder
 from flopwise.search.watch import Plan, Watch
 from flopwise.search.winner import Winner, choose, from_finals, from_trial, write_winner
 
-__all__ = ["Outcome", "Session", "impossible", "search", "start", "trainings", "written"]
+CHECKED = 50
+"""Earlier trials that a resumed search resolves again to see that they are what they were."""
+
+__all__ = [
+    "Order",
+    "Outcome",
+    "Session",
+    "impossible",
+    "refuse_other_networks",
+    "search",
+    "start",
+    "trainings",
+    "written",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,28 +94,40 @@ def search(
     """
     if spec.search is None:
         raise SpecError([Fault(code="E505", message=f"'{spec.name}' has no search section")])
-    watch = watch or Watch()
+    order = Order(watch=watch or Watch(), on_trial=on_trial, command=command)
     with StudyFolder(Path(folder)) as home:
         try:
-            session = start(
-                spec, spec.search, home, evaluator or trainings(spec), watch, on_trial, command
-            )
-            write_sources(home.path, spec)
-            write_manifest(home.path, session.identity, sampler_facts(spec.search.sampler), command)
+            session = start(spec, spec.search, home, evaluator or trainings(spec), order)
             return session.run(spec.search.trials if trials is None else trials)
         finally:
-            watch.close()
+            order.watch.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """Who asked for a search and who is told about it."""
+
+    watch: Watch
+    on_trial: Callable[[TrialRow], None] | None
+    command: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """One process working on one study."""
+    """One process working on one study.
+
+    Attributes:
+        search: The search section of the spec.
+        loop: Its trials.
+        baseline: What arithmetic knows about the network as it is written.
+        probe: What a look at the space found.
+        command: The command that asked for it.
+    """
 
     search: Search
     loop: Loop
     baseline: Candidate
     probe: Probe
-    identity: Mapping[str, Any]
     command: str
 
     @property
@@ -126,14 +151,14 @@ class Session:
         outcome = Outcome(folder=self.path, trials=tuple(loop.rows()), exhausted=exhausted)
         if (best := loop.best()) is None:
             raise RunError(f"none of the {len(loop.ended())} trials gave a score: see trials.csv")
-        if loop.evaluator.judge is None or not self.search.final.top:
+        if not self.loop.finals:
             winner = from_trial(best, self.path, loop.spec.recipe.seed)
             return self._crowned(replace(outcome, winner=winner))
         return self._crowned(self._finals(outcome, best))
 
     def _finals(self, outcome: Outcome, best: TrialRow) -> Outcome:
         loop = self.loop
-        field = entrants(loop.spec, self.baseline, loop.ranked())
+        field = entrants(self.baseline, loop.ranked(), self.search.final.top)
         finals = Finals(
             spec=loop.spec,
             folder=self.path,
@@ -171,15 +196,13 @@ class Session:
         return tuple(range(first, first + self.search.final.seeds))
 
     def _plan(self, trials: int) -> Plan:
-        final = self.search.final
-        judged = self.loop.evaluator.judge is not None and final.top > 0
         return Plan(
             probe=self.probe,
             trials=trials,
             done=len(self.loop.ended()),
             epochs=self.loop.spec.recipe.epochs,
             images=self.loop.evaluator.images,
-            finals=(final.top + 1) * final.seeds if judged else 0,
+            finals=self.loop.finals,
             final_epochs=self.final_epochs,
         )
 
@@ -194,13 +217,7 @@ class Session:
 
 
 def start(
-    spec: Spec,
-    search: Search,
-    home: StudyFolder,
-    evaluator: Evaluator,
-    watch: Watch,
-    on_trial: Callable[[TrialRow], None] | None,
-    command: str,
+    spec: Spec, search: Search, home: StudyFolder, evaluator: Evaluator, order: Order
 ) -> Session:
     """Looks at the space, refuses the impossible, and opens the study."""
     arithmetic = judge(spec, search)
@@ -209,35 +226,29 @@ def start(
     if not probe.feasible and candidates.find(np.random.default_rng(0), ()) is None:
         raise SpecError([impossible(search, probe)])
     baseline = arithmetic({})
-    sampler = FeasibleSampler(
-        candidates,
-        SAMPLERS[search.sampler.kind],
-        seed=search.sampler.seed,
-        first=written(spec, search),
-    )
+    inner = SAMPLERS[search.sampler.kind]
+    first = written(spec, search)
+    sampler = FeasibleSampler(candidates, inner, seed=search.sampler.seed, first=first)
     identity = study_identity(spec, search, evaluator.facts)
     study = home.open(identity, sampler, search.objective[0])
+    refuse_other_networks(study.trials, candidates)
+    write_sources(home.path, spec)
+    write_manifest(home.path, identity, sampler_facts(search.sampler), order.command)
     final = search.final
-    shares = (final.top + 1) * final.seeds * (final.epochs or spec.recipe.epochs)
     loop = Loop(
         spec=spec,
         folder=home,
         study=study,
         sampler=sampler,
         evaluator=evaluator,
-        watch=watch,
-        on_trial=on_trial,
+        watch=order.watch,
+        objective=search.objective,
+        on_trial=order.on_trial,
         written=baseline.identity,
-        finals_as_trials=shares / spec.recipe.epochs if evaluator.judge else 0.0,
+        finals=(final.top + 1) * final.seeds if evaluator.judge and final.top else 0,
+        final_share=(final.epochs or spec.recipe.epochs) / spec.recipe.epochs,
     )
-    return Session(
-        search=search,
-        loop=loop,
-        baseline=baseline,
-        probe=probe,
-        identity=identity,
-        command=command,
-    )
+    return Session(search=search, loop=loop, baseline=baseline, probe=probe, command=order.command)
 
 
 def trainings(spec: Spec) -> Evaluator:
@@ -245,6 +256,20 @@ def trainings(spec: Spec) -> Evaluator:
     from flopwise.search.training import evaluator
 
     return evaluator(spec)
+
+
+def refuse_other_networks(trials: Sequence[FrozenTrial], candidates: Candidates) -> None:
+    """Raises when the picks of an earlier trial no longer make what was trained.
+
+    The written network may agree while an expression, a block or the program behind it changed.
+    """
+    for trial in trials[-CHECKED:]:
+        then, picks = trial.user_attrs.get("identity"), trial.user_attrs.get("picks")
+        if then and picks and candidates.judge(picks).identity != then:
+            made = " ".join(f"{name}={value}" for name, value in picks.items())
+            message = f"trial {trial.number} ({made}) of this study trained another network"
+            helps = ("name another folder for a new study, or put the old spec back",)
+            raise SpecError([Fault(code="E504", message=message, helps=helps)])
 
 
 def impossible(search: Search, probe: Probe) -> Fault:

@@ -104,8 +104,8 @@ class FeasibleSampler(BaseSampler):
         if "picks" in trial.user_attrs:
             return dict(trial.user_attrs["picks"])
         done = tried(study, trial.number)
-        if self.first is not None and fresh(candidate := self.candidates.judge(self.first), done):
-            return dict(candidate.picks)
+        if self.first is not None and fresh(self.candidates.judge(self.first), done):
+            return dict(self.first)
         candidate = self._proposed(study, trial, done) or self.spare(study, trial.number)
         if candidate is None:
             raise RunError("every feasible candidate of the space was tried")

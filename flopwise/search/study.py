@@ -20,7 +20,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import optuna
 from optuna.samplers import BaseSampler
@@ -99,13 +99,16 @@ class StudyFolder:
         assert self._lock, "a study is opened by the process that holds its folder"
         mend(self.journal)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(self.journal))),
-            study_name=NAME,
-            sampler=sampler,
-            direction="minimize" if direction == "minimize" else "maximize",
-            load_if_exists=True,
-        )
+        storage = JournalStorage(JournalFileBackend(str(self.journal)))
+        if NAME in optuna.get_all_study_names(storage):
+            study = optuna.load_study(study_name=NAME, storage=storage, sampler=sampler)
+        else:
+            way: Literal["minimize", "maximize"] = (
+                "minimize" if direction == "minimize" else "maximize"
+            )
+            study = optuna.create_study(
+                study_name=NAME, storage=storage, sampler=sampler, direction=way
+            )
         started: Mapping[str, Any] = study.user_attrs.get("identity", {})
         if started:
             refuse_changes(self.path, started, json.loads(json.dumps(identity)))
