@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from flopwise.blocks.conv import avgpool, conv_block, conv_stem, patchify
 from flopwise.blocks.convnext import convnext
+from flopwise.blocks.graph import Graph, Layer, Type
 from flopwise.blocks.head import add, classifier, concat
 from flopwise.blocks.residual import basic, residual
 from flopwise.blocks.signature import Block, Field, block
 from flopwise.blocks.stage import add_stage, piece, trace_block
-from flopwise.blocks.tensor import Graph, Layer, Map, Tensor, Tokens, Trace, Type, Vec
+from flopwise.blocks.tensor import Map, Tensor, Tokens, Trace, Vec
 from flopwise.blocks.vit import (
     class_token,
     linear_block,

@@ -11,16 +11,8 @@ from __future__ import annotations
 from math import prod
 from typing import Literal, TypeVar, cast
 
-from flopwise.blocks.tensor import (
-    Heads,
-    Map,
-    MapLast,
-    Parameter,
-    Tensor,
-    Tokens,
-    Type,
-    Vec,
-)
+from flopwise.blocks.graph import Parameter, Type
+from flopwise.blocks.tensor import Heads, Map, MapLast, Tensor, Tokens, Vec
 from flopwise.errors import BlockError
 
 __all__ = [

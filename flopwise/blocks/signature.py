@@ -1,6 +1,6 @@
 """@block: a function over symbolic tensors becomes a `Block`; its signature is the schema.
 
-The checker, the help text, the JSON Schema and the picker of search domains all read `Block.fields`;
+The checker, the help text, the JSON Schema and the picker of domains all read `Block.fields`;
 nobody describes a setting a second time.
 """
 

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, wraps
 from typing import Any, TypeVar, cast
 
+from flopwise.blocks.graph import Graph, Type, describe
 from flopwise.blocks.layers import to_map, to_tokens
 from flopwise.blocks.signature import Block
-from flopwise.blocks.tensor import Graph, Map, Tensor, Tokens, Trace, Type, describe
+from flopwise.blocks.tensor import Map, Tensor, Tokens, Trace
 from flopwise.errors import BlockError
 
 __all__ = ["add_stage", "piece", "trace_block"]

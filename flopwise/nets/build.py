@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from flopwise.blocks.tensor import Graph
+from flopwise.blocks.graph import Graph
 from flopwise.nets.runtime import Network, load_source
 from flopwise.nets.source import class_name, network_source
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from flopwise.blocks.tensor import Graph, Layer
+from flopwise.blocks.graph import Graph, Layer
 from flopwise.nets.forms import FORMS
 
 __all__ = ["Class", "Instance", "Slot", "Symbol", "collect"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flopwise.blocks.tensor import Graph, Layer
+from flopwise.blocks.graph import Graph, Layer
 from flopwise.nets.forms import ACTS, FORMS, Form
 
 __all__ = ["forward_lines"]

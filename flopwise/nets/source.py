@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
-from flopwise.blocks.tensor import Graph, Layer
+from flopwise.blocks.graph import Graph, Layer
 from flopwise.nets.classes import Class, Instance, Slot, Symbol, collect
 from flopwise.nets.forms import FORMS
 from flopwise.nets.forward import forward_lines, input_names
