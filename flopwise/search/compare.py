@@ -38,12 +38,13 @@ class Comparison:
         """Whether the difference may be chance."""
         return abs(self.difference) <= 2 * self.error
 
+    @property
+    def word(self) -> str:
+        """What the difference amounts to: a tie, better or worse."""
+        return "a tie" if self.tied else "better" if self.difference > 0 else "worse"
+
     def __str__(self) -> str:
-        word = "a tie" if self.tied else "better" if self.difference > 0 else "worse"
-        return (
-            f"{self.difference:+.2f} +- {self.error:.2f} points: {word} "
-            f"({self.seeds} seeds, {self.images} test images)"
-        )
+        return f"{self.difference:+.2f} +- {self.error:.2f}: {self.word}"
 
 
 def compare(first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[np.bool_]]) -> Comparison:

@@ -30,7 +30,6 @@ __all__ = [
     "show",
     "trial_line",
     "trial_table",
-    "versus_text",
     "watch_for",
 ]
 
@@ -198,15 +197,22 @@ def final_table(rows: Sequence[FinalRow], trials: int, metric: str = "top1") -> 
     """Returns the last step as a table: the optimistic and the fresh score side by side."""
     table = Table(title="last step: fresh seeds, judged once on the test split")
     table.add_column("network")
-    for name in ("trial", "MMACs", "Mparams", f"search val {metric}\n(best of {trials})"):
-        table.add_column(name, justify="right")
-    table.add_column(f"fresh test {metric}\nmean +- sd (seeds)", justify="right")
-    table.add_column("against the baseline")
+    heads = (
+        "trial",
+        "MMACs",
+        "Mparams",
+        f"search: val {metric}\nbest of {trials}",
+        f"fresh: test {metric}\nmean +- sd",
+        "less the baseline's\n+- standard error",
+    )
+    for head in heads:
+        table.add_column(head, justify="right")
     for row in rows:
         costs = (f"{row.costs.get(name, 0) / 1e6:,.3f}" for name in ("macs", "params"))
         search = f"{row.search[metric]:.2f}" if metric in row.search else "-"
         trial = "-" if row.trial is None else str(row.trial)
-        table.add_row(row.name, trial, *costs, search, fresh_text(row, metric), versus_text(row))
+        versus = str(row.versus) if row.versus else ""
+        table.add_row(row.name, trial, *costs, search, fresh_text(row, metric), versus)
     return table
 
 
@@ -215,13 +221,7 @@ def fresh_text(row: FinalRow, metric: str) -> str:
     mean, spread = row.mean(metric), row.spread(metric)
     if mean is None:
         return "failed"
-    around = f" +- {spread:.2f}" if spread is not None else ""
-    return f"{mean:.2f}{around} ({len(row.tests)})"
-
-
-def versus_text(row: FinalRow) -> str:
-    """Says how a network compares with the baseline."""
-    return str(row.versus) if row.versus else ""
+    return f"{mean:.2f} +- {spread:.2f}" if spread is not None else f"{mean:.2f}"
 
 
 def show(outcome: Outcome, console: Console, metric: str = "top1") -> None:
@@ -230,7 +230,10 @@ def show(outcome: Outcome, console: Console, metric: str = "top1") -> None:
     console.print(trial_table(outcome.trials, metric))
     if outcome.finals:
         console.print(final_table(outcome.finals, done, metric))
-        console.print(f"rule: {outcome.rule}", markup=False, highlight=False)
+        images = max((row.versus.images for row in outcome.finals if row.versus), default=0)
+        seeds = ", ".join(map(str, outcome.finals[0].seeds))
+        around = f"seeds {seeds}; {images:,} test images; " if images else f"seeds {seeds}; "
+        console.print(around + outcome.rule, markup=False, highlight=False)
     if outcome.winner and outcome.winner.name == "baseline":
         console.print("the hand-written baseline is itself the best trial", highlight=False)
 

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from flopwise.search.compare import compare
 
 
-def drawn(rate: float, seeds: int, images: int, rng: np.random.Generator) -> list[NDArray[np.bool_]]:
+def drawn(
+    rate: float, seeds: int, images: int, rng: np.random.Generator
+) -> list[NDArray[np.bool_]]:
     return [rng.random(images) < rate for _ in range(seeds)]
 
 
