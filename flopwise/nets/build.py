@@ -51,11 +51,16 @@ def build(
 def _facts(graph: Graph) -> dict[str, Any]:
     """What the generated class says about itself, for timm's contract."""
     leaves = list(graph.walk())
+    head = graph.layers[-1].graph
+    ends = head.layers[-1] if head and head.head else None
+    out = graph.types[graph.outputs[0]]
+    width = out.shape[0] if out.kind in ("map", "vec") else out.shape[-1]
     tokens = any(layer.kind == "take_token" for _, layer in leaves)
     return {
         "input_size": graph.inputs[0].shape,
         "first_conv": next((path for path, layer in leaves if layer.kind == "conv"), ""),
-        "classifier": next((p for p, layer in reversed(leaves) if layer.kind == "linear"), ""),
+        "classifier": leaves[-1][0] if ends else "",
+        "num_features": ends.settings["channels"] if ends else width,
         "pool": "token" if tokens else "avg",
         "feature_info": _features(graph),
         "no_decay": tuple(

@@ -31,7 +31,7 @@ class Form:
     positional: tuple[str, ...] = ()
     keywords: Mapping[str, tuple[str, object]] = field(default_factory=dict)
     fixed: str = ""
-    forward: str = "{me}({0})"
+    forward: str = "{me}({all})"
     attributes: Mapping[str, str] = field(default_factory=dict)
     operator: bool = False
     names: tuple[str, ...] = ()

@@ -86,7 +86,7 @@ def _words(layer: Layer, inputs: list[_Value]) -> dict[str, object]:
         words["function"] = ACTS[words["function"]]
     if layer.kind == "global_mean":
         words["keepdim"] = ", keepdim=True" if words["keep"] else ""
+    words["all"] = ", ".join(value.text for value in inputs)
     if layer.kind == "concat":
-        words["all"] = ", ".join(value.text for value in inputs)
         words["torch_axis"] = 1 if words["axis"] == 0 else -1
     return words

@@ -81,6 +81,7 @@ class Network(nn.Module):
     """
 
     input_size: tuple[int, int, int]
+    num_features: int
     feature_info: list[dict[str, Any]]
     first_conv: str
     classifier: str
@@ -96,8 +97,8 @@ class Network(nn.Module):
         """Ends the constructor: checks the pooling, starts the weights, sets the rates."""
         if global_pool not in (None, self.pool):
             raise ValueError(f"this network pools by {self.pool!r}, not {global_pool!r}")
-        self.num_features = self.head_hidden_size = self._classifier().in_features
-        if self.num_classes == 0:
+        self.head_hidden_size = self.num_features
+        if self.classifier and self.num_classes == 0:
             self.reset_classifier(0)
         self.init_weights()
         self.set_dropout(drop_rate)
@@ -143,15 +144,12 @@ class Network(nn.Module):
         """Returns the last linear layer."""
         return self.get_submodule(self.classifier)
 
-    def _classifier(self) -> nn.Linear:
-        layer = self.get_submodule(self.classifier)
-        assert isinstance(layer, nn.Linear)
-        return layer
-
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Replaces the last linear layer by a fresh one; 0 classes leave the features."""
         if global_pool not in (None, self.pool):
             raise ValueError(f"this network pools by {self.pool!r}, not {global_pool!r}")
+        if not self.classifier:
+            raise ValueError("this network ends without a classifier")
         old = next(self.parameters())
         self.num_classes = num_classes
         layer: nn.Module = nn.Identity()
