@@ -7,7 +7,7 @@ nothing is converted but a whole number to a number. There is no `eval` and no `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
@@ -34,6 +34,11 @@ class Expression:
 
     def __str__(self) -> str:
         return self.text
+
+    def unknown(self, known: Collection[str]) -> list[Fault]:
+        """Returns a fault for every name that is not among the known ones."""
+        found = _unknown(self._tree, known, compared=False)
+        return [_fault(error, self.place, self._offset) for error in found]
 
     def evaluate(self, scope: Scope) -> Value:
         """Returns the value under the given names.
@@ -100,31 +105,55 @@ def _names(term: Term) -> Iterator[str]:
         yield from _names(part)
 
 
+def _unknown(term: Term, known: Collection[str], *, compared: bool) -> Iterator[WrongError]:
+    if term.kind == "name" and term.value not in known:
+        helps = _meant(str(term.value), known, compared)
+        fact = f"unknown name '{term.value}' in an expression"
+        yield WrongError("E401", fact, term.at, term.width, *helps)
+    compared = term.kind.startswith("infix") and BINDING[term.kind[6:]] == COMPARE
+    for part in term.parts:
+        yield from _unknown(part, known, compared=compared)
+
+
+def _meant(name: str, known: Collection[str], compared: bool) -> list[str]:
+    """Says what an unknown name may have been meant to be."""
+    near = nearest(name, known)
+    helps = [f"did you mean '{near}'?"] if near else []
+    if "." in name and not near:
+        helps = ["a stage cannot read another's settings: give the shared value a name under vars"]
+    if compared and not near:  # a bare word in a comparison is usually a text without its quotes
+        helps = [f"for the text put quotes around it: '{name}'"]
+    return [*helps, f"names in scope: {', '.join(sorted(known)) or 'none'}"]
+
+
 def _evaluate(term: Term, scope: Scope) -> Value:
     kind, _, word = term.kind.partition(" ")
     if kind == "value":
         return term.value
     if kind == "name":
-        return _look_up(cast(str, term.value), term, scope)
+        for error in _unknown(term, scope, compared=False):
+            raise error
+        return scope[str(term.value)]
     if kind in ("if", "and", "or"):
         return _choose(kind, term, scope)
-    if kind == "infix" and BINDING[word] == COMPARE:
-        _hint_quotes(term, scope)
     values = [_evaluate(part, scope) for part in term.parts]
-    operation: Callable[..., Value] = {
-        "list": lambda *items: tuple(items),
-        "index": BINARY["["],
-        "prefix": BINARY["0-"] if word == "-" else BINARY["not"],
-        "call": FUNCTIONS.get(word, FUNCTIONS["len"]),
-        "infix": BINARY.get(word, BINARY["+"]),
-    }[kind]
     try:
-        return checked(operation(*values))
+        return checked(_operation(kind, word)(*values))
     except TypeError:  # the operands' types are checked inside, so their number is wrong
         fact = f"{word}() does not take {len(values)} values"
         raise WrongError("E407", fact, term.at, term.width) from None
-    except (ValueError, ZeroDivisionError, OverflowError) as error:
+    except (ValueError, OverflowError) as error:
         raise WrongError("E407", str(error), term.at, term.width) from None
+
+
+def _operation(kind: str, word: str) -> Callable[..., Value]:
+    if kind == "infix":
+        return BINARY[word]
+    if kind == "call":
+        return FUNCTIONS[word]
+    if kind == "prefix":
+        return BINARY["0-" if word == "-" else word]
+    return BINARY["["] if kind == "index" else lambda *items: items
 
 
 def _choose(kind: str, term: Term, scope: Scope) -> Value:
@@ -139,26 +168,3 @@ def _choose(kind: str, term: Term, scope: Scope) -> Value:
         return truth(_evaluate(term.parts[1], scope))
     except ValueError as error:
         raise WrongError("E407", f"'{kind}': {error}", term.at, term.width) from None
-
-
-def _look_up(name: str, term: Term, scope: Scope) -> Value:
-    if name in scope:
-        return scope[name]
-    near = nearest(name, scope)
-    helps = [f"did you mean '{near}'?"] if near else []
-    if "." in name and name.partition(".")[0] not in ("input", "net"):
-        helps = [
-            "one stage cannot read another's settings; give the shared value a name under vars"
-        ]
-    known = ", ".join(sorted(scope)) or "none"
-    helps.append(f"names in scope: {known}")
-    raise WrongError("E401", f"unknown name '{name}' in an expression", term.at, term.width, *helps)
-
-
-def _hint_quotes(term: Term, scope: Scope) -> None:
-    """A bare word compared with something is usually a text whose quotes were forgotten."""
-    for part in reversed(term.parts):
-        if part.kind == "name" and part.value not in scope and not nearest(str(part.value), scope):
-            fact = f"unknown name '{part.value}' in an expression"
-            help_ = f"for the text put quotes around it: '{part.value}'"
-            raise WrongError("E401", fact, part.at, part.width, help_)

@@ -2,66 +2,104 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Any
 
-__all__ = ["Recipe"]
+from flopwise.dsl.values import Rule, RuleType
+
+__all__ = ["Recipe", "recipe_rules"]
+
+
+def say(
+    default: Any,
+    doc: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """Makes a field with its default, its line of help, and its limits."""
+    metadata = {"doc": doc, "low": low, "high": high, "choices": choices}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """How a network is trained; each field is a key of the `train` section."""
 
-    data: str = "digits"
-    """Where the images come from: digits, a folder, a tar of one, torch/NAME or hfds/NAME."""
-    epochs: int = 5
-    """Passes over the training images."""
-    batch: int = 64
-    """Images per optimizer step; kept by accumulation when memory forces smaller pieces."""
-    opt: str = "adamw"
-    """Optimizer, by timm's name."""
-    lr: float = 1e-3
-    """Peak learning rate."""
-    weight_decay: float = 0.05
-    """Decoupled weight decay; norms, biases and position tables carry none."""
-    momentum: float = 0.9
-    """Momentum, for the optimizers that have one."""
-    sched: str = "cosine"
-    """Learning-rate schedule, by timm's name."""
-    warmup: float = 1.0
-    """Epochs of linear warm-up."""
-    min_lr: float = 1e-6
-    """Where the schedule ends."""
-    smoothing: float = 0.1
-    """Label smoothing."""
-    mixup: float = 0.0
-    """Mixup alpha; 0 is off."""
-    cutmix: float = 0.0
-    """CutMix alpha; 0 is off."""
-    flip: bool = True
-    """Random horizontal flips."""
-    crop: float = 0.08
-    """Smallest share of the image a random resized crop keeps; 1 pads and shifts instead."""
-    augment: str = ""
-    """RandAugment or AutoAugment by timm's string, such as rand-m9-mstd0.5-inc1; empty is off."""
-    erase: float = 0.0
-    """Probability of random erasing."""
-    drop_path: float = 0.0
-    """Stochastic depth rate of the last block, rising linearly from 0."""
-    dropout: float = 0.0
-    """Dropout before the classifier."""
-    ema: float = 0.0
-    """Decay of the weights' moving average; 0 is off."""
-    amp: str = "none"
-    """Autocast: none or bf16."""
-    clip: float = 0.0
-    """Gradient clipping; 0 is off."""
-    clip_mode: str = "norm"
-    """What is clipped: norm, value or agc (adaptive, Brock et al. 2021)."""
-    images: int = 0
-    """Training images used, a seeded stratified sample; 0 is all."""
-    validation: str = ""
-    """Name of the split trials are judged on; empty cuts 10 % of train, at least 500 images."""
-    seed: int = 0
-    """Seed of the weights, the order of the images and the augmentations."""
-    workers: int = 0
-    """Loader processes; 0 loads in the training process."""
+    data: str = say(
+        "digits",
+        "Where the images come from: digits, a folder, a tar of one, torch/NAME or hfds/NAME.",
+    )
+    epochs: int = say(5, "Passes over the training images.", low=1, high=100_000)
+    batch: int = say(
+        64,
+        "Images per optimizer step; kept by accumulation when memory forces smaller pieces.",
+        low=1,
+        high=1_000_000,
+    )
+    opt: str = say("adamw", "Optimizer, by timm's name.")
+    lr: float = say(1e-3, "Peak learning rate.", low=0.0)
+    weight_decay: float = say(
+        0.05, "Decoupled weight decay; norms, biases and position tables carry none.", low=0.0
+    )
+    momentum: float = say(0.9, "Momentum, for the optimizers that have one.", low=0.0, high=1.0)
+    sched: str = say("cosine", "Learning-rate schedule, by timm's name.")
+    warmup: float = say(1.0, "Epochs of linear warm-up.", low=0.0)
+    min_lr: float = say(1e-6, "Where the schedule ends.", low=0.0)
+    smoothing: float = say(0.1, "Label smoothing.", low=0.0, high=1.0)
+    mixup: float = say(0.0, "Mixup alpha; 0 is off.", low=0.0)
+    cutmix: float = say(0.0, "CutMix alpha; 0 is off.", low=0.0)
+    flip: bool = say(True, "Random horizontal flips.")
+    crop: float = say(
+        0.08,
+        "Smallest share of the image a random resized crop keeps; 1 pads and shifts instead.",
+        low=0.0,
+        high=1.0,
+    )
+    augment: str = say(
+        "",
+        "RandAugment or AutoAugment by timm's string, such as rand-m9-mstd0.5-inc1; empty is off.",
+    )
+    erase: float = say(0.0, "Probability of random erasing.", low=0.0, high=1.0)
+    drop_path: float = say(
+        0.0, "Stochastic depth rate of the last block, rising linearly from 0.", low=0.0, high=1.0
+    )
+    dropout: float = say(0.0, "Dropout before the classifier.", low=0.0, high=1.0)
+    ema: float = say(0.0, "Decay of the weights' moving average; 0 is off.", low=0.0, high=1.0)
+    amp: str = say("none", "Autocast: none or bf16.", choices=("none", "bf16"))
+    clip: float = say(0.0, "Gradient clipping; 0 is off.", low=0.0)
+    clip_mode: str = say(
+        "norm",
+        "What is clipped: norm, value or agc (adaptive, Brock et al. 2021).",
+        choices=("norm", "value", "agc"),
+    )
+    images: int = say(
+        0, "Training images used, a seeded stratified sample; 0 is all.", low=0, high=1_000_000_000
+    )
+    validation: str = say(
+        "",
+        "Name of the split trials are judged on; empty cuts 10 % of train, at least 500 images.",
+    )
+    seed: int = say(
+        0, "Seed of the weights, the order of the images and the augmentations.", low=0, high=2**32
+    )
+    workers: int = say(0, "Loader processes; 0 loads in the training process.", low=0, high=256)
+
+
+@cache
+def recipe_rules() -> dict[str, Rule]:
+    """Returns what each key of `train` may hold."""
+    types: dict[type, RuleType] = {bool: "bool", int: "int", float: "float", str: "text"}
+    return {
+        each.name: Rule(
+            name=each.name,
+            type=types[type(each.default)],
+            doc=each.metadata["doc"],
+            low=each.metadata["low"],
+            high=each.metadata["high"],
+            choices=each.metadata["choices"],
+        )
+        for each in fields(Recipe)
+    }

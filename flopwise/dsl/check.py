@@ -1,0 +1,307 @@
+"""A merged tree against the tables of keys and the signatures of the blocks.
+
+All faults of a spec are collected; a pass runs only where the passes before it are clean, so that
+one mistake is one message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from flopwise.blocks import BLOCKS, Block
+from flopwise.dsl.checker import Checker
+from flopwise.dsl.expr import Expression
+from flopwise.dsl.plan import Plan, Setting, StagePlan
+from flopwise.dsl.recipe import recipe_rules
+from flopwise.dsl.tables import (
+    DEFAULT_VALUES,
+    INPUT,
+    NODE,
+    RESERVED_STAGES,
+    RESERVED_VARIABLES,
+    TOP,
+    fields_of,
+)
+from flopwise.dsl.tree import Items, Node, Scalar, Section
+from flopwise.dsl.values import Rule, RuleLike
+from flopwise.errors import Fault, Place, nearest
+
+__all__ = ["build_plan"]
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
+VALUE = Rule(name="", type="value")
+
+
+def build_plan(tree: Section, checker: Checker) -> Plan:
+    """Returns the plan of a merged spec.
+
+    Raises:
+        SpecError: Every fault of its keys and literals, then of its names, then of its order.
+    """
+    checker.keys(tree, TOP, "the spec", tree.place)
+    good = {
+        name: node
+        for name, node in tree.entries.items()
+        if name in TOP and checker.shape(node, TOP[name])
+    }
+    maps = {name: node for name, node in good.items() if isinstance(node, Section)}
+    _check_texts(checker, good)
+    values = dict(_values(checker, good, maps, tree.place))
+    places = dict(_defaults(checker, maps["defaults"]) if "defaults" in maps else ())
+    if "train" in maps:
+        places |= _train(checker, maps["train"], tree.keys["train"])
+    stages = tuple(_stages(checker, maps["net"], tree.keys["net"]) if "net" in maps else ())
+    checker.stop_if_faulty()
+    _check_names(checker, values, places, stages)
+    _check_inputs(checker, stages)
+    checker.stop_if_faulty()
+    return Plan(values=_ordered(checker, values), places=places, stages=stages)
+
+
+def _check_texts(checker: Checker, nodes: Mapping[str, Node]) -> None:
+    for key in ("name", "doc"):
+        if key not in nodes:
+            continue
+        text = checker.literal(nodes[key], TOP[key], f"'{key}'")
+        if key == "name" and isinstance(text, str) and not NAME.fullmatch(text):
+            plain = re.sub(r"[^A-Za-z0-9_.+-]+", "_", text)[:40].strip("_.+-") or "my_net"
+            rule = "a name has letters, digits and _ . + - only"
+            fact = f"'{text[:40]}' cannot be a name"
+            checker.fault("E108", fact, nodes[key].place, f"write  name: {plain}", label=rule)
+
+
+def _values(
+    checker: Checker, nodes: Mapping[str, Node], maps: Mapping[str, Section], at: Place
+) -> Iterator[tuple[str, Setting]]:
+    """Yields everything an expression may name, by that name."""
+    yield from ((name, Setting(value, at)) for name, value in DEFAULT_VALUES.items())
+    if "classes" in nodes and (
+        setting := checker.setting(nodes["classes"], TOP["classes"], "'classes'")
+    ):
+        yield "classes", setting
+    if "input" in maps:
+        checker.keys(maps["input"], INPUT, "'input'", at)
+        for name, node in maps["input"].entries.items():
+            rule = INPUT.get(name)
+            if rule and (setting := checker.setting(node, rule, f"'{name}' of 'input'")):
+                yield f"input.{name}", setting
+    if "vars" in maps:
+        for name, node in maps["vars"].entries.items():
+            _check_variable(checker, name, maps["vars"].keys[name])
+            if setting := checker.setting(node, VALUE, f"variable '{name}'"):
+                yield name, setting
+
+
+def _check_variable(checker: Checker, name: str, place: Place) -> None:
+    if "." in name or name in RESERVED_VARIABLES:
+        fact = f"a variable cannot be called '{name}'"
+        why = "a dot is for places" if "." in name else "the language uses this word itself"
+        checker.fault("E108", fact, place, "choose another name", label=why)
+
+
+def _defaults(checker: Checker, section: Section) -> Iterator[tuple[str, Setting]]:
+    """Yields the settings under `defaults` by dotted path."""
+    shared = {n for block in BLOCKS.values() for n, f in block.fields.items() if not f.local}
+    for name, node in section.entries.items():
+        place, path = section.keys[name], f"defaults.{name}"
+        if isinstance(node, Section):
+            if block := _block(checker, name, place):
+                yield from _block_defaults(checker, block, node, path)
+        elif name in shared:
+            if setting := checker.setting(node, VALUE, f"'{name}' of 'defaults'"):
+                yield path, setting
+        elif name in BLOCKS:
+            fact = f"the defaults of block '{name}' are a map"
+            checker.fault("E201", fact, node.place, f"write  {name}: {{setting: value}}")
+        else:
+            _no_default(checker, name, place, shared)
+
+
+def _no_default(checker: Checker, name: str, place: Place, shared: Collection[str]) -> None:
+    local = [b.name for b in BLOCKS.values() if name in b.fields]
+    near = nearest(name, shared)
+    helps = [f"did you mean '{near}'?"] if near else []
+    fact = f"no block has a setting '{name}'"
+    if local:
+        fact = f"'{name}' is set per stage or per block, not for all blocks"
+        helps = [f"write  {local[0]}: {{{name}: ...}}"]
+    checker.fault("E102", fact, place, *helps, label="unknown setting")
+
+
+def _block_defaults(
+    checker: Checker, block: Block, section: Section, path: str
+) -> Iterator[tuple[str, Setting]]:
+    for name, node in section.entries.items():
+        field = block.fields.get(name)
+        if field is None:
+            _no_setting(checker, block, name, section.keys[name])
+        elif setting := checker.setting(node, field, f"'{name}' of block '{block.name}'"):
+            yield f"{path}.{name}", setting
+
+
+def _block(checker: Checker, name: str, place: Place) -> Block | None:
+    if name not in BLOCKS:
+        near = nearest(name, BLOCKS)
+        helps = (f"did you mean '{near}'?",) if near else ()
+        note = f"blocks: {', '.join(BLOCKS)}"
+        fact = f"there is no block called '{name}'"
+        checker.fault("E101", fact, place, *helps, label="unknown block", note=note)
+    return BLOCKS.get(name)
+
+
+def _no_setting(checker: Checker, block: Block, name: str, place: Place) -> None:
+    near = nearest(name, {**NODE, **block.fields})
+    helps = (f"did you mean '{near}'?",) if near else ()
+    note = f"settings of {block.name}: {', '.join(block.fields) or 'none'}"
+    fact = f"block '{block.name}' has no setting '{name}'"
+    checker.fault("E102", fact, place, *helps, label="unknown setting", note=note)
+
+
+def _train(checker: Checker, section: Section, at: Place) -> dict[str, Setting]:
+    rules = recipe_rules()
+    checker.keys(section, rules, "'train'", at)
+    found = {}
+    for name, node in section.entries.items():
+        if name in rules and (
+            setting := checker.setting(node, rules[name], f"'{name}' of 'train'")
+        ):
+            found[f"train.{name}"] = setting
+    return found
+
+
+def _stages(checker: Checker, net: Section, at: Place) -> Iterator[StagePlan]:
+    if not net.entries:
+        checker.fault("E106", "'net' has no stages", at, "add  stem: {block: conv, dim: 64}")
+    for name, node in net.entries.items():
+        place = net.keys[name]
+        if "." in name or name in RESERVED_STAGES:
+            fact = f"a stage cannot be called '{name}'"
+            why = "torch modules and Python use this word themselves"
+            checker.fault("E108", fact, place, f"write  {name.replace('.', '_')}_", label=why)
+        if not isinstance(node, Section):
+            help_ = f"write  {name}: {{block: {_word(node)}}}"
+            fact = f"stage '{name}' must be a map of settings"
+            checker.fault("E201", fact, node.place, help_)
+        elif stage := _stage(checker, name, node, place):
+            yield stage
+
+
+def _word(node: Node) -> str:
+    value = node.value if isinstance(node, Scalar) else None
+    return value if isinstance(value, str) and value in BLOCKS else "conv, dim: 64"
+
+
+def _stage(checker: Checker, name: str, node: Section, place: Place) -> StagePlan | None:
+    if "block" not in node.entries:
+        near = next((key for key in node.entries if nearest(key, ["block"])), None)
+        fact = f"stage '{name}' has no 'block'"
+        help_ = f"write 'block' for '{near}'" if near else "add  block: NAME  to its settings"
+        at = node.keys[near] if near else place
+        checker.fault("E103", fact, at, help_, note=f"blocks: {', '.join(BLOCKS)}")
+        return None
+    kind = checker.setting(node.entries["block"], NODE["block"], f"'block' of stage '{name}'")
+    if kind is None or not isinstance(kind.value, str | Expression):
+        return None
+    block = _block(checker, kind.value, kind.place) if isinstance(kind.value, str) else None
+    if block is None and isinstance(kind.value, str):
+        return None
+    settings = dict(_settings(checker, node, block))
+    depth = settings.pop("depth", None)
+    if block and block.once and depth and depth.value != 1:
+        fact = f"block '{block.name}' stands alone and cannot be repeated"
+        checker.fault("E203", fact, depth.place, "delete 'depth'")
+    inputs = _from(checker, node.entries["from"]) if "from" in node.entries else None
+    return StagePlan(
+        name=name, place=place, block=kind, depth=depth, inputs=inputs, settings=settings
+    )
+
+
+def _settings(
+    checker: Checker, node: Section, block: Block | None
+) -> Iterator[tuple[str, Setting]]:
+    rules: Mapping[str, RuleLike] = fields_of(block) if block else {"depth": NODE["depth"]}
+    for name, value in node.entries.items():
+        if name in ("block", "from"):
+            continue
+        if block and name not in rules:
+            _no_setting(checker, block, name, node.keys[name])
+        else:
+            what = f"'{name}' of block '{block.name}'" if block else f"'{name}'"
+            if setting := checker.setting(value, rules.get(name, VALUE), what):
+                yield name, setting
+
+
+def _from(checker: Checker, node: Node) -> tuple[tuple[str, Place], ...]:
+    items = node.items if isinstance(node, Items) else (node,)
+    found = []
+    for item in items:
+        if isinstance(item, Scalar) and isinstance(item.value, str):
+            found.append((item.value, item.place))
+        else:
+            fact = "'from' names a stage or a list of stages"
+            checker.fault("E201", fact, item.place, "write  from: stem  or  from: [a, b]")
+    if not items:
+        checker.fault("E201", "'from' names no stage", node.place, "delete it, or name a stage")
+    return tuple(found)
+
+
+def _check_inputs(checker: Checker, stages: Iterable[StagePlan]) -> None:
+    """Checks that `from` names stages."""
+    known = ["input", *(stage.name for stage in stages)]
+    for stage in stages:
+        for name, place in stage.inputs or ():
+            if name not in known:
+                near = nearest(name, known)
+                helps = (f"did you mean '{near}'?",) if near else ()
+                fact = f"there is no stage called '{name}' to take input from"
+                checker.fault("E104", fact, place, *helps, note=f"stages: {', '.join(known)}")
+
+
+def _check_names(
+    checker: Checker,
+    values: Mapping[str, Setting],
+    places: Mapping[str, Setting],
+    stages: Iterable[StagePlan],
+) -> None:
+    """Checks that expressions name only what is in their scope."""
+    inside = {*values, "i", "n"}
+    for setting in (*values.values(), *places.values()):
+        checker.faults += _unknown(setting, values)
+    for stage in stages:
+        checker.faults += _unknown(stage.block, values)
+        checker.faults += _unknown(stage.depth, values) if stage.depth else []
+        for setting in stage.settings.values():
+            checker.faults += _unknown(setting, inside)
+
+
+def _unknown(setting: Setting, known: Collection[str]) -> list[Fault]:
+    return setting.value.unknown(known) if isinstance(setting.value, Expression) else []
+
+
+def _ordered(checker: Checker, values: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Returns the values so that each needs only earlier ones."""
+    ordered: dict[str, Setting] = {}
+    waiting = dict(values)
+    while waiting:
+        ready = [name for name in waiting if not waiting[name].names & waiting.keys()]
+        if not ready:
+            _circle(checker, waiting)
+            checker.stop_if_faulty()
+        ordered |= {name: waiting.pop(name) for name in ready}
+    return ordered
+
+
+def _circle(checker: Checker, waiting: Mapping[str, Setting]) -> None:
+    """Names one circle among variables that all wait for another."""
+    walk = [next(iter(waiting))]
+    while walk[-1] not in walk[:-1]:
+        walk.append(min(waiting[walk[-1]].names & waiting.keys()))
+    circle = walk[walk.index(walk[-1]) :]
+    fact = f"variables need each other: {' -> '.join(circle)}"
+    help_ = "give one of them a plain value"
+    also = tuple((waiting[name].place, "and this one") for name in circle[1:-1])
+    told = Fault(
+        code="E403", message=fact, place=waiting[circle[0]].place, also=also, helps=(help_,)
+    )
+    checker.faults.append(told)

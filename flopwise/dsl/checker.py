@@ -1,0 +1,120 @@
+"""Collecting faults: keys against a table, shapes and literals against a rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from flopwise.dsl.expr import Expression
+from flopwise.dsl.functions import Value
+from flopwise.dsl.plan import Setting, read_setting
+from flopwise.dsl.tree import Items, Node, Section
+from flopwise.dsl.values import Misfit, Rule, RuleLike, fit
+from flopwise.errors import Fault, Place, SpecError, nearest
+
+__all__ = ["Checker"]
+
+FOUND = {"map": "a map", "list": "a list", "": "a single value"}
+EXAMPLE = {"map": "{key: value}", "list": "[a, b]", "": "value"}
+
+
+class Checker:
+    """Collects faults and warnings; a pass ends with `stop_if_faulty`."""
+
+    def __init__(self) -> None:
+        """Starts without any."""
+        self.faults: list[Fault] = []
+        self.warnings: list[Fault] = []
+
+    def fault(
+        self, code: str, message: str, place: Place, *helps: str, label: str = "", note: str = ""
+    ) -> None:
+        """Notes one fault, or one warning if its code begins with W."""
+        notes = (note,) if note else ()
+        told = Fault(code=code, message=message, place=place, label=label, helps=helps, notes=notes)
+        (self.warnings if code.startswith("W") else self.faults).append(told)
+
+    def stop_if_faulty(self) -> None:
+        """Ends a pass: later ones would only repeat its faults in other words."""
+        if self.faults:
+            raise SpecError(self.faults)
+
+    def keys(self, section: Section, rules: Mapping[str, Rule], what: str, at: Place) -> None:
+        """Checks that every key is known and every required one is there."""
+        for name, place in section.keys.items():
+            if name not in rules and not (what == "the spec" and name.startswith("x_")):
+                near = nearest(name, rules)
+                helps = (f"did you mean '{near}'?",) if near else ()
+                note = f"keys of {what}: {', '.join(rules)}"
+                fact = f"{what} has no key '{name}'"
+                self.fault("E107", fact, place, *helps, label="unknown key", note=note)
+        for rule in rules.values():
+            if rule.required and rule.name not in section.entries:
+                fact = f"the key '{rule.name}' is missing in {what}"
+                self.fault("E106", fact, at, f"add  {rule.name}: ...", note=rule.doc)
+
+    def section(self, node: Node, rule: Rule) -> Section | None:
+        """Returns a node that must be a map."""
+        return node if self.shape(node, rule) and isinstance(node, Section) else None
+
+    def shape(self, node: Node, rule: Rule) -> bool:
+        """Checks whether a node is a map, list or scalar as its rule says."""
+        kind = "map" if isinstance(node, Section) else "list" if isinstance(node, Items) else ""
+        wanted = rule.type if rule.type in ("map", "list") else ""
+        free = rule.type == "any" or (rule.type == "value" and kind != "map")
+        if free or kind == wanted or (rule.type == "size" and kind == "list"):
+            return True
+        fact = f"'{rule.name}' must be {FOUND[wanted]}, but this is {FOUND[kind]}"
+        self.fault("E201", fact, node.place, f"write  {rule.name}: {EXAMPLE[wanted]}")
+        return False
+
+    def setting(self, node: Node, rule: RuleLike, what: str) -> Setting | None:
+        """Returns a value or expression, checked as far as its text allows."""
+        shape = Rule(name=rule.name, type="size" if rule.type == "size" else "float")
+        if rule.type != "value" and not self.shape(node, shape):
+            return None
+        try:
+            setting = read_setting(node)
+        except SpecError as error:
+            self.faults += error.faults
+            return None
+        if setting is None:
+            fact = f"{what} must be a value or a list of values"
+            self.fault("E201", fact, node.place)
+        elif rule.type != "value" and not isinstance(setting.value, Expression):
+            self.fits(setting.value, rule, what, setting.place)
+        return setting
+
+    def literal(self, node: Node, rule: RuleLike, what: str) -> Value | None:
+        """Returns a value that no expression may give, in the type of its rule."""
+        count = len(self.faults)
+        setting = self.setting(node, rule, what)
+        if setting is None or len(self.faults) > count:
+            return None
+        if isinstance(setting.value, Expression):
+            fact = f"{what} must be written out; no expression is evaluated here"
+            self.fault("E201", fact, node.place, "write the value itself")
+            return None
+        return self.fits(setting.value, rule, what, setting.place)
+
+    def literals(
+        self, section: Section, rules: Mapping[str, Rule], what: str, at: Place
+    ) -> dict[str, Value]:
+        """Returns the scalars of a section that holds only literals, after checking its keys."""
+        self.keys(section, rules, what, at)
+        found: dict[str, Value] = {}
+        for name, node in section.entries.items():
+            rule = rules.get(name)
+            if rule is None or rule.type in ("map", "list", "any"):
+                continue
+            value = self.literal(node, rule, f"'{name}' of {what}")
+            if value is not None:
+                found[name] = value
+        return found
+
+    def fits(self, value: Value, rule: RuleLike, what: str, place: Place) -> Value | None:
+        """Returns a value in the type of its rule."""
+        try:
+            return value if rule.type == "value" else fit(value, rule, what)
+        except Misfit as error:
+            self.fault(error.code, error.message, place, *error.helps, label=error.label)
+            return None

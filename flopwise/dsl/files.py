@@ -1,0 +1,247 @@
+"""Finding the files of a spec: the one that was named, and those it extends.
+
+`./base.yaml` is relative to the file that says it and must stay inside the project; `std/NAME` is a
+shipped spec. Nothing else is looked at, and nothing is ever fetched.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from flopwise.dsl.load import decode, make_source, parse
+from flopwise.dsl.tree import Node, Scalar, Section
+from flopwise.errors import Fault, Place, Source, SpecError, nearest
+
+__all__ = ["VERSION", "File", "presets", "read_chain", "read_text"]
+
+VERSION = 1
+MAX_CHAIN = 16
+ZOO = Path(__file__).parent.parent / "zoo"
+PRESET = re.compile(r"std/([A-Za-z0-9_.-]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a spec.
+
+    Attributes:
+        name: How messages call it.
+        key: How a study stores it: its path below the root, or `std/NAME`.
+        path: Where it lies; None for a text that is in no file.
+        text: What it says.
+        tree: The same, marked.
+    """
+
+    name: str
+    key: str
+    path: Path | None
+    text: str
+    tree: Section
+
+    @property
+    def parent(self) -> Scalar | None:
+        """The value of its `extends` key."""
+        node = self.tree.entries.get("extends")
+        return node if isinstance(node, Scalar) else None
+
+
+def read_chain(path: str | Path, root: Path | None = None) -> tuple[File, ...]:
+    """Returns a file and everything it extends, itself first.
+
+    Args:
+        path: A file, or `std/NAME`.
+        root: The folder that `extends` may not leave; the file's own by default.
+
+    Raises:
+        SpecError: A file cannot be read, or the chain is too long or runs in a circle.
+    """
+    name = str(path)
+    found = _preset(name)
+    if found is None and PRESET.fullmatch(name):
+        raise SpecError([_no_preset(name, None)])
+    file = _read(found or Path(path), name, name if found else Path(path).name, None)
+    return _follow([file], (root or Path(path).parent).resolve())
+
+
+def read_text(text: str, name: str, root: Path | None = None) -> tuple[File, ...]:
+    """Returns a text as a file, and everything it extends relative to the working folder."""
+    file = File(name, name, None, text, _tree(text, name))
+    return _follow([file], (root or Path.cwd()).resolve())
+
+
+@cache
+def presets() -> dict[str, Path]:
+    """Returns the shipped specs by name."""
+    return {path.stem: path for path in sorted(ZOO.rglob("*.yaml"))}
+
+
+def _preset(name: str) -> Path | None:
+    match = PRESET.fullmatch(name)
+    return presets().get(match[1]) if match else None
+
+
+def _tree(text: str, name: str) -> Section:
+    source = make_source(name, text)
+    tree = parse(text, source)
+    if not isinstance(tree, Section):
+        kind = "a list" if not isinstance(tree, Scalar) else "one value"
+        raise SpecError(
+            [
+                Fault(
+                    code="E017",
+                    message=f"a spec is a map of keys, but this file is {kind}",
+                    place=tree.place,
+                    helps=("begin with  spec: 1  and  name: my_net, each on its own line",),
+                )
+            ]
+        )
+    _check_version(tree, source)
+    return tree
+
+
+def _check_version(tree: Section, source: Source) -> None:
+    place = Place(source, 1, 1, len(source.lines[0]) or 1)
+    version = tree.entries.get("spec")
+    help_ = f"write  spec: {VERSION}  as the first line"
+    if version is None:
+        fact = "the key 'spec' is missing: it names the version of the language"
+        raise SpecError([Fault(code="E106", message=fact, place=place, helps=(help_,))])
+    value = version.value if isinstance(version, Scalar) else None
+    if value != VERSION or isinstance(value, bool):
+        newer = isinstance(value, int) and not isinstance(value, bool) and value > VERSION
+        fact = f"this flopwise reads version {VERSION} of the language, not "
+        fact += f"version {value}" if isinstance(value, int) else "what stands here"
+        helps = ("update flopwise",) if newer else (help_,)
+        raise SpecError([Fault(code="E018", message=fact, place=version.place, helps=helps)])
+
+
+def _follow(files: list[File], root: Path) -> tuple[File, ...]:
+    while True:
+        node = files[-1].tree.entries.get("extends")
+        if node is None:
+            return tuple(files)
+        files.append(_parent(files, node, root))
+
+
+def _parent(files: Sequence[File], node: Node, root: Path) -> File:
+    child = files[-1]
+    if not isinstance(node, Scalar) or not isinstance(node.value, str):
+        fact = "'extends' names one file, or std/NAME"
+        help_ = "write  extends: ./base.yaml"
+        raise SpecError([Fault(code="E201", message=fact, place=node.place, helps=(help_,))])
+    if len(files) >= MAX_CHAIN:
+        fact = f"more than {MAX_CHAIN} files extend each other"
+        raise SpecError([Fault(code="E110", message=fact, place=node.place)])
+    name, wanted = _display(child, node.value), _wanted(child, node, root)
+    for at, file in enumerate(files):
+        if file.path and file.path.resolve() == wanted.resolve():
+            circle = " -> ".join([each.name for each in files[at:]] + [file.name])
+            fact = f"files extend each other in a circle: {circle}"
+            raise SpecError([Fault(code="E110", message=fact, place=node.place)])
+    inside = wanted.resolve().is_relative_to(root)
+    key = wanted.resolve().relative_to(root).as_posix() if inside else name
+    return _read(wanted, name, key, node)
+
+
+def _wanted(child: File, node: Scalar, root: Path) -> Path:
+    """Returns the path that an `extends` names, if it is allowed to."""
+    value = str(node.value)
+    if value.startswith("std/"):
+        found = _preset(value)
+        if found is None:
+            raise SpecError([_no_preset(value, node.place)])
+        return found
+    folder = child.path.parent if child.path else Path.cwd()
+    wanted = folder / value
+    shipped = child.path is not None and child.path.is_relative_to(ZOO)
+    border = ZOO if shipped else root
+    if Path(value).is_absolute() or not wanted.resolve().is_relative_to(border.resolve()):
+        raise SpecError(
+            [
+                Fault(
+                    code="E110",
+                    message=f"'{value}' leaves the folder of the project",
+                    place=node.place,
+                    notes=(f"a spec may extend files in {border} and below, and std/NAME",),
+                    helps=("move the file there, or name another root",),
+                )
+            ]
+        )
+    return wanted
+
+
+def _display(child: File, value: str) -> str:
+    if value.startswith("std/") or child.path is None:
+        return value
+    if child.name.startswith("std/"):
+        return f"std/{Path(value).stem}"
+    return os.path.normpath(Path(child.name).parent / value)
+
+
+def _read(path: Path, name: str, key: str, said: Scalar | None) -> File:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SpecError([_unreadable(path, name, error, said)]) from None
+    text = decode(data, name)
+    try:
+        return File(name, key, path, text, _tree(text, name))
+    except SpecError as error:
+        if said is None:
+            raise
+        via = (said.place, "extended here")
+        raise SpecError(replace(f, also=(*f.also, via)) for f in error.faults) from None
+
+
+def _unreadable(path: Path, name: str, error: OSError, said: Scalar | None) -> Fault:
+    named = " named by 'extends'" if said else ""
+    reason = "there is no such file"
+    helps: list[str] = []
+    if path.is_dir():
+        reason = "it is a folder"
+        inside = sorted(each.name for each in path.glob("*.yaml"))[:3]
+        helps = [f"name a file in it, such as {Path(name) / inside[0]}"] if inside else []
+    elif isinstance(error, FileNotFoundError | NotADirectoryError):
+        helps = _near_files(path, str(said.value) if said else name)
+    elif isinstance(error, PermissionError):
+        reason = "it may not be read (permission denied)"
+    else:
+        reason = (error.strerror or "the system refuses").lower()
+    wanted = str(said.value) if said else name
+    return Fault(
+        code="E105",
+        message=f"cannot read '{wanted}'{named}: {reason}",
+        place=said.place if said else None,
+        helps=tuple(helps),
+        notes=(f"tried: {path}",) if said else (),
+    )
+
+
+def _near_files(path: Path, wanted: str) -> list[str]:
+    stem = path.name.removesuffix(".yaml").removesuffix(".yml")
+    folder = path.parent
+    around = sorted(p.name for p in folder.glob("*.y*ml")) if folder.is_dir() else []
+    near = nearest(path.name, around) or (f"{stem}.yaml" if f"{stem}.yaml" in around else None)
+    if near:
+        dot = "./" if wanted.startswith("./") else ""
+        return [f"did you mean '{dot}{os.path.normpath(Path(wanted).parent / near)}'?"]
+    shipped = nearest(stem, presets())
+    return [f"did you mean the shipped spec 'std/{shipped}'?"] if shipped else []
+
+
+def _no_preset(name: str, place: Place | None) -> Fault:
+    stem = name.removeprefix("std/")
+    near = nearest(stem.removesuffix(".yaml"), presets())
+    known = ", ".join(presets())
+    return Fault(
+        code="E105",
+        message=f"there is no shipped spec '{name}'",
+        place=place,
+        helps=(f"did you mean 'std/{near}'?",) if near else (),
+        notes=(f"shipped: {known}",),
+    )

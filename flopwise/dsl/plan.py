@@ -1,0 +1,100 @@
+"""A checked spec, ready to be evaluated again and again: every value with its place.
+
+A `Setting` is a literal or an expression. A `Plan` holds all settings of a spec; picks of a search
+replace settings by their address, then everything is evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flopwise.dsl.expr import Expression, Scope, Value, is_expression, parse_expression
+from flopwise.dsl.functions import show
+from flopwise.dsl.tree import Items, Node, Scalar
+from flopwise.errors import Fault, Place, SpecError
+
+__all__ = ["Plan", "Setting", "StagePlan", "read_setting"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A value of a spec, literal or not, and where it is written."""
+
+    value: Value | Expression
+    place: Place
+
+    def evaluate(self, scope: Scope) -> Value:
+        """Returns the value under the given names."""
+        return self.value.evaluate(scope) if isinstance(self.value, Expression) else self.value
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names it needs."""
+        return self.value.names if isinstance(self.value, Expression) else frozenset()
+
+    def computation(self, name: str, value: Value) -> str:
+        """Spells how a value came about, such as `dim = 2*w = 400`."""
+        return f"{name} = {self.value} = {show(value)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagePlan:
+    """One stage as it is written.
+
+    Attributes:
+        name: Its id.
+        place: Where the id stands.
+        block: The name of its block.
+        depth: How often the block is repeated; None is once.
+        inputs: The ids it names in `from`, each with its place; None is the stage before.
+        settings: The block's settings that the stage writes.
+    """
+
+    name: str
+    place: Place
+    block: Setting
+    depth: Setting | None
+    inputs: tuple[tuple[str, Place], ...] | None
+    settings: Mapping[str, Setting]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that is evaluated.
+
+    Attributes:
+        values: Variables, `classes`, `input.size`, `input.channels`, in an order in which each
+            needs only earlier ones.
+        places: Settings under `defaults` and `train` by dotted path.
+        stages: The stages in their order.
+    """
+
+    values: Mapping[str, Setting]
+    places: Mapping[str, Setting]
+    stages: tuple[StagePlan, ...]
+
+
+def read_setting(node: Node) -> Setting | None:
+    """Returns the setting a node holds; None for maps and for lists of anything but scalars.
+
+    Raises:
+        SpecError: It begins like an expression and is none, or a list holds an expression.
+    """
+    if isinstance(node, Scalar):
+        if isinstance(node.value, str) and is_expression(node.value):
+            return Setting(parse_expression(node.value, node.inner), node.place)
+        return None if node.value is None else Setting(node.value, node.place)
+    if not isinstance(node, Items):
+        return None
+    values: list[Value] = []
+    for item in node.items:
+        setting = read_setting(item)
+        if setting is None:
+            return None
+        if isinstance(setting.value, Expression):
+            fact = "a list holds plain values, not expressions"
+            help_ = 'make the whole list one expression, as in  "$([h, w])"'
+            raise SpecError([Fault(code="E406", message=fact, place=item.place, helps=(help_,))])
+        values.append(setting.value)
+    return Setting(tuple(values), node.place)
