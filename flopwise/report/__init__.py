@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from flopwise.report.stages import StageRow, stage_rows
-from flopwise.report.terminal import quantity, show_stages
+from flopwise.report.terminal import describe, quantity, show_cost
 
-__all__ = ["StageRow", "quantity", "show_stages", "stage_rows"]
+__all__ = ["describe", "quantity", "show_cost"]
