@@ -1,0 +1,108 @@
+"""config.json: what timm needs to build the network and to treat images as training did.
+
+Source: timm/models/_hub.py, `_parse_model_cfg`; timm/models/_pretrained.py, `PretrainedCfg`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from flopwise.dsl import Network
+from flopwise.export.family import Native
+
+__all__ = ["Facts", "make_config"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the folder says about the images the network was trained on.
+
+    Attributes:
+        class_names: Names of the classes, in the order of the logits.
+        mean: Mean of each channel that inputs are normalised with.
+        std: Standard deviation of each channel.
+        interpolation: How images are resized.
+        crop_pct: Share of the resized image that the centre crop keeps.
+        crop_mode: timm's word for the crop: center, squash or border.
+    """
+
+    class_names: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    interpolation: str = "bicubic"
+    crop_pct: float = 1.0
+    crop_mode: str = "center"
+
+    @classmethod
+    def of(cls, known: Mapping[str, Any]) -> Facts:
+        """Returns the facts among what is known; lists become tuples."""
+        names = {each.name for each in fields(cls)} & known.keys()
+        return cls(
+            **{n: tuple(known[n]) if isinstance(known[n], list) else known[n] for n in names}
+        )
+
+
+def make_config(
+    network: Network,
+    native: Native,
+    facts: Facts,
+    provenance: Mapping[str, Any],
+    *,
+    tag: str = "flopwise",
+    license: str = "other",
+) -> dict[str, Any]:
+    """Returns config.json as a dict.
+
+    The number of classes stands in all three places, for timm fills a missing one with 1000 and
+    drops the classifier in silence. There is no null, for timm drops or honours it by chance.
+    """
+    args = dict(native.model_args)
+    return _without_none(
+        {
+            "architecture": native.architecture,
+            "num_classes": native.classes,
+            "num_features": native.features,
+            "global_pool": args.get("global_pool", "avg"),
+            "model_args": args,
+            "pretrained_cfg": _pretrained_cfg(network, native, facts, tag, license),
+            "label_names": list(facts.class_names) or None,
+            **provenance,
+        }
+    )
+
+
+def _pretrained_cfg(
+    network: Network, native: Native, facts: Facts, tag: str, license: str
+) -> dict[str, Any]:
+    shape = network.graph.inputs[0].shape
+    last = network.graph.layers[-1]
+    before = network.graph.types[last.inputs[0]]
+    channels = shape[0]
+    return {
+        "tag": tag,
+        "custom_load": False,
+        "input_size": list(shape),
+        "fixed_input_size": native.family.fixed_size,
+        "interpolation": facts.interpolation,
+        "crop_pct": facts.crop_pct,
+        "crop_mode": facts.crop_mode,
+        "mean": list(facts.mean) or [0.5] * channels,
+        "std": list(facts.std) or [0.5] * channels,
+        "num_classes": native.classes,
+        "pool_size": list(before.shape[1:]) if before.kind == "map" else None,
+        # timm 1.0.17 takes any count but 3 for an override and would redraw the stem in silence
+        "first_conv": native.family.first_conv if channels in (1, 3) else None,
+        "classifier": native.family.classifier,
+        "license": license,
+    }
+
+
+def _without_none(value: Any) -> Any:
+    """Returns nested dicts and lists without their Nones."""
+    if isinstance(value, Mapping):
+        return {key: _without_none(each) for key, each in value.items() if each is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(each) for each in value if each is not None]
+    return value

@@ -1,0 +1,194 @@
+"""The families that stock timm builds from JSON, and which of them a network belongs to.
+
+A family is a table of prefixes and one function from settings to timm's arguments. Inside a block
+every name is timm's already, so the prefixes are the only map there is. No torch here: `tier` can
+speak before a search starts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from flopwise.dsl import Network
+from flopwise.export import convnext, resnet, vit
+from flopwise.export.reading import NotNativeError, Reading
+
+__all__ = ["FAMILIES", "Family", "Native", "Tier", "recognise", "rename", "tier"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """One model class of timm.
+
+    Attributes:
+        name: Its name in prose.
+        body: The blocks its stages may repeat.
+        prefixes: Block -> (what stands behind the stage's name in our keys -> timm's prefix). `#`
+            is a repetition; `{stage}` counts the stages of the body from 0, `{number}` from 1,
+            `{repetition}` the blocks of a stage and `{run}` the blocks of the body.
+        read: Reads a network into timm's entrypoint and its arguments.
+        first_conv: Our block name aside, the key of the convolution that sees the image.
+        classifier: The key of the last linear layer.
+        fixed_size: Whether timm's model takes images of one size only.
+    """
+
+    name: str
+    body: frozenset[str]
+    prefixes: Mapping[str, Mapping[str, str]]
+    read: Callable[[Reading], tuple[str, dict[str, Any]]]
+    first_conv: str
+    classifier: str
+    fixed_size: bool = False
+
+
+FAMILIES = {
+    "resnet": Family(
+        name="timm's ResNet",
+        body=frozenset({"basic", "residual"}),
+        prefixes=resnet.PREFIXES,
+        read=resnet.read,
+        first_conv="conv1",
+        classifier="fc",
+    ),
+    "convnext": Family(
+        name="timm's ConvNeXt",
+        body=frozenset({"convnext"}),
+        prefixes=convnext.PREFIXES,
+        read=convnext.read,
+        first_conv="stem.0",
+        classifier="head.fc",
+    ),
+    "vit": Family(
+        name="timm's ViT",
+        body=frozenset({"vit"}),
+        prefixes=vit.PREFIXES,
+        read=vit.read,
+        first_conv="patch_embed.proj",
+        classifier="head",
+        fixed_size=True,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Native:
+    """A network as stock timm knows it.
+
+    Attributes:
+        family: Its family.
+        architecture: timm's entrypoint.
+        model_args: The arguments that make the entrypoint build this network.
+        keys: Our checkpoint key -> timm's.
+        classes: Number of classes.
+        features: Channels before the classifier.
+    """
+
+    family: Family
+    architecture: str
+    model_args: Mapping[str, Any]
+    keys: Mapping[str, str]
+    classes: int
+    features: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """What a network can be shipped as.
+
+    Attributes:
+        name: `native` loads in stock timm from JSON and weights; `other` does not.
+        reasons: What costs the native tier.
+        family: The family it belongs to, in prose.
+    """
+
+    name: Literal["native", "other"]
+    reasons: tuple[str, ...] = ()
+    family: str = ""
+
+
+def tier(network: Network) -> Tier:
+    """Says whether stock timm can build a network from JSON alone, and if not, why. No torch."""
+    try:
+        return Tier("native", family=recognise(network).family.name)
+    except NotNativeError as error:
+        return Tier("other", error.reasons)
+
+
+def recognise(network: Network) -> Native:
+    """Returns a network as its family in timm knows it.
+
+    Raises:
+        NotNativeError: with every reason why it belongs to none.
+    """
+    family = _family_of(network)
+    net = Reading(network, family.name)
+    architecture, args = family.read(net)
+    for stage in network.stages:
+        net.covered(stage, *({"classes"} & stage.block.fields.keys()))
+    net.finish()
+    keys = rename(family, network)
+    shapes = {keys[key]: shape for key, shape in net.keys.items()}
+    classes, features = shapes[f"{family.classifier}.weight"]
+    channels = network.graph.inputs[0].shape[0]
+    return Native(
+        family=family,
+        architecture=architecture,
+        model_args={"in_chans": channels, "num_classes": classes, **args},
+        keys=keys,
+        classes=classes,
+        features=features,
+    )
+
+
+def rename(family: Family, network: Network) -> dict[str, str]:
+    """Returns timm's key for each of our checkpoint keys."""
+    body = [stage.name for stage in network.stages if stage.block.name in family.body]
+    blocks = {stage.name: stage.block.name for stage in network.stages}
+    starts = _starts(network, body)
+    found = {}
+    for key in network.graph.keys():
+        stage, _, rest = key.partition(".")
+        place = body.index(stage) if stage in body else 0
+        for ours, theirs in family.prefixes[blocks[stage]].items():
+            if match := re.match(
+                r"(\d+)\." if ours == "#" else rf"()({re.escape(ours)}\.|$)" if ours else "()", rest
+            ):
+                repetition = int(match[1] or 0)
+                prefix = theirs.format(
+                    stage=place,
+                    number=place + 1,
+                    repetition=repetition,
+                    run=starts.get(stage, 0) + repetition,
+                )
+                found[key] = f"{prefix}.{rest[match.end() :]}".strip(".")
+                break
+    return found
+
+
+def _starts(network: Network, body: list[str]) -> dict[str, int]:
+    """Returns how many blocks stand before each stage of the body."""
+    starts, count = {}, 0
+    for stage in network.stages:
+        if stage.name in body:
+            starts[stage.name] = count
+            count += stage.depth
+    return starts
+
+
+def _family_of(network: Network) -> Family:
+    """Returns the family whose blocks the network repeats."""
+    names = {stage.block.name for stage in network.stages}
+    fitting = [family for family in FAMILIES.values() if family.body & names]
+    if len(fitting) == 1:
+        return fitting[0]
+    known = ", ".join(family.name for family in FAMILIES.values())
+    reason = (
+        f"it repeats blocks of {' and '.join(family.name for family in fitting)}; timm has no "
+        f"family of both"
+        if fitting
+        else f"it repeats none of the blocks of {known}"
+    )
+    raise NotNativeError([reason])

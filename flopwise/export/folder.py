@@ -1,0 +1,158 @@
+"""The folder that stock timm loads: weights under timm's names, config.json, a model card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from flopwise import nets
+from flopwise.dsl import Network
+from flopwise.errors import RunError
+from flopwise.export.card import make_card
+from flopwise.export.config import Facts, make_config
+from flopwise.export.family import Native, recognise
+from flopwise.export.proof import Proof, verify
+
+__all__ = ["export", "from_timm", "to_timm", "write_folder"]
+
+WEIGHTS = "model.safetensors"
+
+
+def export(
+    network: Network,
+    weights: nn.Module | Mapping[str, Tensor],
+    folder: Path,
+    *,
+    facts: Facts,
+    provenance: Mapping[str, Any] | None = None,
+    license: str = "other",
+    images: Tensor | None = None,
+    labels: Tensor | None = None,
+) -> Proof:
+    """Writes a trained network as a folder that stock timm loads, and proves that it does.
+
+    The folder gets its name only once it is proven; until then, and for good if the proof fails,
+    it is called `FOLDER.unproven`.
+
+    Args:
+        network: The network.
+        weights: Its trained weights.
+        folder: Where to write; an earlier export there is replaced.
+        facts: What the folder says about the images.
+        provenance: Where the network comes from; stands at the root of config.json.
+        license: Licence of the weights, by its short name.
+        images: Test images as the module gets them, for the proof.
+        labels: Their classes.
+
+    Raises:
+        NotNativeError: The network belongs to no family that timm builds from JSON; nothing is
+            written.
+        RunError: The folder was written but not proven, or is not ours to replace.
+    """
+    _refuse_strangers(folder)
+    native = recognise(network)
+    model = _loaded(network, weights)
+    draft = folder.with_name(folder.name + ".unproven")
+    shutil.rmtree(draft, ignore_errors=True)
+    write_folder(network, native, model.state_dict(), draft, facts, provenance or {}, license)
+    proof = verify(draft, model, images=images, labels=labels)
+    (draft / "proof.json").write_text(json.dumps(proof.as_dict(), indent=2) + "\n")
+    if not proof.proven:
+        told = "".join(f"\n  - {failure}" for failure in proof.failures)
+        raise RunError(f"the export is not proven and stays in {draft}:{told}")
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.rename(folder)
+    return proof
+
+
+def write_folder(
+    network: Network,
+    native: Native,
+    state: Mapping[str, Tensor],
+    folder: Path,
+    facts: Facts,
+    provenance: Mapping[str, Any],
+    license: str = "other",
+) -> None:
+    """Writes the files without proving them; timm's own model decides whether the keys fit."""
+    weights = to_timm(native, state)
+    _compare(native, weights)
+    told = {"timm_version": version("timm"), **provenance}
+    config = make_config(network, native, facts, told, license=license)
+    folder.mkdir(parents=True)
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    text = json.dumps(config, indent=2, ensure_ascii=False)
+    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(
+        make_card(config, folder.name.removesuffix(".unproven")), encoding="utf-8"
+    )
+
+
+def to_timm(native: Native, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns our state dict under timm's names, each tensor on its own in memory."""
+    return {
+        native.keys[key]: value.detach().cpu().contiguous().clone() for key, value in state.items()
+    }
+
+
+def from_timm(network: Network, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns timm's state dict under our names, ready for `nets.build(network)`.
+
+    Raises:
+        RunError: A key is missing, left over, or of another shape.
+    """
+    native = recognise(network)
+    shapes = network.graph.keys()
+    _match(
+        {native.keys[key]: shape for key, shape in shapes.items()},
+        {key: tuple(value.shape) for key, value in state.items()},
+        "the weights",
+    )
+    return {ours: state[theirs] for ours, theirs in native.keys.items()}
+
+
+def _loaded(network: Network, weights: nn.Module | Mapping[str, Tensor]) -> nn.Module:
+    state = weights.state_dict() if isinstance(weights, nn.Module) else weights
+    model = nets.build(network, seed=0)
+    model.load_state_dict(dict(state))
+    return model
+
+
+def _compare(native: Native, weights: Mapping[str, Tensor]) -> None:
+    """Builds timm's model without memory and holds its keys and shapes against ours."""
+    with torch.device("meta"):
+        model = timm.create_model(native.architecture, **native.model_args)
+    wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    found = {key: tuple(value.shape) for key, value in weights.items()}
+    _match(wanted, found, "the export")
+
+
+def _match(
+    wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], what: str
+) -> None:
+    faults = [f"{key} is missing" for key in wanted if key not in found]
+    faults += [f"{key} has no place" for key in found if key not in wanted]
+    faults += [
+        f"{key} is {found[key]} and should be {shape}"
+        for key, shape in wanted.items()
+        if key in found and found[key] != shape
+    ]
+    if faults:
+        more = f"\n  and {len(faults) - 10} more" if len(faults) > 10 else ""
+        told = "".join(f"\n  - {fault}" for fault in faults[:10])
+        raise RunError(f"{what} and timm's model do not fit:{told}{more}")
+
+
+def _refuse_strangers(folder: Path) -> None:
+    """Only an earlier export, or nothing, may be replaced."""
+    if folder.exists() and not (folder / "proof.json").exists() and any(folder.iterdir()):
+        raise RunError(f"{folder} holds files that are no export of ours; name another folder")

@@ -1,0 +1,197 @@
+"""The proof of a folder: a process that imports only timm must give what our module gives."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from flopwise.errors import RunError
+
+__all__ = ["TOLERANCE", "Case", "Proof", "images_like", "verify", "verify_all"]
+
+TOLERANCE = 1e-5
+"""Largest difference of a logit, over the largest logit."""
+
+CHUNK = 64
+WITNESS = Path(__file__).with_name("witness.py")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """What the witness found.
+
+    Attributes:
+        timm: Its version of timm.
+        torch: Its version of torch.
+        difference: Largest difference between its logits and ours.
+        scale: Our largest logit.
+        images: Test images that were classified.
+        correct: How many of them timm's model gets right.
+        ours: How many of them our module gets right.
+        failures: Everything that does not hold; empty when the folder is proven.
+    """
+
+    timm: str = ""
+    torch: str = ""
+    difference: float = float("inf")
+    scale: float = 0.0
+    images: int = 0
+    correct: int = 0
+    ours: int = 0
+    failures: tuple[str, ...] = ()
+
+    @property
+    def proven(self) -> bool:
+        """Whether everything holds."""
+        return not self.failures
+
+    @property
+    def relative(self) -> float:
+        """The difference over the scale."""
+        return self.difference / max(self.scale, 1e-12)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns proof.json."""
+        told = asdict(self)
+        return {"proven": self.proven, **told, "relative": self.relative, "tolerance": TOLERANCE}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Case:
+    """One folder and the module it must equal.
+
+    Attributes:
+        folder: The exported folder.
+        model: Our module with the weights that were exported.
+        images: Test images as the module gets them; None compares logits on noise only.
+        labels: Their classes.
+    """
+
+    folder: Path
+    model: nn.Module = field(repr=False)
+    images: Tensor | None = None
+    labels: Tensor | None = None
+
+
+def verify(
+    folder: Path,
+    model: nn.Module,
+    *,
+    images: Tensor | None = None,
+    labels: Tensor | None = None,
+    timm: Path | None = None,
+) -> Proof:
+    """Proves that stock timm, without flopwise, loads a folder and gives what our module gives.
+
+    Args:
+        folder: The exported folder.
+        model: Our module with the exported weights.
+        images: Test images as the module gets them.
+        labels: Their classes; the accuracies must be the same.
+        timm: A folder with another version of timm in it.
+    """
+    return verify_all([Case(folder=folder, model=model, images=images, labels=labels)], timm=timm)[
+        0
+    ]
+
+
+def verify_all(cases: Sequence[Case], *, timm: Path | None = None) -> list[Proof]:
+    """Proves several folders in one process."""
+    with tempfile.TemporaryDirectory() as place:
+        room = Path(place)
+        jobs = [_job(case, room / str(i)) for i, case in enumerate(cases)]
+        report = _call(jobs, room, timm)
+        versions = {"timm": report["timm"], "torch": report["torch"]}
+        return [
+            _judge(case, job, found, versions)
+            for case, job, found in zip(cases, jobs, report["jobs"], strict=True)
+        ]
+
+
+def images_like(shape: tuple[int, ...], *, count: int = 4, seed: int = 0) -> Tensor:
+    """Returns seeded noise with a gradient in it, so that no two positions look alike."""
+    generator = torch.Generator().manual_seed(seed)
+    ramp = torch.linspace(-1, 1, shape[-1])
+    return torch.randn(count, *shape, generator=generator) + ramp
+
+
+def _job(case: Case, stem: Path) -> dict[str, str]:
+    """Writes what the witness shall classify."""
+    config = json.loads((case.folder / "config.json").read_text(encoding="utf-8"))
+    inputs = {"batch": images_like(tuple(config["pretrained_cfg"]["input_size"]))}
+    if case.images is not None:
+        inputs["images"] = case.images
+    names = {key: str(stem.with_suffix(f".{key}")) for key in ("inputs", "outputs")}
+    save_file({key: value.contiguous() for key, value in inputs.items()}, names["inputs"])
+    return {"folder": str(case.folder.resolve()), **names}
+
+
+def _call(jobs: list[dict[str, str]], room: Path, timm: Path | None) -> Any:
+    (room / "jobs").write_text(json.dumps(jobs), encoding="utf-8")
+    places = [str(timm)] if timm else []
+    places += [os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []
+    settings = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(places),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+    }
+    command = [sys.executable, "-P", str(WITNESS), str(room / "jobs"), str(room / "report")]
+    done = subprocess.run(command, env=settings, cwd=room, capture_output=True, text=True)
+    if done.returncode:
+        raise RunError(f"the process that should load the export failed:\n{done.stderr.strip()}")
+    return json.loads((room / "report").read_text(encoding="utf-8"))
+
+
+def _judge(
+    case: Case, job: Mapping[str, str], found: Mapping[str, Any], versions: Mapping[str, str]
+) -> Proof:
+    if "error" in found:
+        return Proof(**versions, failures=(f"timm does not load the folder: {found['error']}",))
+    inputs, theirs = load_file(job["inputs"]), load_file(job["outputs"])
+    ours = {key: _logits(case.model, value) for key, value in inputs.items()}
+    gap = max((ours[key] - theirs[key]).abs().max().item() for key in ours)
+    scale = max(value.abs().max().item() for value in ours.values())
+    score = _score(case.labels, ours, theirs) if case.labels is not None else {}
+    proof = Proof(**versions, difference=gap, scale=scale, **score)
+    failures = [
+        f"{name} override: {why}" for name, why in found["checks"].items() if why is not True
+    ]
+    if not proof.relative <= TOLERANCE:
+        failures.append(f"logits differ by {gap:.2g} where the largest is {scale:.2g}")
+    if proof.correct != proof.ours:
+        failures.append(
+            f"timm's model gets {proof.correct} of {proof.images} images right, ours {proof.ours}"
+        )
+    return Proof(**versions, difference=gap, scale=scale, **score, failures=tuple(failures))
+
+
+def _score(
+    labels: Tensor, ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]
+) -> dict[str, int]:
+    right = {
+        name: (logits["images"].argmax(1) == labels).sum()
+        for name, logits in (("ours", ours), ("correct", theirs))
+    }
+    return {"images": len(labels), **{name: int(count) for name, count in right.items()}}
+
+
+@torch.inference_mode()
+def _logits(model: nn.Module, images: Tensor) -> Tensor:
+    """Classifies in the very pieces the witness uses."""
+    was, device = model.training, next(model.parameters()).device
+    model.eval()
+    logits = torch.cat([model(piece.to(device)).cpu() for piece in images.split(CHUNK)])
+    model.train(was)
+    return logits

@@ -1,0 +1,86 @@
+"""Loads exported folders as a stranger would: torch and timm, nothing of ours.
+
+`verify` runs this file in a process of its own, `python -P witness.py JOBS REPORT`. JOBS is a list
+of {folder, inputs, outputs}: `inputs` holds a batch and perhaps test images, `outputs` takes the
+logits. REPORT takes what was found, one object per job, and the versions.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+__all__ = ["main"]
+
+CHUNK = 64
+
+
+def main(jobs: str, report: str) -> None:
+    """Answers every job; a folder that fails does not stop the others."""
+    found = [_attempt(lambda job=job: _witness(job)) for job in json.loads(Path(jobs).read_text())]
+    assert "flopwise" not in sys.modules, "the witness must not know us"
+    versions = {"timm": timm.__version__, "torch": torch.__version__}
+    Path(report).write_text(json.dumps({**versions, "jobs": found}))
+
+
+def _witness(job: dict[str, str]) -> dict[str, Any]:
+    name = f"local-dir:{job['folder']}"
+    config = json.loads((Path(job["folder"]) / "config.json").read_text())
+    inputs = load_file(job["inputs"])
+    model = timm.create_model(name, pretrained=True).eval()
+    save_file({key: _logits(model, inputs[key]) for key in sorted(inputs)}, job["outputs"])
+    batch, classes = inputs["batch"], config["num_classes"]
+    checks: dict[str, Callable[[], bool]] = {
+        "num_classes": lambda: _other_classes(name, model, batch, classes + 1),
+        "no_classifier": lambda: _other_classes(name, model, batch, 0),
+        "random": lambda: (
+            not torch.equal(
+                _logits(timm.create_model(name, pretrained=False).eval(), batch),
+                _logits(model, batch),
+            )
+        ),
+    }
+    if batch.shape[1] == 3:
+        checks["in_chans"] = lambda: _one_channel(name, model, batch)
+    return {"checks": {key: _attempt(check) for key, check in checks.items()}}
+
+
+def _attempt(work: Callable[[], Any]) -> Any:
+    """Returns what the work returns, or the error as text."""
+    try:
+        return work()
+    except Exception as error:  # whatever a library may raise is the finding
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+@torch.inference_mode()
+def _logits(model: nn.Module, images: Tensor) -> Tensor:
+    return torch.cat([model(piece) for piece in images.split(CHUNK)])
+
+
+@torch.inference_mode()
+def _other_classes(name: str, model: nn.Module, batch: Tensor, classes: int) -> bool:
+    """Another head is asked for: the features stay ours, the head has the right width."""
+    other = timm.create_model(name, pretrained=True, num_classes=classes).eval()
+    same = torch.equal(other.forward_features(batch), model.forward_features(batch))
+    return same and (not classes or other(batch).shape[1] == classes)
+
+
+@torch.inference_mode()
+def _one_channel(name: str, model: nn.Module, batch: Tensor) -> bool:
+    """Grey images give what the same images give as three equal channels."""
+    grey = batch[:, :1]
+    other = timm.create_model(name, pretrained=True, in_chans=1).eval()
+    return torch.allclose(other(grey), model(grey.expand(-1, 3, -1, -1)), rtol=1e-3, atol=1e-4)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
