@@ -115,18 +115,10 @@ def _defaults(checker: Checker, section: Section) -> Iterator[tuple[str, Setting
             fact = f"the defaults of block '{name}' are a map"
             checker.fault("E201", fact, node.place, f"write  {name}: {{setting: value}}")
         else:
-            _no_default(checker, name, place, shared)
-
-
-def _no_default(checker: Checker, name: str, place: Place, shared: Collection[str]) -> None:
-    local = [b.name for b in BLOCKS.values() if name in b.fields]
-    near = nearest(name, shared)
-    helps = [f"did you mean '{near}'?"] if near else []
-    fact = f"no block has a setting '{name}'"
-    if local:
-        fact = f"'{name}' is set per stage or per block, not for all blocks"
-        helps = [f"write  {local[0]}: {{{name}: ...}}"]
-    checker.fault("E102", fact, place, *helps, label="unknown setting")
+            near = nearest(name, {**dict.fromkeys(shared), **BLOCKS})
+            helps = (f"did you mean '{near}'?",) if near else ()
+            fact = f"no block has a setting '{name}' that all blocks may share"
+            checker.fault("E102", fact, place, *helps, label="unknown setting")
 
 
 def _block_defaults(

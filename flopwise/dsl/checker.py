@@ -50,7 +50,7 @@ class Checker:
         for rule in rules.values():
             if rule.required and rule.name not in section.entries:
                 fact = f"the key '{rule.name}' is missing in {what}"
-                self.fault("E106", fact, at, f"add  {rule.name}: ...", note=rule.doc)
+                self.fault("E106", fact, at, f"add  {rule.example or rule.name}", note=rule.doc)
 
     def section(self, node: Node, rule: Rule) -> Section | None:
         """Returns a node that must be a map."""
@@ -64,7 +64,8 @@ class Checker:
         if free or kind == wanted or (rule.type == "size" and kind == "list"):
             return True
         fact = f"'{rule.name}' must be {FOUND[wanted]}, but this is {FOUND[kind]}"
-        self.fault("E201", fact, node.place, f"write  {rule.name}: {EXAMPLE[wanted]}")
+        example = rule.example or f"{rule.name}: {EXAMPLE[wanted]}"
+        self.fault("E201", fact, node.place, f"write  {example}")
         return False
 
     def setting(self, node: Node, rule: RuleLike, what: str) -> Setting | None:
@@ -86,15 +87,17 @@ class Checker:
 
     def literal(self, node: Node, rule: RuleLike, what: str) -> Value | None:
         """Returns a value that no expression may give, in the type of its rule."""
-        count = len(self.faults)
-        setting = self.setting(node, rule, what)
-        if setting is None or len(self.faults) > count:
+        setting = self.setting(node, Rule(name=rule.name, type="value"), what)
+        if setting is None:
             return None
         if isinstance(setting.value, Expression):
             fact = f"{what} must be written out; no expression is evaluated here"
             self.fault("E201", fact, node.place, "write the value itself")
             return None
-        return self.fits(setting.value, rule, what, setting.place)
+        if isinstance(setting.value, tuple) and rule.type not in ("size", "value"):
+            self.shape(node, Rule(name=rule.name, type="float"))
+            return None
+        return self.fits(setting.value, rule, what, setting.place, literal=True)
 
     def literals(
         self, section: Section, rules: Mapping[str, Rule], what: str, at: Place
@@ -111,10 +114,13 @@ class Checker:
                 found[name] = value
         return found
 
-    def fits(self, value: Value, rule: RuleLike, what: str, place: Place) -> Value | None:
+    def fits(
+        self, value: Value, rule: RuleLike, what: str, place: Place, *, literal: bool = False
+    ) -> Value | None:
         """Returns a value in the type of its rule."""
         try:
             return value if rule.type == "value" else fit(value, rule, what)
         except Misfit as error:
-            self.fault(error.code, error.message, place, *error.helps, label=error.label)
+            helps = [each for each in error.helps if not (literal and "$" in each)]
+            self.fault(error.code, error.message, place, *helps, label=error.label, note=error.note)
             return None

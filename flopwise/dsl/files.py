@@ -142,7 +142,8 @@ def _parent(files: Sequence[File], node: Node, root: Path) -> File:
         if file.path and file.path.resolve() == wanted.resolve():
             circle = " -> ".join([each.name for each in files[at:]] + [file.name])
             fact = f"files extend each other in a circle: {circle}"
-            raise SpecError([Fault(code="E110", message=fact, place=node.place)])
+            help_ = "delete one of these 'extends'"
+            raise SpecError([Fault(code="E110", message=fact, place=node.place, helps=(help_,))])
     inside = wanted.resolve().is_relative_to(root)
     key = wanted.resolve().relative_to(root).as_posix() if inside else name
     return _read(wanted, name, key, node)

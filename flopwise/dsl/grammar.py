@@ -75,7 +75,9 @@ class _Parser:
     def whole(self) -> Term:
         term = self.parse(0)
         if self.peek.kind != "end":
-            self.refuse(f"'{self.peek.text}' is not expected here")
+            value = self.peek.kind in ("number", "text", "name") or self.peek.text == "("
+            helps = ("put an operator before it, such as *",) if value else ()
+            self.refuse(f"'{self.peek.text}' is not expected here", *helps)
         return term
 
     @property

@@ -181,11 +181,7 @@ class Resolver:
             for name, tensor in zip(sources, reads, strict=False)
             if name in plans
         )
-        sums = [
-            each.computation(name, stage.settings[0][name])
-            for name, each in written.items()
-            if isinstance(each.value, Expression) and name in stage.settings[0]
-        ]
+        sums = _computations(stage, written)
         message = (
             error.message
             if stage.name in error.message
@@ -199,6 +195,14 @@ class Resolver:
             helps=error.helps,
             notes=(*error.notes, *sums),
         )
+
+
+def _computations(stage: Stage, written: Mapping[str, Setting]) -> list[str]:
+    return [
+        each.computation(name, stage.settings[0][name])
+        for name, each in written.items()
+        if isinstance(each.value, Expression) and name in stage.settings[0]
+    ]
 
 
 def _addresses(stage: str, block: str, name: str) -> tuple[str, str, str]:

@@ -99,9 +99,7 @@ def _space(checker: Checker, node: Node | None, plan: Plan) -> Iterator[tuple[st
         rule = rules.get(target)
         if rule is None:
             _no_target(checker, target, place, rules)
-        elif found := _domain(checker, target, domain):
-            for value in found.options if isinstance(found, Choice) else (found.low, found.high):
-                checker.fits(value, rule, f"'{target}'", domain.place)
+        elif found := _domain(checker, target, domain, rule):
             yield target, found
 
 
@@ -114,7 +112,7 @@ def _no_target(checker: Checker, target: str, place: Place, rules: Mapping[str, 
     checker.fault("E404", fact, place, *helps)
 
 
-def _domain(checker: Checker, target: str, node: Node) -> Domain | None:
+def _domain(checker: Checker, target: str, node: Node, rule: RuleLike) -> Domain | None:
     what = f"the domain of '{target}'"
     help_ = "write {choice: [3, 5, 7]}  or  {range: [48, 128], step: 8}"
     if not isinstance(node, Section):
@@ -136,6 +134,8 @@ def _domain(checker: Checker, target: str, node: Node) -> Domain | None:
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return None
+    for value, item in zip(known, items.items, strict=True):
+        checker.fits(value, rule, f"'{target}'", item.place, literal=True)
     read = _choice if kinds[0] == "choice" else _range
     return read(checker, node, items, known)
 
@@ -170,7 +170,7 @@ def _range(checker: Checker, node: Section, items: Items, values: list[Value]) -
         if ("log" in node.entries)
         else False
     )
-    if checker.faults:
+    if "step" in node.entries and step is None:
         return None
     if log and (step is not None or low <= 0):
         reason = "has no 'step'" if step is not None else "begins above 0"

@@ -336,4 +336,5 @@ def _check_expect(spec: Spec, node: Node | None, checker: Checker) -> None:
         if abs(actual - target) > half * (1 + 1e-9):
             fact = f"{metric} are {actual}, but {text} is expected"
             help_ = f"write  {metric}: {actual}, or mend the network"
-            checker.fault("E310", fact, written.place, help_)
+            note = "costs are compared at the precision they are written with"
+            checker.fault("E310", fact, written.place, help_, note=note)

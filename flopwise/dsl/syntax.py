@@ -132,10 +132,12 @@ def _second_colon(scene: _Scene) -> Fault:
     above = scene.above(scene.at)
     if above and (glued := _glued(scene, above)):
         return glued
+    spaces = above.column - 1 if above else 0
+    where = f"by {spaces} spaces, like the line above" if spaces else "not at all"
     fault = _fault(
         replace(line, width=len(key)),
         f"'{key}' is indented deeper than the line above, which already has a value",
-        f"indent '{key}' by {above.column - 1 if above else 0} spaces like the line above",
+        f"indent '{key}' {where}",
     )
     return _also(fault, above, "the line above") if above else fault
 
@@ -163,7 +165,10 @@ def _no_colon(scene: _Scene) -> Fault:
             line, "a key and its value are joined by '='", f"write  {match[1]}: {match[2]}"
         )
     word = re.match(r"[\w.]*", text)
-    help_ = f"write  {word[0] if word and word[0] else 'key'}: value"
+    key = word[0] if word and word[0] else "key"
+    below = scene.source.lines[line.line : line.line + 1]
+    deeper = below and len(below[0]) - len(below[0].lstrip()) >= line.column
+    help_ = f"write  {key}:  with a colon" if deeper else f"write  {key}: value"
     return _fault(line, "this line has no colon, so it is neither a key nor a value", help_)
 
 

@@ -36,15 +36,45 @@ def table(*rules: Rule) -> Mapping[str, Rule]:
 
 
 TOP = table(
-    Rule(name="spec", type="int", required=True, doc="Version of the language."),
-    Rule(name="name", type="text", required=True, doc="Name of the network."),
+    Rule(name="spec", type="int", example="spec: 1", required=True, doc="Version of the language."),
+    Rule(
+        name="name", type="text", example="name: my_net", required=True, doc="Name of the network."
+    ),
     Rule(name="doc", type="text", doc="Free text."),
     Rule(name="extends", type="text", doc="The spec this one is laid on: a file or std/NAME."),
-    Rule(name="input", type="map", doc="Size and channels of the images."),
-    Rule(name="classes", type="int", low=1, high=1e7, doc="How many classes there are."),
-    Rule(name="vars", type="map", doc="Named values for $name and $(expression)."),
-    Rule(name="defaults", type="map", doc="Settings for every block, or for one kind of block."),
-    Rule(name="net", type="map", required=True, doc="The stages, one per line."),
+    Rule(
+        name="input",
+        type="map",
+        example="input: {size: 224, channels: 3}",
+        doc="Size and channels of the images.",
+    ),
+    Rule(
+        name="classes",
+        type="int",
+        example="classes: 10",
+        low=1,
+        high=1e7,
+        doc="How many classes there are.",
+    ),
+    Rule(
+        name="vars",
+        type="map",
+        example="vars: {w: 64}",
+        doc="Named values for $name and $(expression).",
+    ),
+    Rule(
+        name="defaults",
+        type="map",
+        example="defaults: {act: gelu}",
+        doc="Settings for every block, or for one kind of block.",
+    ),
+    Rule(
+        name="net",
+        type="map",
+        example="net:  and below it a line per stage, such as  stem: {block: conv, dim: 64}",
+        required=True,
+        doc="The stages, one per line.",
+    ),
     Rule(name="expect", type="map", doc="Costs the network must have."),
     Rule(name="search", type="map", doc="What may vary, within which budget."),
     Rule(name="train", type="map", doc="How the network is trained."),
@@ -88,13 +118,39 @@ RESERVED_VARIABLES = frozenset(
     {"classes", "input", "i", "n", "depth_total", *METRICS, *WORDS, *FUNCTIONS}
 )
 SEARCH = table(
-    Rule(name="space", type="map", required=True, doc="Target path -> choice or range."),
+    Rule(
+        name="space",
+        type="map",
+        example="space: {w: {choice: [32, 48, 64]}}",
+        required=True,
+        doc="Target path -> choice or range.",
+    ),
     Rule(name="budget", type="any", doc="Metric -> window; or a list of such maps."),
-    Rule(name="require", type="list", doc="Expressions that must be true."),
-    Rule(name="objective", type="map", doc="{maximize: top1} or {minimize: loss}."),
+    Rule(
+        name="require",
+        type="list",
+        example="require: [$(w % 8 == 0)]",
+        doc="Expressions that must be true.",
+    ),
+    Rule(
+        name="objective",
+        type="map",
+        example="objective: {maximize: top1}",
+        doc="{maximize: top1} or {minimize: loss}.",
+    ),
     Rule(name="trials", type="int", low=1, high=1_000_000, doc="How many candidates are trained."),
-    Rule(name="sampler", type="map", doc="Who proposes candidates."),
-    Rule(name="final", type="map", doc="How the best are judged at the end."),
+    Rule(
+        name="sampler",
+        type="map",
+        example="sampler: {kind: tpe, seed: 0}",
+        doc="Who proposes candidates.",
+    ),
+    Rule(
+        name="final",
+        type="map",
+        example="final: {top: 1, seeds: 3}",
+        doc="How the best are judged at the end.",
+    ),
 )
 SAMPLER = table(
     Rule(name="kind", type="text", choices=("tpe", "random"), doc="tpe learns, random does not."),

@@ -56,6 +56,7 @@ class Rule:
         type: What kind of value.
         doc: One line of help.
         required: Whether the key must be there.
+        example: How the key may be written.
         low: Smallest allowed number.
         high: Largest allowed number.
         odd: Whether even numbers are refused.
@@ -66,6 +67,7 @@ class Rule:
     type: RuleType
     doc: str = ""
     required: bool = False
+    example: str = ""
     low: float | None = None
     high: float | None = None
     odd: bool = False
@@ -75,9 +77,10 @@ class Rule:
 class Misfit(ValueError):  # noqa: N818  a fact about a value, not a failure of the program
     """Why a value does not fit a rule: code, message, a label for the caret, and the way out."""
 
-    def __init__(self, code: str, message: str, label: str, *helps: str) -> None:
+    def __init__(self, code: str, message: str, label: str, *helps: str, note: str = "") -> None:
         super().__init__(message)
-        self.code, self.message, self.label, self.helps = code, message, label, helps
+        self.code, self.message, self.label = code, message, label
+        self.helps, self.note = helps, note
 
 
 def fit(value: Value, rule: RuleLike, what: str, *, computed: bool = False) -> Value:
@@ -135,18 +138,22 @@ def _wrong_type(value: Value, rule: RuleLike, what: str, computed: bool) -> Misf
             "E202", f"{what} must be one of its words", label, f"use one of: {_list(rule.choices)}"
         )
     bounds = _bounds(rule)
-    help_ = f"write {WANTED[rule.type]}{bounds}"
+    helps = [f"write {WANTED[rule.type]}{bounds}"]
     if rule.type == "text":
-        help_ = f'write text, or "{show(value)}" in quotes'
+        helps = [f'write text, or "{show(value)}" in quotes']
     elif rule.type in EXAMPLES:
-        help_ += f", or an expression such as {EXAMPLES[rule.type]}"
-    return Misfit("E202", f"{what} must be {WANTED[rule.type]}", label, help_)
+        helps.append(f"or an expression such as {EXAMPLES[rule.type]}")
+    return Misfit("E202", f"{what} must be {WANTED[rule.type]}", label, *helps)
 
 
 def _bounds(rule: RuleLike) -> str:
     if rule.low is not None and rule.high is not None:
-        return f" from {rule.low:g} to {rule.high:g}"
-    return f" of at least {rule.low:g}" if rule.low is not None else ""
+        return f" from {_plain(rule.low)} to {_plain(rule.high)}"
+    return f" of at least {_plain(rule.low)}" if rule.low is not None else ""
+
+
+def _plain(value: float) -> str:
+    return str(int(value)) if value == int(value) else f"{value:g}"
 
 
 def _list(words: tuple[str, ...]) -> str:
@@ -157,18 +164,17 @@ def _no_choice(value: str, rule: RuleLike, what: str) -> Misfit:
     near = nearest(value, rule.choices)
     helps = [f"did you mean '{near}'?"] if near else []
     fact = f"{what} cannot be '{value}'"
-    return Misfit("E204", fact, "unknown word", *helps, f"use one of: {_list(rule.choices)}")
+    return Misfit("E204", fact, "unknown word", *helps, note=f"words: {_list(rule.choices)}")
 
 
 def _check_range(value: float, rule: RuleLike, what: str) -> None:
+    help_ = f"write {WANTED[rule.type]}{_bounds(rule)}"
     if rule.low is not None and value < rule.low:
-        raise Misfit(
-            "E203", f"{what} must be at least {rule.low:g}, but it is {value}", "too small"
-        )
+        fact = f"{what} must be at least {_plain(rule.low)}, but it is {value}"
+        raise Misfit("E203", fact, "too small", help_)
     if rule.high is not None and value > rule.high:
-        raise Misfit(
-            "E203", f"{what} must be at most {rule.high:g}, but it is {value}", "too large"
-        )
+        fact = f"{what} must be at most {_plain(rule.high)}, but it is {value}"
+        raise Misfit("E203", fact, "too large", help_)
 
 
 def _fit_special(value: Value, rule: RuleLike, what: str) -> Value:
@@ -184,7 +190,7 @@ def _fit_special(value: Value, rule: RuleLike, what: str) -> Value:
         label = f"this is {kind_of(value)}"
         raise Misfit("E202", f"{what} must be {WANTED[rule.type]}", label, _advice(rule))
     for part in found if isinstance(found, tuple) else (found,):
-        _check_range(float(part), rule, what)  # type: ignore[arg-type]
+        _check_range(part, rule, what)  # type: ignore[arg-type]
     return found
 
 

@@ -58,7 +58,9 @@ def _circle(stages: Sequence[StagePlan], circle: Sequence[str]) -> Fault:
     return Fault(
         code="E305",
         message=f"stages feed each other in a circle: {path}",
-        place=first.inputs[0][1] if first.inputs else first.place,
+        place=next(
+            (place for name, place in first.inputs or () if name == circle[-1]), first.place
+        ),
         also=tuple(
             (stage.place, f"reads {before}") for stage, before in zip(others, circle, strict=False)
         ),
@@ -75,8 +77,8 @@ def _refuse_dead_ends(stages: Sequence[StagePlan], inputs: Mapping[str, tuple[st
             message=f"stage '{stage.name}' is never used",
             place=stage.place,
             helps=(
-                f"name it in the 'from' of a later stage, as in  from: [{last}, {stage.name}], "
-                "or delete it",
+                f"read it in a later stage, as in  {{block: add, from: [{inputs[last][0]}, "
+                f"{stage.name}]}}, or delete it",
             ),
             notes=(f"the last stage, '{last}', is the output of the network",),
         )
