@@ -18,7 +18,7 @@ from flopwise.dsl import Choice, Domain, Range
 
 __all__ = ["Candidate", "Candidates", "Picks", "Probe", "Scalar", "draw_value", "fresh", "ladder"]
 
-Scalar: TypeAlias = int | float | bool | str | None
+Scalar: TypeAlias = bool | int | float | str
 Picks: TypeAlias = Mapping[str, Scalar]
 
 DRAWS = 2000
@@ -67,7 +67,8 @@ class Probe:
         feasible: How many of them may be trained.
         complete: True when every point was judged.
         ranges: Smallest and largest value seen of each cost.
-        reasons: Why candidates were refused, most frequent first.
+        reasons: Why candidates that the budget does not refuse may not be trained, most frequent
+            first.
     """
 
     size: float
@@ -85,7 +86,7 @@ class Candidates:
         """Takes the domain of every target and the function that judges one set of picks."""
         self.domains = dict(domains)
         self._judge = judge
-        self._known: dict[tuple[Scalar, ...], Candidate] = {}
+        self._known: dict[tuple[tuple[type, Scalar], ...], Candidate] = {}
         self._grids = {name: grid for name, d in self.domains.items() if (grid := ladder(d))}
 
     @property
@@ -95,11 +96,12 @@ class Candidates:
 
     def judge(self, picks: Picks) -> Candidate:
         """Returns what arithmetic says about the picks; repeated questions cost nothing."""
-        key = tuple((type(picks[name]), picks[name]) for name in self.domains)
+        exact = {name: snap(domain, picks[name]) for name, domain in self.domains.items()}
+        key = tuple((type(value), value) for value in exact.values())
         if key not in self._known:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
-            self._known[key] = self._judge(picks)
+            self._known[key] = self._judge(exact)
         return self._known[key]
 
     def draw(self, rng: np.random.Generator) -> Picks:
@@ -152,7 +154,8 @@ class Candidates:
         picks = self.points() if complete else (self.draw(rng) for _ in range(draws))
         seen = [self.judge(p) for p in picks]
         reasons: dict[str, int] = {}
-        for fault in (fault for candidate in seen for fault in candidate.faults):
+        beside_budget = [c for c in seen if c.distance in (0, math.inf)]
+        for fault in (fault for candidate in beside_budget for fault in candidate.faults):
             reasons[fault] = reasons.get(fault, 0) + 1
         metrics = {name for candidate in seen for name in candidate.costs}
         values = {n: [c.costs[n] for c in seen if n in c.costs] for n in sorted(metrics)}
@@ -171,7 +174,7 @@ class Candidates:
 
     def _neighbours(self, picks: Picks) -> Iterator[Picks]:
         for name, grid in self._grids.items():
-            at = grid.index(picks[name])
+            at = grid.index(picks[name])  # judged picks lie on the grid
             for step in (sign * stride for stride in STRIDES for sign in (1, -1)):
                 if 0 <= at + step < len(grid):
                     yield {**picks, name: grid[at + step]}
@@ -196,6 +199,18 @@ def draw_value(domain: Domain, rng: np.random.Generator) -> Scalar:
         low, high = (math.log(v) if domain.log else v for v in (domain.low, domain.high))
         value = float(rng.uniform(low, high))
         value = min(max(math.exp(value) if domain.log else value, domain.low), domain.high)
-        return round(value) if isinstance(domain.low, int) else value
+        return round(value) if domain.whole else value
     values = tuple(domain.values())
     return values[int(rng.integers(len(values)))]
+
+
+def snap(domain: Domain, value: Scalar) -> Scalar:
+    """Returns the value of a stepped range that a proposal means, without its rounding errors."""
+    if isinstance(domain, Choice) or isinstance(value, str):
+        return value
+    if domain.whole:
+        return int(value)
+    if domain.step is None:
+        return float(value)
+    values = domain.values()
+    return values[min(round((value - domain.low) / domain.step), len(values) - 1)]

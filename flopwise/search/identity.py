@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from flopwise.cost import cost
 from flopwise.dsl import Network, Recipe, Search, Spec
 from flopwise.errors import FlopwiseError
 from flopwise.search.candidates import Candidate, Picks
@@ -48,17 +47,18 @@ def judge(spec: Spec, search: Search) -> Callable[[Picks], Candidate]:
     def candidate(picks: Picks) -> Candidate:
         try:
             network, recipe = spec.network(picks), spec.recipe_for(picks)
-            costs = cost(network)
         except FlopwiseError as error:  # such as heads that do not divide a width
             fault = str(error).splitlines()[0]
             return Candidate(picks=picks, identity="", faults=(fault,), distance=float("inf"))
-        numbers = {name: int(getattr(costs, name)) for name in COSTS}
+        numbers = {name: int(getattr(network.graph, name)) for name in COSTS}
+        faults = tuple(spec.feasible(network, network.graph))
+        named = not faults or not picks  # what is refused needs no name, but for the baseline
         return Candidate(
             picks=picks,
-            identity=trial_identity(network, recipe),
-            hash=network.hash,
+            identity=trial_identity(network, recipe) if named else "",
+            hash=network.hash if named else "",
             costs=numbers,
-            faults=tuple(spec.feasible(network, costs)),
+            faults=faults,
             distance=distance(search, numbers),
         )
 
@@ -87,7 +87,7 @@ def study_identity(spec: Spec, search: Search, facts: Mapping[str, Any]) -> dict
         "network": spec.network().hash,
         "space": {target: str(domain) for target, domain in search.space.items()},
         "budget": [{metric: str(window) for metric, window in b.items()} for b in search.budget],
-        "require": [str(expression) for expression in search.require],
+        "require": [expression.text for expression in search.require],
         "objective": " ".join(search.objective),
         "recipe": settings(spec.recipe),
         "data": dict(facts),

@@ -64,7 +64,7 @@ class TrialRow:
     weights: str = ""
     kind: str = "raw"
 
-    def flat(self) -> dict[str, Scalar]:
+    def flat(self) -> dict[str, Scalar | None]:
         """Returns the row of `trials.csv`."""
         return {
             "number": self.number,
@@ -120,7 +120,7 @@ class FinalRow:
             return None
         return float((sum((t[metric] - mean) ** 2 for t in self.tests) / (n - 1)) ** 0.5)
 
-    def flat(self) -> dict[str, Scalar]:
+    def flat(self) -> dict[str, Scalar | None]:
         """Returns the row of `finals.csv`."""
         metrics = list(self.tests[0]) if self.tests else []
         return {
@@ -160,7 +160,7 @@ def trial_row(trial: FrozenTrial) -> TrialRow:
     )
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, Scalar]]) -> None:
+def write_csv(path: Path, rows: Sequence[Mapping[str, Scalar | None]]) -> None:
     """Writes rows under the union of their columns, in order of first appearance."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()

@@ -11,7 +11,15 @@ from optuna.trial import FrozenTrial
 
 from flopwise.dsl import Search, Spec
 from flopwise.errors import Fault, RunError, SpecError
-from flopwise.search.candidates import DRAWS, ENUMERABLE, Candidate, Candidates, Picks, Probe
+from flopwise.search.candidates import (
+    DRAWS,
+    ENUMERABLE,
+    Candidate,
+    Candidates,
+    Picks,
+    Probe,
+    Scalar,
+)
 from flopwise.search.compare import RULE
 from flopwise.search.evaluator import Evaluator
 from flopwise.search.final import Finals, entrants
@@ -94,6 +102,10 @@ def search(
     """
     if spec.search is None:
         raise SpecError([Fault(code="E505", message=f"'{spec.name}' has no search section")])
+    if len(spec.search.budget) > 1:
+        message = f"'{spec.name}' lists {len(spec.search.budget)} budgets, and a study has one"
+        helps = ("keep one of them; the others are studies of their own, in folders of their own",)
+        raise SpecError([Fault(code="E506", message=message, helps=helps)])
     order = Order(watch=watch or Watch(), on_trial=on_trial, command=command)
     with StudyFolder(Path(folder)) as home:
         try:
@@ -150,7 +162,9 @@ class Session:
             watch.note(self._exhausted())
         outcome = Outcome(folder=self.path, trials=tuple(loop.rows()), exhausted=exhausted)
         if (best := loop.best()) is None:
-            raise RunError(f"none of the {len(loop.ended())} trials gave a score: see trials.csv")
+            ended = loop.ended()
+            why = f"; the last: {ended[-1].reason}" if ended else ""
+            raise RunError(f"none of {len(ended)} trials gave a score{why}")
         if not self.loop.finals:
             winner = from_trial(best, self.path, loop.spec.recipe.seed)
             return self._crowned(replace(outcome, winner=winner))
@@ -289,6 +303,10 @@ def impossible(search: Search, probe: Probe) -> Fault:
 
 def written(spec: Spec, search: Search) -> Picks | None:
     """Returns the picks of the network as it is written; None when it lies outside the space."""
-    picks = {target: spec.value(target) for target in search.space}
-    inside = all(domain.contains(picks[name]) for name, domain in search.space.items())
-    return picks if inside else None
+    picks: dict[str, Scalar] = {}
+    for target, domain in search.space.items():
+        value = spec.value(target)
+        if value is None or isinstance(value, tuple) or not domain.contains(value):
+            return None
+        picks[target] = value
+    return picks

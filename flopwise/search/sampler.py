@@ -104,9 +104,9 @@ class FeasibleSampler(BaseSampler):
         if "picks" in trial.user_attrs:
             return dict(trial.user_attrs["picks"])
         done = tried(study, trial.number)
-        if self.first is not None and fresh(self.candidates.judge(self.first), done):
-            return dict(self.first)
-        candidate = self._proposed(study, trial, done) or self.spare(study, trial.number)
+        candidate = self.candidates.judge(self.first) if self.first else None
+        if candidate is None or not fresh(candidate, done):
+            candidate = self._proposed(study, trial, done) or self.spare(study, trial.number)
         if candidate is None:
             raise RunError("every feasible candidate of the space was tried")
         return dict(candidate.picks)
@@ -153,7 +153,7 @@ class FeasibleSampler(BaseSampler):
         fixed = {
             n: next(iter(d.values())) for n, d in self.candidates.domains.items() if d.size == 1
         }
-        return {name: proposal.get(name, fixed.get(name)) for name in self._space}
+        return {**fixed, **proposal}
 
 
 def sampler_facts(choice: SamplerChoice) -> dict[str, Any]:
@@ -178,9 +178,9 @@ def distribution(domain: Domain) -> BaseDistribution:
     """Returns Optuna's word for a domain."""
     if isinstance(domain, Choice):
         return CategoricalDistribution(domain.options)
-    if isinstance(domain.low, int):
+    if domain.whole:
         step = 1 if domain.log else int(domain.step or 1)
-        return IntDistribution(domain.low, int(domain.high), log=domain.log, step=step)
+        return IntDistribution(int(domain.low), int(domain.high), log=domain.log, step=step)
     return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
 
 
@@ -188,7 +188,9 @@ def suggest(trial: Trial, name: str, domain: Domain) -> Scalar:
     """Makes the value of one target a parameter of the trial and returns it."""
     known = distribution(domain)
     if isinstance(known, CategoricalDistribution):
-        return trial.suggest_categorical(name, known.choices)
+        value = trial.suggest_categorical(name, known.choices)
+        assert value is not None, "a choice holds values"
+        return value
     if isinstance(known, IntDistribution):
         return trial.suggest_int(name, known.low, known.high, step=known.step, log=known.log)
     assert isinstance(known, FloatDistribution)

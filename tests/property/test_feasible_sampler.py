@@ -11,6 +11,7 @@ import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 
 from flopwise.dsl import Choice, Domain, Range
@@ -41,9 +42,7 @@ def judged(low: float, high: float, *, merged: bool = False) -> Candidates:
         identity = ",".join(str(picks[name]) for name in names)
         faults = ("outside",) if away else ()
         costs = {"macs": macs}
-        return Candidate(
-            picks=picks, identity=identity, costs=costs, faults=faults, distance=away
-        )
+        return Candidate(picks=picks, identity=identity, costs=costs, faults=faults, distance=away)
 
     return Candidates(SPACE, judge)
 
@@ -173,3 +172,24 @@ def test_a_range_without_steps_is_drawn_inside_its_limits_and_never_ends() -> No
     assert candidates.size == math.inf
     assert all(isinstance(v, float) and known._contains(v) for v in draws)
     assert 0.4 < np.mean([v < 1e-3 for v in draws if isinstance(v, float)]) < 0.6
+
+
+def test_values_of_a_decimal_range_are_its_own_without_rounding_errors() -> None:
+    domain = Range(0.1, 0.7, step=0.1)
+    candidates = Candidates({"ratio": domain}, lambda p: Candidate(picks=p, identity=str(p)))
+    study = run_over(candidates, 7)
+    assert sorted(t.params["ratio"] for t in study.trials) == list(domain.values())
+    assert candidates.judge({"ratio": 0.1 + 0.2}).picks == {"ratio": 0.3}
+
+
+def run_over(candidates: Candidates, most: int) -> optuna.Study:
+    study = optuna.create_study()
+    study.sampler = FeasibleSampler(
+        candidates, lambda s: TPESampler(seed=s, n_startup_trials=2), seed=0
+    )
+    for _ in range(most):
+        trial = study.ask()
+        picks = {name: suggest(trial, name, d) for name, d in candidates.domains.items()}
+        trial.set_user_attr("identity", candidates.judge(picks).identity)
+        study.tell(trial, float(str(picks["ratio"])))
+    return study
