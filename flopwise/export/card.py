@@ -15,7 +15,8 @@ tags: [image-classification, timm]
 ---
 # {name}
 
-{what}
+timm's `{architecture}` with
+`{args}`.
 
 ```python
 import timm
@@ -27,28 +28,44 @@ logits = model(transform(image).unsqueeze(0))  # image: PIL, {mode}
 ```
 
 It needs torch and timm >= 1.0.17, nothing else. `num_classes=` replaces the classifier for
-fine-tuning{grey}; `features_only=True` gives feature maps. On the Hub, the same files load by
-`hf-hub:USER/NAME`.
+fine-tuning{grey}. On the Hub the same files load by `hf-hub:USER/NAME`. `proof.json` tells what
+was compared before the folder was called done.
 
-{facts}
-"""
+- images: {images}
+- classes: {classes}
+{known}"""
 
 
-def make_card(config: Mapping[str, Any], name: str) -> str:
-    """Returns the card for a config.json."""
+def make_card(config: Mapping[str, Any], known: Mapping[str, Any], name: str) -> str:
+    """Returns the card of a folder.
+
+    Args:
+        config: Its config.json.
+        known: Where the network comes from; texts of several lines get a section each.
+        name: The folder's name.
+    """
     cfg = config["pretrained_cfg"]
     channels, height, width = cfg["input_size"]
+    labels = ", ".join(config.get("label_names", ()))
     return TEXT.format(
         name=name,
         license=cfg["license"],
-        what=_what(config),
+        architecture=config["architecture"],
+        args=json.dumps(config["model_args"]),
         mode={1: "mode L", 3: "mode RGB"}.get(channels, f"{channels} channels"),
         grey=", `in_chans=1` adapts it to grey images" if channels == 3 else "",
-        facts=f"Images: {channels} x {height} x {width}. Classes: {config['num_classes']}"
-        + (f" ({', '.join(config['label_names'])})." if "label_names" in config else "."),
+        images=f"{channels} x {height} x {width}, mean {cfg['mean']}, std {cfg['std']}",
+        classes=f"{config['num_classes']}" + (f" ({labels})" if labels else ""),
+        known=_known(known),
     )
 
 
-def _what(config: Mapping[str, Any]) -> str:
-    args = json.dumps(config["model_args"])
-    return f"timm's `{config['architecture']}` with\n`{args}`."
+def _known(known: Mapping[str, Any]) -> str:
+    long = {key: value for key, value in known.items() if "\n" in str(value)}
+    lines = [
+        f"- {key}: {value if isinstance(value, str) else json.dumps(value)}\n"
+        for key, value in known.items()
+        if key not in long and value is not None
+    ]
+    sections = [f"\n## {key}\n\n```yaml\n{value.strip()}\n```\n" for key, value in long.items()]
+    return "".join([*lines, *sections])

@@ -12,7 +12,7 @@ from typing import Any
 from flopwise.dsl import Network
 from flopwise.export.family import Native
 
-__all__ = ["Facts", "make_config"]
+__all__ = ["Facts", "make_config", "without_none"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +38,9 @@ class Facts:
     @classmethod
     def of(cls, known: Mapping[str, Any]) -> Facts:
         """Returns the facts among what is known; lists become tuples."""
-        names = {each.name for each in fields(cls)} & known.keys()
-        return cls(
-            **{n: tuple(known[n]) if isinstance(known[n], list) else known[n] for n in names}
-        )
+        found = ((each.name, known[each.name]) for each in fields(cls) if each.name in known)
+        values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in found}
+        return cls(**values)
 
 
 def make_config(
@@ -58,19 +57,16 @@ def make_config(
     The number of classes stands in all three places, for timm fills a missing one with 1000 and
     drops the classifier in silence. There is no null, for timm drops or honours it by chance.
     """
-    args = dict(native.model_args)
-    return _without_none(
-        {
-            "architecture": native.architecture,
-            "num_classes": native.classes,
-            "num_features": native.features,
-            "global_pool": args.get("global_pool", "avg"),
-            "model_args": args,
-            "pretrained_cfg": _pretrained_cfg(network, native, facts, tag, license),
-            "label_names": list(facts.class_names) or None,
-            **provenance,
-        }
-    )
+    return {
+        "architecture": native.architecture,
+        "num_classes": native.classes,
+        "num_features": native.features,
+        "global_pool": native.model_args.get("global_pool", "avg"),
+        "model_args": dict(native.model_args),
+        "pretrained_cfg": without_none(_pretrained_cfg(network, native, facts, tag, license)),
+        **({"label_names": list(facts.class_names)} if facts.class_names else {}),
+        **without_none(provenance),
+    }
 
 
 def _pretrained_cfg(
@@ -99,10 +95,10 @@ def _pretrained_cfg(
     }
 
 
-def _without_none(value: Any) -> Any:
+def without_none(value: Any) -> Any:
     """Returns nested dicts and lists without their Nones."""
     if isinstance(value, Mapping):
-        return {key: _without_none(each) for key, each in value.items() if each is not None}
+        return {key: without_none(each) for key, each in value.items() if each is not None}
     if isinstance(value, list | tuple):
-        return [_without_none(each) for each in value if each is not None]
+        return [without_none(each) for each in value if each is not None]
     return value

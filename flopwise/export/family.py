@@ -7,7 +7,6 @@ speak before a search starts.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -144,38 +143,37 @@ def recognise(network: Network) -> Native:
 
 
 def rename(family: Family, network: Network) -> dict[str, str]:
-    """Returns timm's key for each of our checkpoint keys."""
-    body = [stage.name for stage in network.stages if stage.block.name in family.body]
-    blocks = {stage.name: stage.block.name for stage in network.stages}
-    starts = _starts(network, body)
+    """Returns timm's key for each of our checkpoint keys; a key without one is left out."""
+    stages = {stage.name: stage for stage in network.stages}
+    body = [name for name, stage in stages.items() if stage.block.name in family.body]
     found = {}
-    for key in network.graph.keys():
-        stage, _, rest = key.partition(".")
-        place = body.index(stage) if stage in body else 0
-        for ours, theirs in family.prefixes[blocks[stage]].items():
-            if match := re.match(
-                r"(\d+)\." if ours == "#" else rf"()({re.escape(ours)}\.|$)" if ours else "()", rest
-            ):
-                repetition = int(match[1] or 0)
+    for key in iter(network.graph.keys()):
+        name, _, rest = key.partition(".")
+        place = body.index(name) if name in body else 0
+        before = sum(stages[other].depth for other in body[:place])
+        for ours, theirs in family.prefixes[stages[name].block.name].items():
+            if (cut := _cut(ours, rest)) is not None:
+                repetition, tail = cut
                 prefix = theirs.format(
-                    stage=place,
-                    number=place + 1,
-                    repetition=repetition,
-                    run=starts.get(stage, 0) + repetition,
+                    stage=place, number=place + 1, repetition=repetition, run=before + repetition
                 )
-                found[key] = f"{prefix}.{rest[match.end() :]}".strip(".")
+                found[key] = f"{prefix}.{tail}".strip(".")
                 break
     return found
 
 
-def _starts(network: Network, body: list[str]) -> dict[str, int]:
-    """Returns how many blocks stand before each stage of the body."""
-    starts, count = {}, 0
-    for stage in network.stages:
-        if stage.name in body:
-            starts[stage.name] = count
-            count += stage.depth
-    return starts
+def _cut(prefix: str, rest: str) -> tuple[int, str] | None:
+    """Returns the repetition and what stands behind a prefix; None if it is not there.
+
+    >>> _cut("#", "3.norm.weight"), _cut("fc", "fc.bias"), _cut("fc", "fc_norm.bias")
+    ((3, 'norm.weight'), (0, 'bias'), None)
+    """
+    if not prefix:
+        return 0, rest
+    start, _, tail = rest.partition(".")
+    if prefix == "#":
+        return (int(start), tail) if start.isdigit() else None
+    return (0, tail) if start == prefix else None
 
 
 def _family_of(network: Network) -> Family:

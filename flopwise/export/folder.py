@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from flopwise import nets
+from flopwise import __version__, nets
 from flopwise.dsl import Network
 from flopwise.errors import RunError
 from flopwise.export.card import make_card
@@ -25,6 +24,7 @@ from flopwise.export.proof import Proof, verify
 __all__ = ["export", "from_timm", "to_timm", "write_folder"]
 
 WEIGHTS = "model.safetensors"
+PROOF = "proof.json"
 
 
 def export(
@@ -40,13 +40,13 @@ def export(
 ) -> Proof:
     """Writes a trained network as a folder that stock timm loads, and proves that it does.
 
-    The folder gets its name only once it is proven; until then, and for good if the proof fails,
-    it is called `FOLDER.unproven`.
+    The files get there only once they are proven; until then, and for good if the proof fails,
+    they stay in `FOLDER.unproven`. Files of others in the folder are left alone.
 
     Args:
         network: The network.
         weights: Its trained weights.
-        folder: Where to write; an earlier export there is replaced.
+        folder: Where to write; only an earlier export there may be replaced.
         facts: What the folder says about the images.
         provenance: Where the network comes from; stands at the root of config.json.
         license: Licence of the weights, by its short name.
@@ -58,19 +58,19 @@ def export(
             written.
         RunError: The folder was written but not proven, or is not ours to replace.
     """
-    _refuse_strangers(folder)
     native = recognise(network)
+    folder = folder.resolve()
+    _refuse_strangers(folder)
     model = _loaded(network, weights)
     draft = folder.with_name(folder.name + ".unproven")
     shutil.rmtree(draft, ignore_errors=True)
     write_folder(network, native, model.state_dict(), draft, facts, provenance or {}, license)
     proof = verify(draft, model, images=images, labels=labels)
-    (draft / "proof.json").write_text(json.dumps(proof.as_dict(), indent=2) + "\n")
+    _write_json(draft / PROOF, proof.as_dict())
     if not proof.proven:
         told = "".join(f"\n  - {failure}" for failure in proof.failures)
         raise RunError(f"the export is not proven and stays in {draft}:{told}")
-    shutil.rmtree(folder, ignore_errors=True)
-    draft.rename(folder)
+    _move(draft, folder)
     return proof
 
 
@@ -86,15 +86,13 @@ def write_folder(
     """Writes the files without proving them; timm's own model decides whether the keys fit."""
     weights = to_timm(native, state)
     _compare(native, weights)
-    told = {"timm_version": version("timm"), **provenance}
-    config = make_config(network, native, facts, told, license=license)
+    known = _origin(network) | provenance
+    config = make_config(network, native, facts, known, license=license)
     folder.mkdir(parents=True)
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
-    text = json.dumps(config, indent=2, ensure_ascii=False)
-    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(
-        make_card(config, folder.name.removesuffix(".unproven")), encoding="utf-8"
-    )
+    _write_json(folder / "config.json", config)
+    card = make_card(config, known, folder.name.removesuffix(".unproven"))
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def to_timm(native: Native, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -115,16 +113,20 @@ def from_timm(network: Network, state: Mapping[str, Tensor]) -> dict[str, Tensor
     _match(
         {native.keys[key]: shape for key, shape in shapes.items()},
         {key: tuple(value.shape) for key, value in state.items()},
-        "the weights",
+        "the weights and timm's model",
     )
     return {ours: state[theirs] for ours, theirs in native.keys.items()}
 
 
 def _loaded(network: Network, weights: nn.Module | Mapping[str, Tensor]) -> nn.Module:
+    """Returns a module of our own with these weights, rates at zero."""
     state = weights.state_dict() if isinstance(weights, nn.Module) else weights
     model = nets.build(network, seed=0)
+    wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    found = {key: tuple(value.shape) for key, value in state.items()}
+    _match(wanted, found, "the weights and this network")
     model.load_state_dict(dict(state))
-    return model
+    return model.eval()
 
 
 def _compare(native: Native, weights: Mapping[str, Tensor]) -> None:
@@ -133,7 +135,7 @@ def _compare(native: Native, weights: Mapping[str, Tensor]) -> None:
         model = timm.create_model(native.architecture, **native.model_args)
     wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in weights.items()}
-    _match(wanted, found, "the export")
+    _match(wanted, found, "the export and timm's model")
 
 
 def _match(
@@ -149,10 +151,39 @@ def _match(
     if faults:
         more = f"\n  and {len(faults) - 10} more" if len(faults) > 10 else ""
         told = "".join(f"\n  - {fault}" for fault in faults[:10])
-        raise RunError(f"{what} and timm's model do not fit:{told}{more}")
+        raise RunError(f"{what} do not fit:{told}{more}")
+
+
+def _origin(network: Network) -> dict[str, Any]:
+    """What every export tells about itself, whoever asked for it."""
+    return {
+        "name": network.name,
+        "macs": network.graph.macs,
+        "params": network.graph.params,
+        "activations": network.graph.activations,
+        "hash": network.hash,
+        "flopwise_version": __version__,
+        "timm_version": timm.__version__,
+        "torch_version": torch.__version__,
+    }
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _move(draft: Path, folder: Path) -> None:
+    """Moves proven files to their place, the proof first out and last in."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / PROOF).unlink(missing_ok=True)
+    for path in sorted(draft.iterdir(), key=lambda path: path.name == PROOF):
+        path.replace(folder / path.name)
+    draft.rmdir()
 
 
 def _refuse_strangers(folder: Path) -> None:
     """Only an earlier export, or nothing, may be replaced."""
-    if folder.exists() and not (folder / "proof.json").exists() and any(folder.iterdir()):
+    if folder.is_file():
+        raise RunError(f"{folder} is a file; name a folder")
+    if folder.exists() and not (folder / PROOF).exists() and any(folder.iterdir()):
         raise RunError(f"{folder} holds files that are no export of ours; name another folder")

@@ -7,8 +7,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +112,9 @@ def verify_all(cases: Sequence[Case], *, timm: Path | None = None) -> list[Proof
         room = Path(place)
         jobs = [_job(case, room / str(i)) for i, case in enumerate(cases)]
         report = _call(jobs, room, timm)
-        versions = {"timm": report["timm"], "torch": report["torch"]}
+        blank = Proof(timm=report["timm"], torch=report["torch"])
         return [
-            _judge(case, job, found, versions)
+            _judge(case, job, found, blank)
             for case, job, found in zip(cases, jobs, report["jobs"], strict=True)
         ]
 
@@ -154,37 +154,42 @@ def _call(jobs: list[dict[str, str]], room: Path, timm: Path | None) -> Any:
     return json.loads((room / "report").read_text(encoding="utf-8"))
 
 
-def _judge(
-    case: Case, job: Mapping[str, str], found: Mapping[str, Any], versions: Mapping[str, str]
-) -> Proof:
+def _judge(case: Case, job: Mapping[str, str], found: Mapping[str, Any], blank: Proof) -> Proof:
+    """Holds what the witness found against our module."""
     if "error" in found:
-        return Proof(**versions, failures=(f"timm does not load the folder: {found['error']}",))
+        return replace(blank, failures=(f"timm does not load the folder: {found['error']}",))
     inputs, theirs = load_file(job["inputs"]), load_file(job["outputs"])
     ours = {key: _logits(case.model, value) for key, value in inputs.items()}
-    gap = max((ours[key] - theirs[key]).abs().max().item() for key in ours)
-    scale = max(value.abs().max().item() for value in ours.values())
-    score = _score(case.labels, ours, theirs) if case.labels is not None else {}
-    proof = Proof(**versions, difference=gap, scale=scale, **score)
-    failures = [
-        f"{name} override: {why}" for name, why in found["checks"].items() if why is not True
-    ]
-    if not proof.relative <= TOLERANCE:
-        failures.append(f"logits differ by {gap:.2g} where the largest is {scale:.2g}")
+    gaps = torch.cat([(ours[key] - theirs[key]).flatten() for key in ours])
+    proof = replace(
+        blank,
+        difference=gaps.abs().max().item(),
+        scale=torch.cat([value.flatten() for value in ours.values()]).abs().max().item(),
+    )
+    if case.labels is not None:
+        proof = replace(
+            proof,
+            images=len(case.labels),
+            correct=_correct(theirs["images"], case.labels),
+            ours=_correct(ours["images"], case.labels),
+        )
+    return replace(proof, failures=tuple(_failures(proof, found["checks"])))
+
+
+def _failures(proof: Proof, checks: Mapping[str, Any]) -> Iterator[str]:
+    if not proof.relative <= TOLERANCE:  # also when it is no number
+        yield f"logits differ by {proof.difference:.2g} where the largest is {proof.scale:.2g}"
     if proof.correct != proof.ours:
-        failures.append(
+        yield (
             f"timm's model gets {proof.correct} of {proof.images} images right, ours {proof.ours}"
         )
-    return Proof(**versions, difference=gap, scale=scale, **score, failures=tuple(failures))
+    for name, answer in checks.items():
+        if answer is not True:
+            yield f"{name}: {answer['error'] if answer else 'another result'}"
 
 
-def _score(
-    labels: Tensor, ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]
-) -> dict[str, int]:
-    right = {
-        name: (logits["images"].argmax(1) == labels).sum()
-        for name, logits in (("ours", ours), ("correct", theirs))
-    }
-    return {"images": len(labels), **{name: int(count) for name, count in right.items()}}
+def _correct(logits: Tensor, labels: Tensor) -> int:
+    return int((logits.argmax(1) == labels).sum())
 
 
 @torch.inference_mode()
@@ -192,6 +197,6 @@ def _logits(model: nn.Module, images: Tensor) -> Tensor:
     """Classifies in the very pieces the witness uses."""
     was, device = model.training, next(model.parameters()).device
     model.eval()
-    logits = torch.cat([model(piece.to(device)).cpu() for piece in images.split(CHUNK)])
+    logits = torch.cat([model(piece.to(device)).cpu() for piece in torch.split(images, CHUNK)])
     model.train(was)
     return logits

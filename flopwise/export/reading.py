@@ -126,7 +126,7 @@ class Reading:
 
     def act(self, stages: Sequence[Stage]) -> str:
         """Returns timm's name of the one activation of these stages."""
-        found = self.shared(stages, "act")
+        found: str = self.shared(stages, "act")
         self.need(found in ACTS, f"act {found}: timm has no activation of that name")
         return ACTS.get(found, found)
 

@@ -66,7 +66,7 @@ def _read_gates(net: Reading, body: list[Stage]) -> dict[str, Any]:
         found = net.keys[f"{stage.name}.0.se.fc1.weight"][0]
         net.need(
             found == width,
-            f"{stage.name}.se {ratio} makes {found} gate channels (timm's ratio 0.0625 makes {width})",
+            f"{stage.name}.se {ratio} makes {found} gate channels (timm fixes 0.0625: {width})",
         )
     return {"block_args": {"attn_layer": "se"}} if gated else {}
 

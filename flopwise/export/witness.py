@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ CHUNK = 64
 
 def main(jobs: str, report: str) -> None:
     """Answers every job; a folder that fails does not stop the others."""
-    found = [_attempt(lambda job=job: _witness(job)) for job in json.loads(Path(jobs).read_text())]
+    found = [_attempt(partial(_witness, job)) for job in json.loads(Path(jobs).read_text())]
     assert "flopwise" not in sys.modules, "the witness must not know us"
     versions = {"timm": timm.__version__, "torch": torch.__version__}
     Path(report).write_text(json.dumps({**versions, "jobs": found}))
@@ -63,15 +64,20 @@ def _attempt(work: Callable[[], Any]) -> Any:
 
 @torch.inference_mode()
 def _logits(model: nn.Module, images: Tensor) -> Tensor:
-    return torch.cat([model(piece) for piece in images.split(CHUNK)])
+    return torch.cat([model(piece) for piece in torch.split(images, CHUNK)])
 
 
 @torch.inference_mode()
 def _other_classes(name: str, model: nn.Module, batch: Tensor, classes: int) -> bool:
     """Another head is asked for: the features stay ours, the head has the right width."""
     other = timm.create_model(name, pretrained=True, num_classes=classes).eval()
-    same = torch.equal(other.forward_features(batch), model.forward_features(batch))
+    same = torch.equal(_features(other, batch), _features(model, batch))
     return same and (not classes or other(batch).shape[1] == classes)
+
+
+def _features(model: Any, batch: Tensor) -> Tensor:
+    found: Tensor = model.forward_features(batch)
+    return found
 
 
 @torch.inference_mode()
