@@ -134,7 +134,7 @@ class Bar(Lines):
 
     def _show(self, **fields: str) -> None:
         if self._task is not None:
-            self._progress.update(self._task, **fields)  # type: ignore[arg-type]
+            self._progress.update(self._task, refresh=True, **fields)  # type: ignore[arg-type]
 
     def _advance(self) -> None:
         if self._task is not None:

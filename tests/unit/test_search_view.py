@@ -1,0 +1,145 @@
+"""What a person sees of a search."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from rich.console import Console
+
+from flopwise.search import FinalRow, Outcome, Plan, TrialRow, Winner
+from flopwise.search.candidates import Probe
+from flopwise.search.compare import compare
+from flopwise.search.view import Bar, Lines, duration, plan_lines, show, watch_for
+
+COSTS = {"macs": 1_250_000, "params": 40_000, "activations": 9_000}
+PROBE = Probe(size=640, looked=500, feasible=20, complete=False, ranges={}, reasons=())
+PLAN = Plan(probe=PROBE, trials=24, done=3, epochs=5, images=10_000, finals=6, final_epochs=20)
+
+
+def row(number: int, top1: float | None, **more: bool) -> TrialRow:
+    return TrialRow(
+        number=number,
+        state="failed" if top1 is None else "done",
+        picks={"w": 8 + number},
+        costs=COSTS,
+        hash="h",
+        identity=f"i{number}",
+        scores={} if top1 is None else {"top1": top1},
+        seconds=12.0,
+        images_per_s=4_200.0,
+        reason="DivergedError: the loss is nan" if top1 is None else "",
+        **more,
+    )
+
+
+def finals() -> tuple[FinalRow, FinalRow]:
+    rng = np.random.default_rng(0)
+    right = [rng.random(360) < 0.9 for _ in range(3)]
+    tests = tuple({"top1": 100 * float(r.mean())} for r in right)
+    baseline = FinalRow(
+        name="baseline",
+        trial=0,
+        picks={},
+        costs=COSTS,
+        hash="h",
+        search={"top1": 90.0},
+        tests=tests,
+        seeds=(1, 2, 3),
+    )
+    top = FinalRow(
+        name="top 1",
+        trial=1,
+        picks={"w": 9},
+        costs=COSTS,
+        hash="g",
+        search={"top1": 93.5},
+        tests=tests,
+        seeds=(1, 2, 3),
+        versus=compare(right, right),
+    )
+    return baseline, top
+
+
+def printed(width: int = 100) -> tuple[Console, io.StringIO]:
+    stream = io.StringIO()
+    return Console(file=stream, width=width), stream
+
+
+def events(watch: Lines) -> None:
+    best = row(1, 93.5)
+    watch.plan(PLAN)
+    watch.begin(row(0, 90.0), 24)
+    watch.epoch(1, 5, {"top1": 50.0})
+    watch.end(row(0, 90.0), row(0, 90.0), 600.0)
+    watch.end(best, best, 500.0)
+    watch.end(row(2, None), best, 400.0)
+    watch.begin_final("baseline", 1, 1, 6)
+    watch.end_final("baseline", 1, {"top1": 91.2}, "")
+    watch.close()
+
+
+def test_a_plan_says_what_will_be_done_and_how_much_it_is() -> None:
+    text = "\n".join(plan_lines(PLAN))
+    assert "640 points" in text and "20 feasible of 500" in text
+    assert "24 trials x 5 epochs x 10,000 images" in text and "6 fresh trainings" in text
+    assert f"{10_000 * (24 * 5 + 6 * 20):,} images in all" in text
+
+
+def test_a_log_gets_one_line_per_trial_and_no_control_characters() -> None:
+    console, stream = printed()
+    events(Lines(console))
+    text = stream.getvalue()
+    assert "\x1b" not in text and "\r" not in text
+    assert sum(line.startswith("trial ") for line in text.splitlines()) == 3
+    assert "trial 2: failed (DivergedError: the loss is nan)" in text
+    assert "trial 1: val top1 93.50 (best)" in text
+    assert "4,200 images/s; about 10 min to go" in text
+
+
+def test_a_terminal_gets_a_bar_with_the_best_so_far_and_the_time_left() -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, width=140, force_terminal=True)
+    events(Bar(console))
+    text = stream.getvalue()
+    assert "best 93.50 (trial 1)" in text and "left" in text
+
+
+def test_only_a_terminal_gets_a_bar() -> None:
+    assert type(watch_for(io.StringIO())) is Lines
+
+
+def test_the_end_shows_the_optimistic_and_the_fresh_score_side_by_side_and_calls_a_tie_a_tie() -> (
+    None
+):
+    console, stream = printed()
+    rows = (row(0, 90.0, written=True), row(1, 93.5), row(2, None))
+    show(Outcome(folder=None, trials=rows, finals=finals()), console)  # type: ignore[arg-type]
+    text = stream.getvalue()
+    assert "0 (baseline)" in text and "search: val top1" in text and "fresh: test top1" in text
+    assert "best of 2" in text and "93.50" in text and "a tie" in text
+    assert "seeds 1, 2, 3" in text and "2 standard errors" in text.replace("\n", " ")
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_a_baseline_that_wins_is_said_to_win() -> None:
+    console, stream = printed()
+    winner = Winner(
+        name="baseline",
+        trial=0,
+        picks={},
+        hash="h",
+        costs=COSTS,
+        weights=None,
+        kind="raw",
+        seed=1,
+        search={},
+        validation={},
+    )
+    outcome = Outcome(folder=None, trials=(row(0, 90.0),), winner=winner)  # type: ignore[arg-type]
+    show(outcome, console)
+    assert "the hand-written baseline is itself the best trial" in stream.getvalue()
+
+
+def test_times_are_said_in_the_unit_that_fits() -> None:
+    assert [duration(t) for t in (42, 600, 9_000)] == ["42 s", "10 min", "2.5 h"]
