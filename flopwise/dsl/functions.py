@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from flopwise.dsl.scalars import LARGEST
 
-__all__ = ["BINARY", "FUNCTIONS", "Value", "checked", "kind_of", "truth"]
+__all__ = ["BINARY", "FUNCTIONS", "Value", "checked", "kind_of", "show", "truth"]
 
 Value: TypeAlias = "bool | int | float | str | tuple[Value, ...]"
 Number: TypeAlias = int | float
@@ -39,7 +39,7 @@ def checked(value: Value) -> Value:
     return value
 
 
-def number(value: Value) -> Number:
+def _number(value: Value) -> Number:
     """Returns the value if it is a number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"a number is needed, but this is {kind_of(value)} ({show(value)})")
@@ -62,16 +62,16 @@ def show(value: Value) -> str:
     return f"'{value}'" if isinstance(value, str) else repr(value)
 
 
-def listed(value: Value) -> tuple[Value, ...]:
+def _listed(value: Value) -> tuple[Value, ...]:
     """Returns the value if it is a list."""
     if not isinstance(value, tuple):
         raise ValueError(f"a list is needed, but this is {kind_of(value)} ({show(value)})")
     return value
 
 
-def divide(a: Value, b: Value) -> Value:
+def _divide(a: Value, b: Value) -> Value:
     """`a / b`: a whole number when it comes out even."""
-    x, y = number(a), number(b)
+    x, y = _number(a), _number(b)
     if y == 0:
         raise ValueError("division by zero")
     if isinstance(x, int) and isinstance(y, int) and x % y == 0:
@@ -79,21 +79,21 @@ def divide(a: Value, b: Value) -> Value:
     return x / y
 
 
-def whole_divide(a: Value, b: Value) -> Value:
+def _whole_divide(a: Value, b: Value) -> Value:
     """`a // b`: rounded down."""
-    if number(b) == 0:
+    if _number(b) == 0:
         raise ValueError("division by zero")
-    return number(a) // number(b)
+    return _number(a) // _number(b)
 
 
-def remainder(a: Value, b: Value) -> Value:
+def _remainder(a: Value, b: Value) -> Value:
     """`a % b`: what `//` leaves."""
-    if number(b) == 0:
+    if _number(b) == 0:
         raise ValueError("division by zero")
-    return number(a) % number(b)
+    return _number(a) % _number(b)
 
 
-def equal(a: Value, b: Value) -> bool:
+def _equal(a: Value, b: Value) -> bool:
     """`a == b`, of two values of the same type."""
     plain = [int if type(v) in (int, float) else type(v) for v in (a, b)]
     if plain[0] is not plain[1]:
@@ -101,72 +101,72 @@ def equal(a: Value, b: Value) -> bool:
     return a == b
 
 
-def contains(a: Value, b: Value) -> bool:
+def _contains(a: Value, b: Value) -> bool:
     """`a in b`, where b is a list."""
-    return any(type(a) is type(item) and a == item for item in listed(b)) or (
-        not isinstance(a, bool) and isinstance(a, int | float) and a in listed(b)
+    return any(type(a) is type(item) and a == item for item in _listed(b)) or (
+        not isinstance(a, bool) and isinstance(a, int | float) and a in _listed(b)
     )
 
 
-def item(a: Value, i: Value) -> Value:
+def _item(a: Value, i: Value) -> Value:
     """`a[i]`, counted from 0."""
-    items = listed(a)
+    items = _listed(a)
     if not isinstance(i, int) or isinstance(i, bool) or not 0 <= i < len(items):
         raise ValueError(f"index {show(i)} is not in a list of {len(items)} (counted from 0)")
     return items[i]
 
 
-def multiple(x: Value, m: Value) -> int:
+def _multiple(x: Value, m: Value) -> int:
     """Rounds to a multiple of m, half up, at least m: the usual "make divisible"."""
-    step = number(m)
+    step = _number(m)
     if not isinstance(step, int) or step < 1:
         raise ValueError(f"multiple() needs a whole number above 0, but this is {show(m)}")
-    return max(step, floor(number(x) / step + 0.5) * step)
+    return max(step, floor(_number(x) / step + 0.5) * step)
 
 
-def pick(index: Value, *choices: Value) -> Value:
+def _pick(index: Value, *choices: Value) -> Value:
     """`pick(i, a, b, c)` is a for i = 0, b for i = 1, and so on."""
-    return item(choices, index)
+    return _item(choices, index)
 
 
-def numbers(values: tuple[Value, ...]) -> list[Number]:
+def _numbers(values: tuple[Value, ...]) -> list[Number]:
     """Returns the arguments, or the items of a single list, as numbers."""
     single = values[0] if len(values) == 1 and isinstance(values[0], tuple) else values
     if not single:
         raise ValueError("at least one number is needed")
-    return [number(value) for value in single]
+    return [_number(value) for value in single]
 
 
 BINARY: Mapping[str, Callable[..., Value]] = {
-    "+": lambda a, b: number(a) + number(b),
-    "-": lambda a, b: number(a) - number(b),
-    "*": lambda a, b: number(a) * number(b),
-    "/": divide,
-    "//": whole_divide,
-    "%": remainder,
-    "==": equal,
-    "!=": lambda a, b: not equal(a, b),
-    "<": lambda a, b: number(a) < number(b),
-    "<=": lambda a, b: number(a) <= number(b),
-    ">": lambda a, b: number(a) > number(b),
-    ">=": lambda a, b: number(a) >= number(b),
-    "in": contains,
-    "[": item,
-    "0-": lambda a: -number(a),
+    "+": lambda a, b: _number(a) + _number(b),
+    "-": lambda a, b: _number(a) - _number(b),
+    "*": lambda a, b: _number(a) * _number(b),
+    "/": _divide,
+    "//": _whole_divide,
+    "%": _remainder,
+    "==": _equal,
+    "!=": lambda a, b: not _equal(a, b),
+    "<": lambda a, b: _number(a) < _number(b),
+    "<=": lambda a, b: _number(a) <= _number(b),
+    ">": lambda a, b: _number(a) > _number(b),
+    ">=": lambda a, b: _number(a) >= _number(b),
+    "in": _contains,
+    "[": _item,
+    "0-": lambda a: -_number(a),
     "not": lambda a: not truth(a),
 }
 """Operators; `0-` is the sign and `[` the index."""
 
 FUNCTIONS: Mapping[str, Callable[..., Value]] = {
-    "min": lambda *values: min(numbers(values)),
-    "max": lambda *values: max(numbers(values)),
-    "abs": lambda x: abs(number(x)),
-    "floor": lambda x: floor(number(x)),
-    "ceil": lambda x: ceil(number(x)),
-    "round": lambda x: round(number(x)),
-    "len": lambda x: len(listed(x)),
-    "sum": lambda *values: sum(numbers(values)),
-    "multiple": multiple,
-    "pick": pick,
+    "min": lambda *values: min(_numbers(values)),
+    "max": lambda *values: max(_numbers(values)),
+    "abs": lambda x: abs(_number(x)),
+    "floor": lambda x: floor(_number(x)),
+    "ceil": lambda x: ceil(_number(x)),
+    "round": lambda x: round(_number(x)),
+    "len": lambda x: len(_listed(x)),
+    "sum": lambda *values: sum(_numbers(values)),
+    "multiple": _multiple,
+    "pick": _pick,
 }
 """Functions; `round` takes the even neighbour of a half, as Python's does."""

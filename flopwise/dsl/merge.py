@@ -85,7 +85,14 @@ def _apply(tree: Section, path: str, text: str, heads: Sequence[str]) -> Section
     if not text.strip():
         fact = f"there is no value after '{path}='"
         raise SpecError(
-            [Fault(code="E109", message=fact, place=place, helps=("write null to remove",))]
+            [
+                Fault(
+                    code="E109",
+                    message=fact,
+                    place=place,
+                    helps=(f"write  {path}=VALUE; null removes",),
+                )
+            ]
         )
     node = parse(" " * (len(path) + 1) + text, source)
     parts = tuple(path.split("."))

@@ -35,7 +35,8 @@ class Setting:
 
     def computation(self, name: str, value: Value) -> str:
         """Spells how a value came about, such as `dim = 2*w = 400`."""
-        return f"{name} = {self.value} = {show(value)}"
+        text = str(self.value)
+        return f"{name} = {show(value)}" if text == name else f"{name} = {text} = {show(value)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from flopwise.dsl.values import Rule, RuleType
 __all__ = ["Recipe", "recipe_rules"]
 
 
-def say(
+def _say(
     default: Any,
     doc: str,
     *,
@@ -28,64 +28,64 @@ def say(
 class Recipe:
     """How a network is trained; each field is a key of the `train` section."""
 
-    data: str = say(
+    data: str = _say(
         "digits",
         "Where the images come from: digits, a folder, a tar of one, torch/NAME or hfds/NAME.",
     )
-    epochs: int = say(5, "Passes over the training images.", low=1, high=100_000)
-    batch: int = say(
+    epochs: int = _say(5, "Passes over the training images.", low=1, high=100_000)
+    batch: int = _say(
         64,
         "Images per optimizer step; kept by accumulation when memory forces smaller pieces.",
         low=1,
         high=1_000_000,
     )
-    opt: str = say("adamw", "Optimizer, by timm's name.")
-    lr: float = say(1e-3, "Peak learning rate.", low=0.0)
-    weight_decay: float = say(
+    opt: str = _say("adamw", "Optimizer, by timm's name.")
+    lr: float = _say(1e-3, "Peak learning rate.", low=0.0)
+    weight_decay: float = _say(
         0.05, "Decoupled weight decay; norms, biases and position tables carry none.", low=0.0
     )
-    momentum: float = say(0.9, "Momentum, for the optimizers that have one.", low=0.0, high=1.0)
-    sched: str = say("cosine", "Learning-rate schedule, by timm's name.")
-    warmup: float = say(1.0, "Epochs of linear warm-up.", low=0.0)
-    min_lr: float = say(1e-6, "Where the schedule ends.", low=0.0)
-    smoothing: float = say(0.1, "Label smoothing.", low=0.0, high=1.0)
-    mixup: float = say(0.0, "Mixup alpha; 0 is off.", low=0.0)
-    cutmix: float = say(0.0, "CutMix alpha; 0 is off.", low=0.0)
-    flip: bool = say(True, "Random horizontal flips.")
-    crop: float = say(
+    momentum: float = _say(0.9, "Momentum, for the optimizers that have one.", low=0.0, high=1.0)
+    sched: str = _say("cosine", "Learning-rate schedule, by timm's name.")
+    warmup: float = _say(1.0, "Epochs of linear warm-up.", low=0.0)
+    min_lr: float = _say(1e-6, "Where the schedule ends.", low=0.0)
+    smoothing: float = _say(0.1, "Label smoothing.", low=0.0, high=1.0)
+    mixup: float = _say(0.0, "Mixup alpha; 0 is off.", low=0.0)
+    cutmix: float = _say(0.0, "CutMix alpha; 0 is off.", low=0.0)
+    flip: bool = _say(True, "Random horizontal flips.")
+    crop: float = _say(
         0.08,
         "Smallest share of the image a random resized crop keeps; 1 pads and shifts instead.",
         low=0.0,
         high=1.0,
     )
-    augment: str = say(
+    augment: str = _say(
         "",
         "RandAugment or AutoAugment by timm's string, such as rand-m9-mstd0.5-inc1; empty is off.",
     )
-    erase: float = say(0.0, "Probability of random erasing.", low=0.0, high=1.0)
-    drop_path: float = say(
+    erase: float = _say(0.0, "Probability of random erasing.", low=0.0, high=1.0)
+    drop_path: float = _say(
         0.0, "Stochastic depth rate of the last block, rising linearly from 0.", low=0.0, high=1.0
     )
-    dropout: float = say(0.0, "Dropout before the classifier.", low=0.0, high=1.0)
-    ema: float = say(0.0, "Decay of the weights' moving average; 0 is off.", low=0.0, high=1.0)
-    amp: str = say("none", "Autocast: none or bf16.", choices=("none", "bf16"))
-    clip: float = say(0.0, "Gradient clipping; 0 is off.", low=0.0)
-    clip_mode: str = say(
+    dropout: float = _say(0.0, "Dropout before the classifier.", low=0.0, high=1.0)
+    ema: float = _say(0.0, "Decay of the weights' moving average; 0 is off.", low=0.0, high=1.0)
+    amp: str = _say("none", "Autocast: none or bf16.", choices=("none", "bf16"))
+    clip: float = _say(0.0, "Gradient clipping; 0 is off.", low=0.0)
+    clip_mode: str = _say(
         "norm",
         "What is clipped: norm, value or agc (adaptive, Brock et al. 2021).",
         choices=("norm", "value", "agc"),
     )
-    images: int = say(
+    images: int = _say(
         0, "Training images used, a seeded stratified sample; 0 is all.", low=0, high=1_000_000_000
     )
-    validation: str = say(
+    validation: str = _say(
         "",
         "Name of the split trials are judged on; empty cuts 10 % of train, at least 500 images.",
     )
-    seed: int = say(
+    seed: int = _say(
         0, "Seed of the weights, the order of the images and the augmentations.", low=0, high=2**32
     )
-    workers: int = say(0, "Loader processes; 0 loads in the training process.", low=0, high=256)
+    workers: int = _say(0, "Loader processes; 0 loads in the training process.", low=0, high=256)
 
 
 @cache

@@ -49,26 +49,26 @@ def _lines(
     export: Mapping[str, object],
 ) -> Iterator[str]:
     yield f"spec: {VERSION}"
-    yield f"name: {text(network.name)}"
+    yield f"name: {_text(network.name)}"
     if doc:
-        yield f"doc: {text(doc)}"
+        yield f"doc: {_text(doc)}"
     height, width = network.input.size
     size = height if height == width else [height, width]
-    yield f"input: {flow({'size': size, 'channels': network.input.channels})}"
+    yield f"input: {_flow({'size': size, 'channels': network.input.channels})}"
     yield f"classes: {network.classes}"
     yield ""
     yield "net:"
     names = [stage.name for stage in network.stages]
     longest = max(map(len, names)) + 1
     for stage, before in zip(network.stages, ["input", *names], strict=False):
-        yield f"  {stage.name + ':':<{longest}} {flow(_stage(stage, before, network.classes))}"
+        yield f"  {stage.name + ':':<{longest}} {_flow(_stage(stage, before, network.classes))}"
     chosen = {name: value for name, value in asdict(recipe).items() if name in trained}
     if chosen:
         yield ""
-        yield f"train: {flow(chosen)}"
+        yield f"train: {_flow(chosen)}"
     if export:
         yield ""
-        yield f"export: {flow(export)}"
+        yield f"export: {_flow(export)}"
 
 
 def _stage(stage: Stage, before: str, classes: int) -> dict[str, Any]:
@@ -98,27 +98,27 @@ class _Varying:
         return f'"$(pick(i, {", ".join(show(value) for value in self.values)}))"'
 
 
-def flow(value: object) -> str:
+def _flow(value: object) -> str:
     """Spells plain data in YAML's flow style, so that every reader reads the same."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {flow(each)}" for key, each in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {_flow(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(flow, value)) + "]"
+        return "[" + ", ".join(map(_flow, value)) + "]"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return number(value)
-    return text(value) if isinstance(value, str) else "null" if value is None else str(value)
+        return _number(value)
+    return _text(value) if isinstance(value, str) else "null" if value is None else str(value)
 
 
-def number(value: float) -> str:
+def _number(value: float) -> str:
     """Spells a decimal so that YAML 1.1 readers take it for a number too: 1.0e-06."""
     digits = repr(value)
     mantissa, exponent, power = digits.partition("e")
     return f"{mantissa}.0{exponent}{power}" if exponent and "." not in mantissa else digits
 
 
-def text(value: str) -> str:
+def _text(value: str) -> str:
     """Spells a text, in quotes where it would be read as something else."""
     plain = bool(value) and set(value) <= PLAIN and value[0] not in "-./0123456789"
     try:

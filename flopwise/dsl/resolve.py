@@ -72,7 +72,7 @@ class Resolver:
         if faults:
             raise SpecError(dict.fromkeys(faults))
         _refuse_size(stages, self.plan.stages)
-        return self._traced(stages, written, scope)
+        return self._traced(stages, written, scope, picks)
 
     def recipe(self, picks: Picks) -> Recipe:
         """Returns the recipe at these picks."""
@@ -139,6 +139,7 @@ class Resolver:
         stages: Sequence[Stage],
         written: Mapping[str, Mapping[str, Setting]],
         scope: Mapping[str, Value],
+        picks: Picks,
     ) -> Network:
         size, channels = scope["input.size"], scope["input.channels"]
         height, width = size if isinstance(size, tuple) else (size, size)
@@ -153,7 +154,7 @@ class Resolver:
                 _check_ports(stage)
                 tensors[name] = add_stage(trace, name, stage.block, reads, stage.settings)
             except BlockError as error:
-                raise SpecError([self._told(error, stage, reads, written[name], scope)]) from None
+                raise SpecError([self._told(error, stage, reads, written[name], picks)]) from None
         graph = trace.close(tensors[stages[-1].name], title=self.name)
         return Network(
             name=self.name,
@@ -170,17 +171,21 @@ class Resolver:
         stage: Stage,
         reads: Sequence[Tensor],
         written: Mapping[str, Setting],
-        scope: Mapping[str, Value],
+        picks: Picks,
     ) -> Fault:
         """Gives a bare fact its address: the setting at fault, or the stage and what it reads."""
         plans = {plan.name: plan for plan in self.plan.stages}
         setting = written.get(error.setting or "")
         sources = () if setting else stage.inputs
-        also = tuple(
+        also = [
             (plans[name].place, describe(tensor.type))
             for name, tensor in zip(sources, reads, strict=False)
             if name in plans
-        )
+        ]
+        for name in sorted(setting.names) if setting else ():
+            origin = picks.get(name) or self.plan.values.get(name)
+            if setting and origin and origin.place.source != setting.place.source:
+                also.append((origin.place, f"{name} comes from here"))
         sums = _computations(stage, written)
         message = (
             error.message
@@ -191,7 +196,7 @@ class Resolver:
             code=error.code,
             message=message,
             place=setting.place if setting else plans[stage.name].place,
-            also=also,
+            also=tuple(also),
             helps=error.helps,
             notes=(*error.notes, *sums),
         )

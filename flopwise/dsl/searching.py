@@ -61,6 +61,7 @@ def read_search(section: Section, at: Place, plan: Plan, checker: Checker) -> Se
         **({"trials": trials} if isinstance(trials, int) else {}),
         sampler=SamplerChoice(**sampler),  # type: ignore[arg-type]
         final=Final(**final),  # type: ignore[arg-type]
+        place=section.keys.get("budget", at),
     )
 
 

@@ -7,12 +7,13 @@ so a study means the same thing for ever.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, floor, inf, isclose, log
 from typing import TypeAlias
 
 from flopwise.dsl.expr import Expression, Value
 from flopwise.dsl.functions import show
+from flopwise.errors import Place
 
 __all__ = ["Choice", "Domain", "Final", "Range", "SamplerChoice", "Search", "Window"]
 
@@ -158,6 +159,7 @@ class Search:
         trials: How many candidates are trained.
         sampler: Who proposes them.
         final: How the best are judged.
+        place: Where the budget is written.
     """
 
     space: Mapping[str, Domain]
@@ -167,6 +169,7 @@ class Search:
     trials: int = 100
     sampler: SamplerChoice = SamplerChoice()
     final: Final = Final()
+    place: Place | None = field(default=None, repr=False, compare=False)
 
     def misses(self, costs: Mapping[str, int], budget: int = 0) -> Iterator[str]:
         """Yields why costs miss a budget, one sentence per metric."""

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from flopwise.dsl.audit import check_expect, outside, unused
 from flopwise.dsl.check import build_plan
 from flopwise.dsl.checker import Checker
 from flopwise.dsl.expr import Value
@@ -19,13 +20,13 @@ from flopwise.dsl.files import File, read_chain, read_text
 from flopwise.dsl.merge import apply_sets, merge_files
 from flopwise.dsl.network import Input, Network
 from flopwise.dsl.plan import Plan, Setting
+from flopwise.dsl.probe import Look, Probe, probe
 from flopwise.dsl.recipe import Recipe
 from flopwise.dsl.render import render_spec
 from flopwise.dsl.resolve import Resolver
-from flopwise.dsl.scalars import read_quantity
 from flopwise.dsl.searching import read_search, target_rules
 from flopwise.dsl.space import Search
-from flopwise.dsl.tables import EXPECT, METRICS, TOP
+from flopwise.dsl.tables import METRICS, TOP
 from flopwise.dsl.tree import Items, Node, Scalar, Section
 from flopwise.errors import Fault, Place, Source, SpecError, nearest
 
@@ -158,6 +159,26 @@ class Spec:
                 reasons.append(f"not required: {requirement.text}")
         return reasons
 
+    def probe(self, draws: int = 500, *, seed: int = 0, budget: int = 0) -> Probe:
+        """Looks for a candidate that meets the budget, by arithmetic alone.
+
+        Raises:
+            SpecError: There is no search section, or no candidate was feasible (E501).
+        """
+        if self.search is None:
+            fact = f"'{self.name}' has no search section"
+            raise SpecError([Fault(code="E505", message=fact)])
+        return probe(self.search, lambda picks: self._look(picks, budget), draws, seed, budget)
+
+    def _look(self, picks: Mapping[str, Value], budget: int) -> Look | None:
+        try:
+            network = self.network(picks)
+        except SpecError:  # such as heads that do not divide a width
+            return None
+        costs = {metric: int(getattr(network.graph, metric)) for metric in METRICS}
+        reasons = self.feasible(network, network.graph, budget=budget)
+        return Look(picks=picks, costs=costs, reasons=reasons)
+
     @cached_property
     def _written(self) -> Network:
         return self._pointed(lambda: self._resolver.network({}))
@@ -227,7 +248,7 @@ def _checked(files: tuple[File, ...], sets: tuple[tuple[str, str], ...], path: P
         doc=doc,
         path=path,
         sources={file.key: file.text for file in files},
-        warnings=(*_unused(plan, search, tree), *checker.warnings),
+        warnings=(*unused(plan, search, tree), *checker.warnings),
         search=search,
         export=_export(tree.entries.get("export")),
         classes_written="classes" in tree.entries,
@@ -241,9 +262,11 @@ def _checked(files: tuple[File, ...], sets: tuple[tuple[str, str], ...], path: P
     spec.recipe_for({})
     spec.feasible(spec.network(), spec.network().graph)  # a requirement of the wrong type shows now
     if not sets:
-        _check_expect(spec, tree.entries.get("expect"), checker)
+        check_expect(checker, spec.network().graph, tree.entries.get("expect"))
     checker.stop_if_faulty()
-    return replace(spec, warnings=(*spec.warnings, *_outside(spec)))
+    return replace(
+        spec, warnings=(*spec.warnings, *outside(spec.search, spec.value, spec._targets))
+    )
 
 
 def _text(node: Node | None) -> str:
@@ -284,57 +307,3 @@ def _pointed(make: Callable[[], T], files: Sequence[File]) -> T:
             else f
             for f in error.faults
         ) from None
-
-
-def _unused(plan: Plan, search: Search | None, tree: Section) -> list[Fault]:
-    """Warns of variables that nothing uses: they are usually misspelt somewhere."""
-    settings = [*plan.values.values(), *plan.places.values()]
-    for stage in plan.stages:
-        settings += [stage.block, *stage.settings.values(), *([stage.depth] if stage.depth else [])]
-    used = {name for setting in settings for name in setting.names}
-    used |= {name for each in (search.require if search else ()) for name in each.names}
-    section = tree.entries.get("vars")
-    return [
-        Fault(
-            code="W401",
-            message=f"variable '{name}' is never used",
-            place=place,
-            helps=("write $" + name + " where it is meant, or delete it",),
-        )
-        for name, place in (section.keys.items() if isinstance(section, Section) else ())
-        if name not in used
-    ]
-
-
-def _outside(spec: Spec) -> list[Fault]:
-    """Warns of written values outside their domain: the written network is then no candidate."""
-    warnings = []
-    for target, domain in (spec.search.space if spec.search else {}).items():
-        value = spec.value(target)
-        if value is not None and not domain.contains(value):
-            fact = f"the written value {value} of '{target}' is not in its domain {domain}"
-            note = "so the written network is not the first trial"
-            place = spec._targets[target]
-            warnings.append(Fault(code="W502", message=fact, place=place, notes=(note,)))
-    return warnings
-
-
-def _check_expect(spec: Spec, node: Node | None, checker: Checker) -> None:
-    """Compares costs with what the spec expects, at the precision it is written with."""
-    if not isinstance(node, Section):
-        return
-    checker.keys(node, EXPECT, "'expect'", node.place)
-    for metric, written in node.entries.items():
-        if metric not in EXPECT:
-            continue
-        value = checker.literal(written, EXPECT[metric], f"'{metric}' of 'expect'")
-        if value is None:
-            continue
-        text = str(written.value) if isinstance(written, Scalar) else ""
-        target, half = read_quantity(text) or (float(value), 0.5)  # type: ignore[arg-type]
-        actual = getattr(spec.network().graph, metric)
-        if abs(actual - target) > half * (1 + 1e-9):
-            fact = f"{metric} are {actual}, but {text} is expected"
-            help_ = f"write  {metric}: {actual}, or mend the network"
-            note = "costs are compared at the precision they are written with"
-            checker.fault("E310", fact, written.place, help_, note=note)

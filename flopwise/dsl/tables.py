@@ -30,12 +30,12 @@ METRICS = ("macs", "params", "activations")
 OBJECTIVES = ("top1", "balanced", "loss")
 
 
-def table(*rules: Rule) -> Mapping[str, Rule]:
+def _table(*rules: Rule) -> Mapping[str, Rule]:
     """Returns rules by the key they are for."""
     return {rule.name: rule for rule in rules}
 
 
-TOP = table(
+TOP = _table(
     Rule(name="spec", type="int", example="spec: 1", required=True, doc="Version of the language."),
     Rule(
         name="name", type="text", example="name: my_net", required=True, doc="Name of the network."
@@ -80,16 +80,16 @@ TOP = table(
     Rule(name="train", type="map", doc="How the network is trained."),
     Rule(name="export", type="map", doc="How the network is exported."),
 )
-INPUT = table(
+INPUT = _table(
     Rule(name="size", type="size", low=1, high=65536, doc="Pixels: one number or [height, width]."),
     Rule(name="channels", type="int", low=1, high=65536, doc="3 for colour, 1 for grey."),
 )
-NODE = table(
+NODE = _table(
     Rule(name="block", type="text", required=True, doc="What the stage repeats."),
     Rule(name="depth", type="int", low=1, high=1000, doc="How often."),
     Rule(name="from", type="any", doc="The stage, or list of stages, it reads; else the previous."),
 )
-EXPECT = table(*(Rule(name=metric, type="quantity", low=0) for metric in METRICS))
+EXPECT = _table(*(Rule(name=metric, type="quantity", low=0) for metric in METRICS))
 DEFAULT_VALUES: Mapping[str, Value] = {"classes": 1000, "input.size": 224, "input.channels": 3}
 # Stages become attributes of a torch module, which has these already (a test keeps the list true).
 ATTRIBUTES = frozenset(
@@ -117,7 +117,7 @@ RESERVED_STAGES = ATTRIBUTES | frozenset(keyword.kwlist) | {"input"}
 RESERVED_VARIABLES = frozenset(
     {"classes", "input", "i", "n", "depth_total", *METRICS, *WORDS, *FUNCTIONS}
 )
-SEARCH = table(
+SEARCH = _table(
     Rule(
         name="space",
         type="map",
@@ -152,11 +152,11 @@ SEARCH = table(
         doc="How the best are judged at the end.",
     ),
 )
-SAMPLER = table(
+SAMPLER = _table(
     Rule(name="kind", type="text", choices=("tpe", "random"), doc="tpe learns, random does not."),
     Rule(name="seed", type="int", low=0, high=2**32, doc="Seed of the proposals."),
 )
-FINAL = table(
+FINAL = _table(
     Rule(name="top", type="int", low=1, high=1000, doc="How many of the best are trained again."),
     Rule(name="seeds", type="int", low=1, high=1000, doc="Trainings of each."),
     Rule(name="epochs", type="int", low=1, high=100_000, doc="Epochs of each training."),
