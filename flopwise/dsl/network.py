@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from flopwise.blocks import Block, Graph, Layer
@@ -71,13 +71,9 @@ class Network:
         version of the language enter it. Names, loss-free converters, initial values, rates and
         the recipe do not.
         """
-        content = {
-            "spec": VERSION,
-            "input": [self.input.channels, *self.input.size],
-            "classes": self.classes,
-            "layers": list(_canonical(self.graph.flat())),
-        }
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        channels, (height, width) = self.input.channels, self.input.size
+        facts = f"spec {VERSION} input {channels} {height} {width} classes {self.classes}"
+        text = "\n".join([facts, *_canonical(self.graph)])
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
@@ -86,45 +82,60 @@ class Network:
         return sum(stage.depth for stage in self.stages if not stage.block.once)
 
 
-def _canonical(graph: Graph) -> Iterator[list[Any]]:
-    """Yields the layers in an order that depends on the wiring alone, numbered in that order.
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A layer, the values it reads, and the first value it makes."""
+
+    layer: Layer
+    reads: tuple[int, ...]
+    first: int
+
+
+def _canonical(graph: Graph) -> Iterator[str]:
+    """Yields a line per layer, in an order and with numbers that the wiring alone decides.
 
     A depth-first walk from the output over ordered inputs; what stands twice in the graph stays
     two layers, and what is shared stays shared.
     """
-    makers, aliases = _makers(graph)
-    numbers: dict[int, str] = {value: f"in{value}" for value in range(len(graph.inputs))}
-    stack = [(aliases[value], False) for value in reversed(graph.outputs)]
+    made: list[_Made | None] = [None] * len(graph.inputs)
+    outputs = _flatten(graph, list(range(len(graph.inputs))), made)
+    numbers = {value: f"in{value}" for value in range(len(graph.inputs))}
+    stack = [(value, False) for value in reversed(outputs)]
     done = 0
     while stack:
         value, ready = stack.pop()
-        if value in numbers:
+        maker = made[value]
+        if value in numbers or maker is None:
             continue
-        layer, first = makers[value]
-        inputs = [aliases[index] for index in layer.inputs]
         if not ready:
             stack.append((value, True))
-            stack += [(index, False) for index in reversed(inputs) if index not in numbers]
+            stack += [(read, False) for read in reversed(maker.reads) if read not in numbers]
             continue
-        for offset in range(len(layer.outputs)):
-            numbers[first + offset] = f"{done}.{offset}"
+        for offset in range(len(maker.layer.outputs)):
+            numbers[maker.first + offset] = f"{done}.{offset}"
         done += 1
-        yield [layer.kind, dict(layer.settings), [numbers[index] for index in inputs]]
+        yield f"{_label(maker.layer)} {' '.join(numbers[read] for read in maker.reads)}"
 
 
-def _makers(graph: Graph) -> tuple[dict[int, tuple[Layer, int]], list[int]]:
-    """Returns who makes each value, and the value each one is once converters are left out."""
-    makers: dict[int, tuple[Layer, int]] = {}
-    aliases = list(range(len(graph.inputs)))
+def _flatten(graph: Graph, values: list[int], made: list[_Made | None]) -> list[int]:
+    """Appends the leaf layers of a graph, converters left out, and returns its output values."""
     for layer in graph.layers:
-        first = len(aliases)
-        if _converts(layer):
-            aliases.append(aliases[layer.inputs[0]])
-            continue
-        for value in range(first, first + len(layer.outputs)):
-            makers[value] = (layer, first)
-            aliases.append(value)
-    return makers, aliases
+        reads = tuple(values[index] for index in layer.inputs)
+        if layer.graph:
+            values += _flatten(layer.graph, list(reads), made)
+        elif _converts(layer):
+            values.append(reads[0])
+        else:
+            maker = _Made(layer, reads, len(made))
+            values += range(len(made), len(made) + len(layer.outputs))
+            made += [maker] * len(layer.outputs)
+    return [values[index] for index in graph.outputs]
+
+
+@lru_cache(maxsize=8192)
+def _label(layer: Layer) -> str:
+    """Spells what a layer is; layers are shared between networks, so this is done once for each."""
+    return f"{layer.kind} {json.dumps(dict(layer.settings), sort_keys=True)}"
 
 
 def _converts(layer: Layer) -> bool:
