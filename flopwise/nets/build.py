@@ -68,8 +68,19 @@ def _facts(graph: Graph) -> dict[str, Any]:
             for path, layer in leaves
             if layer.kind == "parameter" and len(layer.settings["shape"]) > 1
         ),
-        "rules": {layer.name: layer.graph.init for layer in graph.layers if layer.graph},
+        "rules": _rules(graph),
     }
+
+
+def _rules(graph: Graph) -> dict[str, str]:
+    """The initialisation rule of each step; a head starts by the rule of what it stands on."""
+    found: dict[str, str] = {}
+    family = "torch"
+    for layer in graph.layers:
+        if layer.graph:
+            family = family if layer.graph.init in ("head", "torch") else layer.graph.init
+            found[layer.name] = family if layer.graph.init == "head" else layer.graph.init
+    return found
 
 
 def _features(graph: Graph) -> list[dict[str, Any]]:

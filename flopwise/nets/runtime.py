@@ -155,7 +155,7 @@ class Network(nn.Module):
         layer: nn.Module = nn.Identity()
         if num_classes:
             layer = nn.Linear(self.num_features, num_classes, device=old.device, dtype=old.dtype)
-            RULES["head"](layer)
+            RULES[self.rules[self.classifier.split(".")[0]]](layer)
         parent, _, name = self.classifier.rpartition(".")
         setattr(self.get_submodule(parent), name, layer.train(self.training))
 
@@ -199,10 +199,9 @@ def _norm_or_bias(layer: nn.Module) -> None:
 
 
 def _kaiming(layer: nn.Module) -> None:
+    _reset(layer)
     if isinstance(layer, nn.Conv2d):
         nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-    elif isinstance(layer, (nn.BatchNorm2d, nn.LayerNorm)):
-        layer.reset_parameters()
 
 
 def _trunc_all(layer: nn.Module) -> None:
@@ -243,7 +242,6 @@ RULES: dict[str, Callable[[nn.Module], None]] = {
     "resnet": _kaiming,  # He et al. 2015; timm ResNet.init_weights
     "convnext": _trunc_all,  # timm convnext._init_weights
     "vit": _trunc_linear,  # timm init_weights_vit_timm
-    "head": _trunc_all,
 }
 INITS: dict[str, Callable[[nn.Module], None]] = {"zeros": _zero, "linear": _reset}
 

@@ -50,21 +50,23 @@ def class_name(title: str) -> str:
 
 
 def wrapped(line: str) -> list[str]:
-    """Breaks a line that is too long after the commas of its outermost bracket."""
+    """Breaks a line that is too long after the commas of its first bracket."""
     start = min((line.find(mark) for mark in "([{" if mark in line), default=-1)
-    if len(line) <= WIDTH or start < 0 or line[-1] not in ")]}":
+    if len(line) <= WIDTH or start < 0:
         return [line]
-    depth, parts = 0, [""]
-    for letter in line[start + 1 : -1]:
+    depth, parts = 1, [""]
+    for end, letter in enumerate(line[start + 1 :], start + 1):
         depth += (letter in "([{") - (letter in ")]}")
-        if depth == 0 and letter == ",":
+        if not depth:
+            break
+        if depth == 1 and letter == ",":
             parts.append("")
         else:
             parts[-1] += letter
-    indent = " " * (len(line) - len(line.lstrip()))
-    inner = [f"{indent}    {part.strip()}" for part in parts if part.strip()]
-    broken = [piece for part in inner for piece in (*wrapped(part)[:-1], wrapped(part)[-1] + ",")]
-    return [line[: start + 1], *broken, indent + line[-1]]
+    indent = line[: len(line) - len(line.lstrip())]
+    pieces = [wrapped(f"{indent}    {part.strip()}") for part in parts if part.strip()]
+    broken = [text for *head, last in pieces for text in (*head, f"{last},")]
+    return [line[: start + 1], *broken, indent + line[end:]]
 
 
 def _block_class(each: Class) -> str:

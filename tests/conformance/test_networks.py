@@ -1,0 +1,166 @@
+"""Generated networks behave as hand-written timm models do."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from timm.optim import create_optimizer_v2
+from torch import Tensor
+
+from flopwise import dsl, nets
+from flopwise.export import from_timm
+from flopwise.nets.runtime import Network
+
+SMALL = {  # one network per family, small enough for a test
+    "resnet50": {"w": "8", "net.stage3.depth": "2", "input.size": "64"},
+    "seresnet50": {"w": "8", "net.stage3.depth": "2", "input.size": "64"},
+    "resnet18": {"w": "16", "input.size": "64"},
+    "convnext_tiny": {"w": "16", "d3": "3", "input.size": "64"},
+    "vit_tiny_patch16_224": {"dim": "48", "depth": "4", "input.size": "64"},
+}
+
+
+@lru_cache
+def graph(name: str) -> dsl.Graph:
+    return dsl.load(f"std/{name}", sets=list(SMALL[name].items())).network().graph
+
+
+def network(name: str, seed: int = 1) -> Network:
+    return nets.build(graph(name), seed=seed)
+
+
+def images(count: int = 2) -> Tensor:
+    return torch.randn(count, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(params=SMALL)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_the_same_seed_gives_the_same_weights_and_leaves_the_generator_alone(name: str) -> None:
+    before = torch.get_rng_state()
+    first, again, other = network(name), network(name), network(name, seed=2)
+    assert torch.equal(before, torch.get_rng_state())
+    x = images()
+    assert torch.equal(first.eval()(x), again.eval()(x))
+    assert not torch.equal(first(x), other.eval()(x))
+
+
+def test_it_can_be_traced_exported_copied_and_pickled(name: str) -> None:
+    model, x = network(name).eval(), images()
+    y = model(x)
+    torch.testing.assert_close(torch.fx.symbolic_trace(model)(x), y)
+    torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), y)
+    torch.testing.assert_close(copy.deepcopy(model)(x), y)
+    torch.testing.assert_close(pickle.loads(pickle.dumps(model))(x), y)
+
+
+def test_a_fresh_process_reads_the_pickles(tmp_path: Path) -> None:
+    cases = [(model := network(name).eval(), images(), model(images())) for name in SMALL]
+    (tmp_path / "cases.pkl").write_bytes(pickle.dumps(cases))
+    check = (
+        "import pickle, sys, torch\n"
+        "for m, x, y in pickle.load(open(sys.argv[1], 'rb')): torch.testing.assert_close(m(x), y)"
+    )
+    subprocess.run([sys.executable, "-c", check, str(tmp_path / "cases.pkl")], check=True)
+
+
+def test_gradient_checkpointing_changes_no_gradient(name: str) -> None:
+    plain, saving = network(name).train(), network(name).train()
+    saving.set_grad_checkpointing()
+    for model in (plain, saving):
+        model(images()).square().sum().backward()
+    for (key, ours), theirs in zip(plain.named_parameters(), saving.parameters(), strict=True):
+        assert ours.grad is not None, key
+        torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_drop_path_rises_linearly_as_in_timm(name: str) -> None:
+    model = nets.build(graph(name), drop_path_rate=0.3)
+    rates = [m.drop_prob for m in model.modules() if type(m).__name__ == "DropPath"]
+    theirs = timm.create_model(name, drop_path_rate=0.3)
+    wanted = [m.drop_prob for m in theirs.modules() if type(m).__name__ == "DropPath"]
+    assert rates[-1] == pytest.approx(wanted[-1]) == pytest.approx(0.3)
+    assert rates[0] == 0.0
+    assert rates == sorted(rates)
+
+
+def test_the_classifier_can_be_replaced_and_removed(name: str) -> None:
+    model, x = network(name).double(), images().double()
+    features = model.forward_head(model.forward_features(x), pre_logits=True)
+    assert features.shape == (2, model.num_features)
+    model.reset_classifier(5)
+    assert model(x).shape == (2, 5)
+    assert model.get_classifier().weight.dtype is torch.float64
+    model.reset_classifier(0)
+    torch.testing.assert_close(model.train(False)(x).shape, features.shape)
+    with pytest.raises(ValueError, match="pools by"):
+        model.reset_classifier(5, "max")
+
+
+def test_classes_and_input_channels_are_arguments_of_the_constructor(name: str) -> None:
+    model = nets.build(graph(name), num_classes=3, in_chans=1)
+    assert model(images()[:, :1]).shape == (2, 3)
+    with pytest.raises(TypeError):
+        nets.build(graph(name), unknown=1)
+
+
+def test_layer_decay_orders_the_parameters_from_input_to_output(name: str) -> None:
+    model = network(name)
+    optimizer = create_optimizer_v2(model, "adamw", lr=1.0, weight_decay=0.1, layer_decay=0.5)
+    scale = {id(p): group["lr_scale"] for group in optimizer.param_groups for p in group["params"]}
+    scales = [scale[id(p)] for p in model.parameters()]
+    assert scales == sorted(scales)
+    assert len(set(scales)) >= 5
+    kept = {
+        id(p)
+        for group in optimizer.param_groups
+        if not group["weight_decay"]
+        for p in group["params"]
+    }
+    free = {key for key, p in model.named_parameters() if id(p) in kept}
+    assert all(
+        p.ndim <= 1 or key in model.no_weight_decay()
+        for key, p in model.named_parameters()
+        if key in free
+    )
+
+
+@pytest.mark.parametrize("reference", ["resnet50", "convnext_tiny", "vit_tiny_patch16_224"])
+def test_fresh_weights_are_distributed_as_in_timm(reference: str) -> None:
+    network = dsl.load(f"std/{reference}").network()
+    ours = nets.build(network, seed=0).state_dict()
+    torch.manual_seed(0)
+    theirs = from_timm(network, timm.create_model(reference).state_dict())
+    for key, value in ours.items():
+        if value.is_floating_point() and value.numel() >= 2000:
+            wanted = theirs[key]
+            assert value.mean().item() == pytest.approx(wanted.mean().item(), abs=0.004), key
+            assert value.std().item() == pytest.approx(wanted.std().item(), rel=0.1, abs=1e-6), key
+        elif value.is_floating_point() and not key.endswith("cls_token"):
+            constant = value.min() == value.max()
+            assert constant == (theirs[key].min() == theirs[key].max()), key
+            if constant:
+                torch.testing.assert_close(value, theirs[key])
+
+
+def test_the_source_reads_like_a_person_wrote_it(name: str) -> None:
+    source = nets.source(graph(name))
+    assert max(map(len, source.splitlines())) <= 100
+    bodies = source.split("def forward(")[1:]
+    assert all(len(body.split("\n\n\n")[0].splitlines()) <= 11 for body in bodies)
+
+
+def test_numbers_that_differ_between_repetitions_share_one_class() -> None:
+    source = nets.source(graph("vit_tiny_patch16_224"))
+    assert source.count("class Vit(") == 1
+    assert nets.source(graph("convnext_tiny")).count("class Convnext(") == 1
