@@ -80,7 +80,7 @@ def exported(tree: ast.Module) -> list[str] | None:
 def test_imports_point_down(path: Path) -> None:
     here = ROOMS.index(room_of(path))
     for line, name in imported(ast.parse(path.read_text())):
-        if not name.startswith("flopwise."):
+        if not name.startswith("flopwise.") or name == "flopwise.__version__":
             continue
         there = name.split(".")[1]
         assert there in ROOMS, f"{path}:{line}: import from the room, not from the front door"
@@ -94,9 +94,11 @@ def test_lower_rooms_name_nothing_of_the_world(path: Path) -> None:
         assert name.split(".")[0] not in refused, f"{path}:{line}: {name}"
 
 
-@pytest.mark.parametrize("path", MODULES[1:], ids=NAMES[1:])
+@pytest.mark.parametrize("path", MODULES, ids=NAMES)
 def test_all_lists_exactly_the_public_names(path: Path) -> None:
     tree = ast.parse(path.read_text())
+    if path.name == "__main__.py":  # runs, and is never imported
+        return
     listed = exported(tree)
     assert listed is not None, f"{path} has no __all__"
     brought = {name.rpartition(".")[2] for _, name in imported(tree)}
