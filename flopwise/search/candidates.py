@@ -16,7 +16,17 @@ import numpy as np
 
 from flopwise.dsl import Choice, Domain, Range
 
-__all__ = ["Candidate", "Candidates", "Picks", "Probe", "Scalar", "draw_value", "fresh", "ladder"]
+__all__ = [
+    "Candidate",
+    "Candidates",
+    "Picks",
+    "Probe",
+    "Scalar",
+    "draw_value",
+    "fresh",
+    "ladder",
+    "snap",
+]
 
 Scalar: TypeAlias = bool | int | float | str
 Picks: TypeAlias = Mapping[str, Scalar]
@@ -66,17 +76,12 @@ class Probe:
         looked: Candidates judged.
         feasible: How many of them may be trained.
         complete: True when every point was judged.
-        ranges: Smallest and largest value seen of each cost.
-        reasons: Why candidates that the budget does not refuse may not be trained, most frequent
-            first.
     """
 
     size: float
     looked: int
     feasible: int
     complete: bool
-    ranges: Mapping[str, tuple[int, int]]
-    reasons: tuple[tuple[str, int], ...]
 
 
 class Candidates:
@@ -152,21 +157,9 @@ class Candidates:
         complete = self.size <= draws
         rng = np.random.default_rng(seed)
         picks = self.points() if complete else (self.draw(rng) for _ in range(draws))
-        seen = [self.judge(p) for p in picks]
-        reasons: dict[str, int] = {}
-        beside_budget = [c for c in seen if c.distance in (0, math.inf)]
-        for fault in (fault for candidate in beside_budget for fault in candidate.faults):
-            reasons[fault] = reasons.get(fault, 0) + 1
-        metrics = {name for candidate in seen for name in candidate.costs}
-        values = {n: [c.costs[n] for c in seen if n in c.costs] for n in sorted(metrics)}
-        return Probe(
-            size=self.size,
-            looked=len(seen),
-            feasible=sum(candidate.feasible for candidate in seen),
-            complete=complete,
-            ranges={name: (min(v), max(v)) for name, v in values.items()},
-            reasons=tuple(sorted(reasons.items(), key=lambda item: -item[1])),
-        )
+        seen = [self.judge(point) for point in picks]
+        feasible = sum(candidate.feasible for candidate in seen)
+        return Probe(size=self.size, looked=len(seen), feasible=feasible, complete=complete)
 
     def _listed(self, rng: np.random.Generator, tried: Collection[str]) -> Candidate | None:
         left = [c for c in map(self.judge, self.points()) if fresh(c, tried)]

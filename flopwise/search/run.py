@@ -39,7 +39,6 @@ __all__ = [
     "Order",
     "Outcome",
     "Session",
-    "impossible",
     "refuse_other_networks",
     "search",
     "start",
@@ -238,7 +237,8 @@ def start(
     candidates = Candidates(search.space, arithmetic)
     probe = candidates.probe()
     if not probe.feasible and candidates.find(np.random.default_rng(0), ()) is None:
-        raise SpecError([impossible(search, probe)])
+        spec.probe()  # says what was seen instead, and points at the budget
+        raise SpecError([Fault(code="E501", message="no candidate meets the budget")])
     baseline = arithmetic({})
     inner = SAMPLERS[search.sampler.kind]
     first = written(spec, search)
@@ -284,21 +284,6 @@ def refuse_other_networks(trials: Sequence[FrozenTrial], candidates: Candidates)
             message = f"trial {trial.number} ({made}) of this study trained another network"
             helps = ("name another folder for a new study, or put the old spec back",)
             raise SpecError([Fault(code="E504", message=message, helps=helps)])
-
-
-def impossible(search: Search, probe: Probe) -> Fault:
-    """Says that no candidate meets the budget, and what was seen instead."""
-    windows = [f"{m}: {w}" for budget in search.budget[:1] for m, w in budget.items()]
-    seen = [f"{name} from {low:,} to {high:,}" for name, (low, high) in probe.ranges.items()]
-    return Fault(
-        code="E501",
-        message=f"no candidate meets the budget ({', '.join(windows) or 'and the requirements'})",
-        helps=("widen the budget, or the ranges of the space",),
-        notes=(
-            f"of {probe.looked} candidates looked at: {'; '.join(seen) or 'none could be built'}",
-            *(f"{count} times: {reason}" for reason, count in probe.reasons[:3]),
-        ),
-    )
 
 
 def written(spec: Spec, search: Search) -> Picks | None:

@@ -13,7 +13,7 @@ from flopwise.search.compare import compare
 from flopwise.search.view import Bar, Lines, duration, plan_lines, show, watch_for
 
 COSTS = {"macs": 1_250_000, "params": 40_000, "activations": 9_000}
-PROBE = Probe(size=640, looked=500, feasible=20, complete=False, ranges={}, reasons=())
+PROBE = Probe(size=640, looked=500, feasible=20, complete=False)
 PLAN = Plan(probe=PROBE, trials=24, done=3, epochs=5, images=10_000, finals=6, final_epochs=20)
 
 
