@@ -168,7 +168,9 @@ def _wanted(child: File, node: Scalar, root: Path) -> Path:
                     code="E110",
                     message=f"'{value}' leaves the folder of the project",
                     place=node.place,
-                    notes=(f"a spec may extend files in {border} and below, and std/NAME",),
+                    notes=(
+                        f"a spec may extend std/NAME and files below '{os.path.relpath(border)}'",
+                    ),
                     helps=("move the file there, or name another root",),
                 )
             ]
@@ -187,7 +189,7 @@ def _display(child: File, value: str) -> str:
 def _read(path: Path, name: str, key: str, said: Scalar | None) -> File:
     try:
         data = path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a ValueError is a path with a NUL in it
         raise SpecError([_unreadable(path, name, error, said)]) from None
     text = decode(data, name)
     try:
@@ -199,11 +201,11 @@ def _read(path: Path, name: str, key: str, said: Scalar | None) -> File:
         raise SpecError(replace(f, also=(*f.also, via)) for f in error.faults) from None
 
 
-def _unreadable(path: Path, name: str, error: OSError, said: Scalar | None) -> Fault:
+def _unreadable(path: Path, name: str, error: OSError | ValueError, said: Scalar | None) -> Fault:
     named = " named by 'extends'" if said else ""
     reason = "there is no such file"
     helps: list[str] = []
-    if path.is_dir():
+    if isinstance(error, IsADirectoryError):
         reason = "it is a folder"
         inside = sorted(each.name for each in path.glob("*.yaml"))[:3]
         helps = [f"name a file in it, such as {Path(name) / inside[0]}"] if inside else []
@@ -211,7 +213,7 @@ def _unreadable(path: Path, name: str, error: OSError, said: Scalar | None) -> F
         helps = _near_files(path, str(said.value) if said else name)
     elif isinstance(error, PermissionError):
         reason = "it may not be read (permission denied)"
-    else:
+    elif isinstance(error, OSError):
         reason = (error.strerror or "the system refuses").lower()
     wanted = str(said.value) if said else name
     return Fault(

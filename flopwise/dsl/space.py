@@ -86,7 +86,9 @@ class Range:
         """Whether a value lies on the grid, up to rounding."""
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
-        if not self.low <= value <= self.high or (self.whole and not isinstance(value, int)):
+        slack = 0 if self.whole else 1e-9 * max(abs(self.low), abs(self.high))
+        inside = self.low - slack <= value <= self.high + slack
+        if not inside or (self.whole and not isinstance(value, int)):
             return False
         if self.step is None:
             return True
@@ -111,8 +113,9 @@ class Window:
     high: int | None = None
 
     def __str__(self) -> str:
-        low = "" if self.low is None else self.low
-        return f"{low}..{'' if self.high is None else self.high}"
+        if self.low is None or self.high is None:
+            return f"<= {self.high}" if self.low is None else f">= {self.low}"
+        return f"{self.low}..{self.high}"
 
     def contains(self, value: int) -> bool:
         """Whether a value lies inside."""
@@ -175,7 +178,7 @@ class Search:
         """Yields why costs miss a budget, one sentence per metric."""
         for metric, window in self.budget[budget].items() if self.budget else ():
             if not window.contains(costs[metric]):
-                yield f"{metric} {costs[metric]} is outside {window}"
+                yield f"{metric} {costs[metric]} misses {window}"
 
 
 def _same(a: Value, b: Value) -> bool:

@@ -156,7 +156,7 @@ class Spec:
                 fact = f"a requirement must be true or false, but this is {met!r}"
                 raise SpecError([Fault(code="E202", message=fact, place=requirement.place)])
             if not met:
-                reasons.append(f"not required: {requirement.text}")
+                reasons.append(f"not met: {requirement.text}")
         return reasons
 
     def probe(self, draws: int = 500, *, seed: int = 0, budget: int = 0) -> Probe:
