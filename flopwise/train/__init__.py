@@ -1,0 +1,30 @@
+"""Recipe + images + module -> trained weights: a thin loop over timm.
+
+`open_data` finds and divides the images, `train` trains, `evaluate` scores. Everything is
+deterministic on a CPU, resumable after any death, and silent.
+"""
+
+from __future__ import annotations
+
+from flopwise.train.checkpoint import load_weights
+from flopwise.train.data import Data, Facts, open_data
+from flopwise.train.loop import train
+from flopwise.train.record import DivergedError, Epoch, OnEpoch, Result, Stop
+from flopwise.train.score import Answers, Score, answer, evaluate
+
+__all__ = [
+    "Answers",
+    "Data",
+    "DivergedError",
+    "Epoch",
+    "Facts",
+    "OnEpoch",
+    "Result",
+    "Score",
+    "Stop",
+    "answer",
+    "evaluate",
+    "load_weights",
+    "open_data",
+    "train",
+]

@@ -1,0 +1,135 @@
+"""Batches of training images, in an order and with views that a seed decides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from timm.data.random_erasing import RandomErasing
+from torch import Generator, Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from flopwise.dsl.recipe import Recipe
+from flopwise.train.augment import Transform, cropped, picture_transform, policy, shifted
+from flopwise.train.data import Data, Facts
+from flopwise.train.faults import refusal
+from flopwise.train.split import Split
+from flopwise.train.view import normalised
+
+__all__ = ["Batches", "batches"]
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The training images of one epoch after another.
+
+    Attributes:
+        split: The images.
+        facts: Mean and standard deviation.
+        recipe: How they are varied.
+        size: Images of one batch; even where images are mixed in pairs.
+        dice: Draws the order, the boxes and the flips, and nothing else, so that all networks
+            trained from one seed see the same images in the same order.
+    """
+
+    split: Split
+    facts: Facts
+    recipe: Recipe
+    size: int
+    dice: Generator
+
+    def __len__(self) -> int:
+        return max(1, len(self.split) // self.size)
+
+    def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields normalised images (B, C, H, W) and labels (B,); the odd rest is left out."""
+        order = torch.randperm(len(self.split), generator=self.dice)
+        chosen = order[: len(self) * self.size].view(len(self), self.size)
+        sized = self.split.sized
+        if sized is not None and (self.split.uniform or self.recipe.crop == 1):
+            yield from self._from_memory(sized, chosen)
+        elif self.recipe.workers:
+            yield from self._from_workers(chosen)
+        else:
+            yield from self._one_by_one(chosen)
+
+    def _from_memory(self, sized: Tensor, chosen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        recipe, labels = self.recipe, self.split.labels
+        vary = policy(recipe, self.facts)
+        erase = RandomErasing(recipe.erase, mode="pixel", device="cpu")
+        mean, std = (
+            torch.tensor(each).view(-1, 1, 1) for each in (self.facts.mean, self.facts.std)
+        )
+        for indices in chosen:
+            pixels = sized[indices]
+            if recipe.crop < 1:
+                pixels = cropped(pixels, least=recipe.crop, flip=recipe.flip, dice=self.dice)
+            else:
+                pixels = shifted(pixels, flip=recipe.flip, dice=self.dice)
+            if vary:
+                pixels = torch.stack([_varied(each, vary) for each in pixels])
+            images = normalised(pixels, mean, std)
+            yield erase(images) if recipe.erase else images, labels[indices]
+
+    def _one_by_one(self, chosen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        views = _Views(self.split, picture_transform(self.recipe, self.facts))
+        labels = self.split.labels
+        for indices in chosen:
+            # torchvision's transforms draw from torch's global generator, as dropout does: it is
+            # lent to them, so that no network's dropout changes the images.
+            seed = int(torch.randint(2**62, (), generator=self.dice))
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                images = torch.stack([views[int(index)] for index in indices])
+            yield images, labels[indices]
+
+    def _from_workers(self, chosen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        loader: DataLoader[Any] = DataLoader(
+            _Views(self.split, picture_transform(self.recipe, self.facts)),
+            batch_sampler=chosen.tolist(),
+            num_workers=self.recipe.workers,
+            generator=self.dice,  # gives every worker its seed
+        )
+        labels = self.split.labels
+        for indices, images in zip(chosen, loader, strict=True):
+            yield images, labels[indices]
+
+
+def batches(data: Data, recipe: Recipe, dice: Generator) -> Batches:
+    """Returns the batches of the training split of a recipe."""
+    mixed = recipe.mixup > 0 or recipe.cutmix > 0
+    if mixed and recipe.batch % 2:
+        raise refusal(
+            "E618",
+            f"train.batch is {recipe.batch}, but mixup and cutmix mix pairs",
+            helps=[f"write an even number: {recipe.batch + 1}"],
+        )
+    size = min(recipe.batch, len(data.train))
+    return Batches(data.train, data.facts, recipe, size - size % 2 if mixed else size, dice)
+
+
+class _Views(Dataset[Tensor]):
+    """Random views of originals, for one epoch."""
+
+    def __init__(self, split: Split, transform: Transform) -> None:
+        self.split, self.transform = split, transform
+
+    def __getitem__(self, index: int) -> Tensor:
+        seen: Tensor = self.transform(self.split.picture(index))
+        return seen
+
+
+def _varied(pixels: Tensor, vary: Transform) -> Tensor:
+    """uint8 (C, H, W) -> the same, changed by a policy on Pillow images."""
+    image = Image.fromarray(_pillow(pixels))
+    changed = np.asarray(vary(image))
+    return torch.from_numpy(changed.copy().reshape(*changed.shape[:2], -1)).permute(2, 0, 1)
+
+
+def _pillow(pixels: Tensor) -> Any:
+    array = pixels.permute(1, 2, 0).contiguous().numpy()
+    return array[:, :, 0] if array.shape[2] == 1 else array

@@ -1,0 +1,125 @@
+"""Which images are for training, for choices, and for the last step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from math import ceil
+
+import numpy as np
+
+from flopwise.train.faults import refusal
+from flopwise.train.images import Images, Labels, spread
+from flopwise.train.sources import ALL, Source
+from flopwise.train.tree import TEST, TRAIN, VALIDATION
+
+__all__ = ["Cut", "arrange", "validation_size"]
+
+SEED = 0  # of the splits; never the seed of a training, so all trials share them
+TEST_SHARE = 0.2
+SHARE, LEAST, MOST = 0.1, 500, 1 / 3  # of the training images, for validation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """A data set, divided.
+
+    Attributes:
+        train: Training images, validation taken out.
+        validation: What choices look at.
+        test: Lists the test images; nothing calls it before the last step.
+        chosen: Indices of the validation images in the split they were cut from.
+        chosen_of: That split, or the split that is validation as a whole.
+        notes: How it came about, for people.
+        seed: Seed of every cut.
+    """
+
+    train: Images
+    validation: Images
+    test: Callable[[], Images] = field(repr=False)
+    chosen: Labels = field(repr=False)
+    chosen_of: str
+    notes: tuple[str, ...]
+    seed: int = SEED
+
+
+def arrange(source: Source, wanted: str = "") -> Cut:
+    """Divides a source; `wanted` names the split that is to be validation.
+
+    A source without a test split has 20 % of its training images set aside first. Where `val` is
+    the only split beside `train`, it is the test split, and validation is cut from train.
+    """
+    train = _first(source.splits, (*TRAIN, ALL))
+    assert train is not None
+    _refuse_unknown(source, wanted, train)
+    test = _first(source.splits, TEST)
+    own = wanted or _first(source.splits, VALIDATION)
+    notes = []
+    if test is None and own and not wanted:
+        test, own = own, None
+        notes.append(
+            f"test: '{test}' is the only split beside '{train}', so it is kept for the end"
+        )
+    if wanted and wanted == test:
+        raise refusal(
+            "E616",
+            f"train.validation: '{wanted}' is the test split, which no choice may look at",
+            helps=["leave train.validation out, and validation is cut from the training images"],
+        )
+    images = source.splits[train]()
+    opened: Callable[[], Images]
+    if test is None:
+        images, opened, note = _cut_test(images, train)
+        notes.append(note)
+    else:
+        opened = source.splits[test]
+    if own:
+        validation = source.splits[own]()
+        notes.append(f"validation: {len(validation):,} images of '{own}'")
+        every = np.arange(len(validation), dtype=np.int64)
+        return Cut(
+            train=images, validation=validation, test=opened, chosen=every, chosen_of=own,
+            notes=tuple(notes),
+        )  # fmt: skip
+    order, count = spread(images.labels, SEED), validation_size(len(images))
+    chosen, rest = np.sort(order[:count]), np.sort(order[count:])
+    notes.append(f"validation: {count:,} of {len(images):,} training images, stratified")
+    return Cut(
+        train=images.take(rest), validation=images.take(chosen), test=opened, chosen=chosen,
+        chosen_of=train, notes=tuple(notes),
+    )  # fmt: skip
+
+
+def validation_size(count: int) -> int:
+    """Returns how many of `count` training images become validation.
+
+    >>> validation_size(50_000), validation_size(2_000), validation_size(90)
+    (5000, 500, 30)
+    """
+    return min(max(LEAST, ceil(SHARE * count)), int(count * MOST))
+
+
+def _first(splits: Iterable[str], names: Iterable[str]) -> str | None:
+    known = {each.lower(): each for each in splits}
+    return next((known[name] for name in names if name in known), None)
+
+
+def _cut_test(images: Images, name: str) -> tuple[Images, Callable[[], Images], str]:
+    """Sets every fifth image aside, by name only."""
+    order, count = spread(images.labels, SEED), ceil(TEST_SHARE * len(images))
+    aside, rest = np.sort(order[:count]), np.sort(order[count:])
+    what = "images" if name == ALL else f"images of '{name}'"
+    note = f"test: {count:,} of {len(images):,} {what}, stratified, kept for the end"
+    return images.take(rest), partial(images.take, aside), note
+
+
+def _refuse_unknown(source: Source, wanted: str, train: str) -> None:
+    others = [name for name in source.splits if name != train]
+    if wanted and wanted not in others:
+        raise refusal(
+            "E615",
+            f"train.validation: there is no split '{wanted}' beside '{train}'",
+            helps=["leave train.validation out, and validation is cut from the training images"],
+            notes=[f"splits: {', '.join(others) or 'none'}"],
+        )
