@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flopwise.search.compare import Comparison
-from flopwise.search.evaluator import DivergedError, Evaluator, Measure, Verdict
+from flopwise.search.evaluator import Evaluator, Measure, Verdict
 from flopwise.search.record import FinalRow, TrialRow
 from flopwise.search.run import Outcome, search
 from flopwise.search.watch import Plan, Watch
@@ -11,7 +11,6 @@ from flopwise.search.winner import Winner
 
 __all__ = [
     "Comparison",
-    "DivergedError",
     "Evaluator",
     "FinalRow",
     "Measure",

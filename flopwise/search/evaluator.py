@@ -16,14 +16,10 @@ from numpy.typing import NDArray
 
 from flopwise.dsl import Network, Recipe
 
-__all__ = ["DivergedError", "Evaluate", "Evaluator", "Judge", "Measure", "OnEpoch", "Verdict"]
+__all__ = ["Evaluate", "Evaluator", "Judge", "Measure", "OnEpoch", "Verdict", "keep"]
 
 OnEpoch: TypeAlias = Callable[[int, int, Mapping[str, float]], None]
 """Called after every epoch with its number from 1, how many there are, and the scores so far."""
-
-
-class DivergedError(RuntimeError):
-    """A training whose loss is no longer a number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +72,10 @@ class Judge(Protocol):
         """Returns the verdict of the test split."""
 
 
+def keep(folder: Path) -> None:
+    """Leaves a folder as it is."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluator:
     """Everything a search is told about how candidates get their scores.
@@ -88,6 +88,9 @@ class Evaluator:
             the study's identity, so a study is never continued with other data.
         images: Training images of one epoch; 0 when nothing is trained.
         data: Facts about the data that the winner's folder keeps for export.
+        manifest: Everything about the data that the study keeps, such as the validation indices.
+        notes: What a person should know about the data before the search starts.
+        tidy: Called with the folder of a training once its scores are on record.
     """
 
     evaluate: Evaluate
@@ -95,3 +98,6 @@ class Evaluator:
     facts: Mapping[str, Any] = field(default_factory=dict)
     images: int = 0
     data: Mapping[str, Any] = field(default_factory=dict)
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    tidy: Callable[[Path], None] = keep

@@ -108,6 +108,7 @@ class Finals:
             seconds=measure.seconds,
         )
         write_json(folder / "result.json", {n: getattr(fresh, n) for n in fresh.__slots__})
+        self.evaluator.tidy(folder)
         return fresh
 
     def run(self, field: Sequence[Entrant]) -> dict[str, list[Fresh]]:

@@ -12,7 +12,7 @@ from optuna.trial import Trial
 from flopwise.dsl import Spec
 from flopwise.errors import RunError
 from flopwise.search.candidates import Picks
-from flopwise.search.evaluator import DivergedError, Evaluator, Measure
+from flopwise.search.evaluator import Evaluator, Measure
 from flopwise.search.record import TrialRow, trial_row, write_csv
 from flopwise.search.sampler import FeasibleSampler
 from flopwise.search.study import Study, StudyFolder, write_text
@@ -105,6 +105,7 @@ class Loop:
             network, recipe = self.spec.network(picks), self.spec.recipe_for(picks)
             measure = self.evaluator.evaluate(network, recipe, folder, self.watch.epoch)
             self._finish(trial, measure)
+            self.evaluator.tidy(folder)
             kind = ""
         except Exception as error:  # whatever a training does, the search goes on
             write_text(folder / "error.txt", traceback.format_exc())
@@ -127,7 +128,7 @@ class Loop:
     def _finish(self, trial: Trial, measure: Measure) -> None:
         value = measure.scores[self.objective[1]]
         if not math.isfinite(value):
-            raise DivergedError("the score is not a number")
+            raise RunError("the score is not a number")
         weights = measure.weights
         kept = {
             "scores": dict(measure.scores),

@@ -41,8 +41,13 @@ def provenance(command: str) -> dict[str, Any]:
     }
 
 
-def write_sources(folder: Path, spec: Spec) -> None:
-    """Keeps the texts a spec was read from: the first as spec.yaml, all of them in sources/."""
+def write_sources(folder: Path, spec: Spec, data: Mapping[str, Any]) -> None:
+    """Keeps the texts a spec was read from, and which images are in which split.
+
+    The text itself is spec.yaml; sources/ holds it and every text it extends.
+    """
+    if data:
+        write_json(folder / "data.json", dict(data))
     for number, (name, text) in enumerate(spec.sources.items()):
         write_text(folder / "sources" / f"{number}-{Path(name).name}", text)
         if number == 0:

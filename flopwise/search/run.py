@@ -41,8 +41,8 @@ __all__ = [
     "Session",
     "refuse_other_networks",
     "search",
+    "section",
     "start",
-    "trainings",
     "written",
 ]
 
@@ -99,19 +99,29 @@ def search(
             holds a study of something else.
         RunError: Another process holds the folder, or trainings fail again and again.
     """
+    section(spec)
+    order = Order(watch=watch or Watch(), on_trial=on_trial, command=command)
+    with StudyFolder(Path(folder)) as home:
+        try:
+            if evaluator is None:  # imports torch
+                from flopwise.search.training import trainings
+
+                spec, evaluator = trainings(spec)
+            session = start(spec, evaluator, home, order)
+            return session.run(session.search.trials if trials is None else trials)
+        finally:
+            order.watch.close()
+
+
+def section(spec: Spec) -> Search:
+    """Returns the search section of a spec; there must be one, with one budget."""
     if spec.search is None:
         raise SpecError([Fault(code="E505", message=f"'{spec.name}' has no search section")])
     if len(spec.search.budget) > 1:
         message = f"'{spec.name}' lists {len(spec.search.budget)} budgets, and a study has one"
         helps = ("keep one of them; the others are studies of their own, in folders of their own",)
         raise SpecError([Fault(code="E506", message=message, helps=helps)])
-    order = Order(watch=watch or Watch(), on_trial=on_trial, command=command)
-    with StudyFolder(Path(folder)) as home:
-        try:
-            session = start(spec, spec.search, home, evaluator or trainings(spec), order)
-            return session.run(spec.search.trials if trials is None else trials)
-        finally:
-            order.watch.close()
+    return spec.search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +164,8 @@ class Session:
     def run(self, trials: int) -> Outcome:
         """Runs the trials, then the last step, and writes what they gave."""
         loop, watch = self.loop, self.loop.watch
+        for text in loop.evaluator.notes:
+            watch.note(text)
         watch.plan(self._plan(trials))
         exhausted = not loop.run(trials)
         loop.write()
@@ -229,10 +241,9 @@ class Session:
         )
 
 
-def start(
-    spec: Spec, search: Search, home: StudyFolder, evaluator: Evaluator, order: Order
-) -> Session:
+def start(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) -> Session:
     """Looks at the space, refuses the impossible, and opens the study."""
+    search = section(spec)
     arithmetic = judge(spec, search)
     candidates = Candidates(search.space, arithmetic)
     probe = candidates.probe()
@@ -246,7 +257,7 @@ def start(
     identity = study_identity(spec, search, evaluator.facts)
     study = home.open(identity, sampler, search.objective[0])
     refuse_other_networks(study.trials, candidates)
-    write_sources(home.path, spec)
+    write_sources(home.path, spec, evaluator.manifest)
     write_manifest(home.path, identity, sampler_facts(search.sampler), order.command)
     final = search.final
     loop = Loop(
@@ -263,13 +274,6 @@ def start(
         final_share=(final.epochs or spec.recipe.epochs) / spec.recipe.epochs,
     )
     return Session(search=search, loop=loop, baseline=baseline, probe=probe, command=order.command)
-
-
-def trainings(spec: Spec) -> Evaluator:
-    """Returns the default evaluator: real trainings. Imports torch."""
-    from flopwise.search.training import evaluator
-
-    return evaluator(spec)
 
 
 def refuse_other_networks(trials: Sequence[FrozenTrial], candidates: Candidates) -> None:

@@ -16,7 +16,6 @@ import pytest
 from flopwise.dsl import Network, Recipe, Spec, loads
 from flopwise.errors import RunError, SpecError
 from flopwise.search import (
-    DivergedError,
     Evaluator,
     Measure,
     Outcome,
@@ -193,7 +192,7 @@ def test_a_failed_training_is_recorded_with_its_reason_and_the_search_goes_on(
 ) -> None:
     def fails(network: Network) -> Exception | None:
         deep = network.graph.macs > 400_000
-        return DivergedError("the loss is nan after epoch 1") if deep else None
+        return RunError("the loss is nan after epoch 1") if deep else None
 
     outcome = search(spec_with(), tmp_path, trials=8, evaluator=Book(fails).evaluator())
     failed = [row for row in outcome.trials if row.state == "failed"]

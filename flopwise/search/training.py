@@ -1,0 +1,122 @@
+"""The default evaluator: real trainings on real images. The only module of the room with torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flopwise import nets
+from flopwise.dsl import Network, Recipe, Spec
+from flopwise.search.evaluator import Evaluator, Measure, OnEpoch, Verdict
+from flopwise.search.identity import digest
+from flopwise.train import Data, Epoch, answer, load_weights, open_data, train
+
+__all__ = ["Trainings", "facts_of", "open_images", "selection", "tidy", "trainings"]
+
+METRICS = ("top1", "balanced", "loss")
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """Trains on the images of a spec; opens each selection of them once."""
+
+    _opened: dict[tuple[Any, ...], Data] = field(default_factory=dict, repr=False)
+
+    def evaluate(
+        self, network: Network, recipe: Recipe, folder: Path, on_epoch: OnEpoch
+    ) -> Measure:
+        """Trains, or goes on with the training in `folder`; looks at validation images only."""
+
+        def told(epoch: Epoch) -> None:
+            on_epoch(epoch.epoch, epoch.epochs, {name: getattr(epoch, name) for name in METRICS})
+
+        model = nets.build(network, seed=recipe.seed)
+        result = train(model, self.images(network, recipe), recipe, folder, on_epoch=told)
+        return Measure(
+            scores={name: getattr(result.best, name) for name in METRICS},
+            epochs=result.last.epoch,
+            seconds=result.seconds,
+            images_per_s=result.images_per_second,
+            weights=Path(result.weights),
+            kind=result.kind,
+        )
+
+    def judge(self, network: Network, recipe: Recipe, measure: Measure) -> Verdict:
+        """Opens the test split and judges the weights of the best epoch."""
+        assert measure.weights, "a training leaves its weights"
+        model = nets.build(network, seed=recipe.seed)
+        load_weights(model, measure.weights)
+        answers = answer(model, self.images(network, recipe), "test")
+        score = answers.score()
+        return Verdict(
+            scores={name: getattr(score, name) for name in METRICS}, correct=answers.correct
+        )
+
+    def images(self, network: Network, recipe: Recipe) -> Data:
+        """Returns the images that a recipe selects; a search may pick how many."""
+        key = selection(network, recipe)
+        if key not in self._opened:
+            self._opened[key] = open_images(network, recipe)
+        return self._opened[key]
+
+
+def trainings(spec: Spec) -> tuple[Spec, Evaluator]:
+    """Opens the images of a spec; reads no test image.
+
+    Returns:
+        The spec, with the classes of the data if it does not say how many, and its evaluator.
+
+    Raises:
+        SpecError: The data are not there, or disagree with the spec.
+    """
+    network, recipe = spec.network(), spec.recipe
+    data = open_data(
+        recipe,
+        size=network.input.size,
+        channels=network.input.channels,
+        classes=network.classes if spec.classes_written else None,
+    )
+    classes = len(data.facts.classes)
+    if classes != spec.classes:
+        spec = spec.set([("classes", str(classes))])
+    work = Trainings({selection(spec.network(), recipe): data})
+    return spec, Evaluator(
+        evaluate=work.evaluate,
+        judge=work.judge,
+        tidy=tidy,
+        facts=facts_of(data),
+        images=len(data.train),
+        data={**data.facts.as_dict(), "class_names": list(data.facts.classes)},
+        manifest=data.manifest(),
+        notes=data.notes,
+    )
+
+
+def selection(network: Network, recipe: Recipe) -> tuple[Any, ...]:
+    """Returns everything that decides which images are opened, and how they are seen."""
+    return (*network.input.size, recipe.data, recipe.images, recipe.validation)
+
+
+def open_images(network: Network, recipe: Recipe) -> Data:
+    """Opens images for a network whose classes and channels are settled."""
+    return open_data(
+        recipe,
+        size=network.input.size,
+        channels=network.input.channels,
+        classes=network.classes,
+    )
+
+
+def facts_of(data: Data) -> dict[str, Any]:
+    """Returns what scores depend on: digests of the images and of the cut, never of test images."""
+    return {
+        "train": data.train.digest[:16],
+        "validation": data.validation.digest[:16],
+        "cut": digest([data.cut.chosen_of, data.cut.chosen.tolist()]),
+    }
+
+
+def tidy(folder: Path) -> None:
+    """Deletes what only an unfinished training needs; it is several times the weights."""
+    (folder / "last.pt").unlink(missing_ok=True)
