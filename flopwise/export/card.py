@@ -61,7 +61,7 @@ def make_card(config: Mapping[str, Any], known: Mapping[str, Any], name: str) ->
 
 
 def _known(known: Mapping[str, Any]) -> str:
-    long = {key: value for key, value in known.items() if "\n" in str(value)}
+    long = {k: v for k, v in known.items() if isinstance(v, str) and "\n" in v}
     lines = [
         f"- {key}: {value if isinstance(value, str) else json.dumps(value)}\n"
         for key, value in known.items()

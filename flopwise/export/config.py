@@ -57,7 +57,7 @@ def make_config(
     The number of classes stands in all three places, for timm fills a missing one with 1000 and
     drops the classifier in silence. There is no null, for timm drops or honours it by chance.
     """
-    return {
+    config = {
         "architecture": native.architecture,
         "num_classes": native.classes,
         "num_features": native.features,
@@ -65,8 +65,9 @@ def make_config(
         "model_args": dict(native.model_args),
         "pretrained_cfg": without_none(_pretrained_cfg(network, native, facts, tag, license)),
         **({"label_names": list(facts.class_names)} if facts.class_names else {}),
-        **without_none(provenance),
     }
+    told = without_none(provenance)
+    return config | {key: value for key, value in told.items() if key not in config}
 
 
 def _pretrained_cfg(

@@ -86,7 +86,7 @@ def write_folder(
     """Writes the files without proving them; timm's own model decides whether the keys fit."""
     weights = to_timm(native, state)
     _compare(native, weights)
-    known = _origin(network) | provenance
+    known = {**_origin(network), **provenance}
     config = make_config(network, native, facts, known, license=license)
     folder.mkdir(parents=True)
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})

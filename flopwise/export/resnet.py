@@ -25,10 +25,9 @@ NORMS = {"bn": {}, "ln": {"norm_layer": "layernorm2d"}}
 def read(net: Reading) -> tuple[str, dict[str, Any]]:
     """Returns timm's entrypoint and its arguments."""
     words = "conv_stem, four stages of basic or of residual, classifier"
-    stem, *body, head = net.layout(r"conv_stem( basic| residual)+ classifier", words)
-    kinds = {stage.block.name for stage in body}
+    stem, *body, head = net.layout(r"conv_stem(( basic)+|( residual)+) classifier", words)
+    bottlenecks = body[0].block.name == "residual"
     net.need(len(body) == 4, f"{len(body)} stages (timm's ResNet has four)")
-    net.need(len(kinds) == 1, "basic and residual stages (timm's ResNet has one block)")
     _read_stem(net, stem)
     for number, stage in enumerate(body):
         net.fixed(stage, "kernel", 3)
@@ -40,11 +39,11 @@ def read(net: Reading) -> tuple[str, dict[str, Any]]:
         "act_layer": net.act([stem, *body]),
         **NORMS.get(norm, {}),
         **_read_gates(net, body),
-        **(_read_bottlenecks(net, body) if "residual" in kinds else _read_basics(net, body)),
+        **(_read_bottlenecks(net, body) if bottlenecks else _read_basics(net, body)),
     }
     net.fixed(head, "pool", "avg")
     net.fixed(head, "norm", "none")
-    return "resnet50" if "residual" in kinds else "resnet18", args
+    return "resnet50" if bottlenecks else "resnet18", args
 
 
 def _read_stem(net: Reading, stem: Stage) -> None:

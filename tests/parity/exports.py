@@ -1,0 +1,164 @@
+"""Small networks of every native form, with weights that silence nothing."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import nn
+
+from flopwise import dsl, nets
+
+__all__ = ["ACTS", "NATIVE", "SLOW", "module", "network"]
+
+ACTS = ["relu", "relu6", "gelu", "gelu_tanh", "silu", "hardswish", "tanh", "sigmoid", "none"]
+
+
+def _spec(lines: str, size: int | list[int], channels: int) -> str:
+    return f"""
+spec: 1
+name: net
+input: {{size: {size}, channels: {channels}}}
+classes: 7
+net:
+{lines}
+"""
+
+
+def convnext(
+    *,
+    patch: int = 1,
+    size: int | list[int] = 16,
+    channels: int = 3,
+    kernels: tuple[int, ...] = (7, 7, 7, 7),
+    first: str = "",
+    more: str = "",
+) -> str:
+    body = [f"block: convnext, kernel: {kernel}{more}" for kernel in kernels]
+    lines = f"""
+  bottom: {{block: patchify, patch: {patch}, dim: 8}}
+  one:    {{{body[0]}, depth: 2{first}}}
+  two:    {{{body[1]}, depth: 1, dim: 12, stride: 2}}
+  three:  {{{body[2]}, depth: 2, dim: 16, stride: 2}}
+  four:   {{{body[3]}, depth: 1, dim: 24, stride: 2}}
+  top:    {{block: classifier, norm: ln}}"""
+    return _spec(lines, size, channels)
+
+
+def resnet(
+    block: str,
+    *,
+    channels: int = 3,
+    dims: tuple[int, ...] = (32, 64, 96, 128),
+    each: tuple[str, ...] = ("", "", "", ""),
+    both: str = "",
+    more: str = "",
+) -> str:
+    body = [
+        f"block: {block}, dim: {dim}{both}{more}{own}" for dim, own in zip(dims, each, strict=True)
+    ]
+    lines = f"""
+  bottom: {{block: conv_stem{both}}}
+  one:    {{{body[0]}, depth: 2}}
+  two:    {{{body[1]}, depth: 1, stride: 2}}
+  three:  {{{body[2]}, depth: 2, stride: 2}}
+  four:   {{{body[3]}, depth: 1, stride: 2}}
+  top:    {{block: classifier}}"""
+    return _spec(lines, 64, channels)
+
+
+CLASS = "mark:   {block: class_token}"
+PLACE = "place:  {block: position}"
+
+
+def vit(
+    *,
+    embed: str = "block: patch_embed",
+    patch: int = 4,
+    middle: tuple[str, ...] = (CLASS, PLACE),
+    size: int | list[int] = 16,
+    channels: int = 3,
+    more: str = "",
+    head: str = "pool: cls, norm: ln",
+) -> str:
+    between = "".join(f"\n  {line}" for line in middle)
+    lines = f"""
+  bottom: {{{embed}, patch: {patch}, dim: 24}}{between}
+  early:  {{block: vit, depth: 2, heads: 3{more}}}
+  late:   {{block: vit, depth: 1, heads: 3{more}}}
+  top:    {{block: classifier, {head}}}"""
+    return _spec(lines, size, channels)
+
+
+GATED = ", se: 0.0625"
+NATIVE = {
+    "convnext 8x8 grey": convnext(size=8, channels=1),
+    "convnext patch 2": convnext(patch=2, size=32, first=", stride: 2"),
+    "convnext patch 4, kernels": convnext(patch=4, size=64, kernels=(3, 5, 7, 9)),
+    "convnext without scales": convnext(more=", layer_scale: 0, act: silu"),
+    "resnet basic": resnet("basic"),
+    "resnet bottleneck, gated": resnet("residual", more=GATED),
+    "resnet groups": resnet(
+        "residual", each=tuple(f", groups: 4, hidden: {h}" for h in (16, 32, 48, 64))
+    ),
+    "vit class token": vit(),
+    "vit mean, scales": vit(head="pool: avg, norm: ln", more=", layer_scale: 0.1"),
+    "vit 8x8 grey": vit(middle=(PLACE,), patch=2, size=8, channels=1, head="pool: avg, norm: ln"),
+}
+SLOW = {
+    "convnext patch 3": convnext(patch=3, size=48),
+    "convnext patch 7": convnext(patch=7, size=64),
+    "convnext oblong": convnext(size=[16, 24]),
+    "convnext 2 channels": convnext(channels=2),
+    "convnext 4 channels": convnext(channels=4),
+    "convnext scales": convnext(more=", layer_scale: 0.5"),
+    "resnet basic, gated": resnet("basic", more=GATED),
+    "resnet bottleneck": resnet("residual"),
+    "resnet layer norm": resnet("residual", both=", norm: ln"),
+    "resnet grey": resnet("basic", channels=1),
+    "resnet wide": resnet("residual", each=tuple(f", hidden: {h}" for h in (16, 32, 48, 64))),
+    "resnet odd widths": resnet("residual", each=tuple(f", hidden: {h}" for h in (9, 18, 27, 36))),
+    "resnet 3 in 8": resnet("residual", each=tuple(f", hidden: {h}" for h in (3, 6, 10, 13))),
+    "vit token and mean": vit(head="pool: avg, norm: ln"),
+    "vit places first": vit(middle=(PLACE, CLASS)),
+    "vit without places": vit(middle=(), head="pool: avg, norm: ln"),
+    "vit without norm": vit(head="pool: cls, norm: none"),
+    "vit mean without norm": vit(head="pool: avg, norm: none"),
+    "vit ratio, no bias": vit(more=", qkv_bias: false, mlp: 2.7"),
+    "vit normed patches": vit(embed="block: patch_embed, norm: ln"),
+    "vit patchify": vit(embed="block: patchify, norm: ln"),
+    "vit patchify bare": vit(embed="block: patchify, norm: none"),
+    "vit oblong": vit(size=[8, 32]),
+    "vit cut off": vit(size=18),
+    **{f"convnext {act}": convnext(more=f", act: {act}") for act in ACTS},
+    **{f"resnet {act}": resnet("basic", both=f", act: {act}") for act in ACTS},
+    **{f"vit {act}": vit(more=f", act: {act}") for act in ACTS},
+}
+
+
+@cache
+def network(text: str) -> dsl.Network:
+    return dsl.loads(text).network()
+
+
+@cache
+def module(text: str) -> nn.Module:
+    """Returns the module with every parameter and floating buffer redrawn.
+
+    Fresh weights would hide mistakes: ResNet's last gains are 0, ConvNeXt's gammas 1e-6, biases 0.
+    """
+    model = nets.build(network(text), seed=0).eval()
+    generator = torch.Generator().manual_seed(5)
+    state = {}
+    for key, value in model.state_dict().items():
+        noise = torch.randn(value.shape, generator=generator)
+        if not value.is_floating_point():
+            state[key] = value + 3
+        elif value.ndim > 1 and not key.endswith(("pos_embed", "cls_token")):
+            state[key] = noise * value[0].numel() ** -0.5
+        elif key.endswith(("weight", "gamma", "running_var")):
+            state[key] = noise.abs() * 0.5 + 0.5
+        else:
+            state[key] = noise * 0.2
+    model.load_state_dict(state)
+    return model
