@@ -30,8 +30,7 @@ def redrawn(name: str, **options: object) -> nn.Module:
         elif key.endswith(("bias", "running_mean")):
             state[key] = noise * 0.05
         elif key.endswith("weight") or "gamma" in key:
-            batch = "bn" in key or "downsample" in key
-            state[key] = (noise.abs() + 1) * (0.5 if batch else 0.1)
+            state[key] = (noise.abs() + 1) * (0.1 if key.startswith("stem.1") else 0.5)
         else:  # position table, class token
             state[key] = noise * 0.1
     model.load_state_dict(state)
