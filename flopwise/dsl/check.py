@@ -200,9 +200,6 @@ def _stage(checker: Checker, name: str, node: Section, place: Place) -> StagePla
         return None
     settings = dict(_settings(checker, node, block))
     depth = settings.pop("depth", None)
-    if block and block.once and depth and depth.value != 1:
-        fact = f"block '{block.name}' stands alone and cannot be repeated"
-        checker.fault("E203", fact, depth.place, "delete 'depth'")
     inputs = _from(checker, node.entries["from"]) if "from" in node.entries else None
     return StagePlan(
         name=name, place=place, block=kind, depth=depth, inputs=inputs, settings=settings

@@ -120,6 +120,10 @@ class Resolver:
             value = written["depth"].evaluate(scope)
             what = f"'depth' of stage '{plan.name}'"
             depth = int(_fitted(value, NODE["depth"], what, "depth", written["depth"]))  # type: ignore[arg-type]
+        if block.once and depth != 1:
+            fact = f"block '{block.name}' stands alone and cannot be repeated"
+            place, help_ = written["depth"].place, "delete 'depth'"
+            raise SpecError([Fault(code="E203", message=fact, place=place, helps=(help_,))])
         counted = any(setting.names & {"i", "n"} for setting in written.values())
         rounds = range(depth if counted else 1)
         each = [
