@@ -7,6 +7,7 @@ nothing is converted but a whole number to a number. There is no `eval` and no `
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, cast
@@ -18,6 +19,7 @@ from flopwise.errors import Fault, Place, SpecError, nearest
 __all__ = ["Expression", "Value", "is_expression", "parse_expression"]
 
 MAX_TEXT = 500
+NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 Scope: TypeAlias = Mapping[str, Value]
 
@@ -53,8 +55,8 @@ class Expression:
 
 
 def is_expression(text: str) -> bool:
-    """Whether a text of a spec is `$name` or `$(...)` rather than literal."""
-    return text.startswith("$") and len(text) > 1 and (text[1] == "(" or text[1:2].isidentifier())
+    """Whether a text of a spec is meant as `$name` or `$(...)` rather than literally."""
+    return text.startswith("$") and len(text) > 1 and (text[1] in "({" or text[1].isidentifier())
 
 
 def parse_expression(text: str, place: Place) -> Expression:
@@ -74,6 +76,10 @@ def parse_expression(text: str, place: Place) -> Expression:
             raise WrongError("E406", f"an expression may have at most {MAX_TEXT} characters", 0)
         if bracketed and not text.endswith(")"):
             raise _unfinished(text, offset)
+        if not bracketed and not NAME.fullmatch(text[1:]):
+            inner = text[2:-1] if text[1] == "{" and text.endswith("}") else text[1:]
+            fact = "only a single name may follow $ without parentheses"
+            raise WrongError("E406", fact, 0, len(text) - 1, f"write  $({inner})")
         body = text[2:-1] if bracketed else text[1:]
         tree = parse(body)
     except WrongError as error:

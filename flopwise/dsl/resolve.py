@@ -158,7 +158,9 @@ class Resolver:
                 _check_ports(stage)
                 tensors[name] = add_stage(trace, name, stage.block, reads, stage.settings)
             except BlockError as error:
-                raise SpecError([self._told(error, stage, reads, written[name], picks)]) from None
+                raise SpecError(
+                    [self._told(error, stage, by_name, reads, written, picks)]
+                ) from None
         graph = trace.close(tensors[stages[-1].name], title=self.name)
         return Network(
             name=self.name,
@@ -173,13 +175,14 @@ class Resolver:
         self,
         error: BlockError,
         stage: Stage,
+        stages: Mapping[str, Stage],
         reads: Sequence[Tensor],
-        written: Mapping[str, Setting],
+        written: Mapping[str, Mapping[str, Setting]],
         picks: Picks,
     ) -> Fault:
         """Gives a bare fact its address: the setting at fault, or the stage and what it reads."""
         plans = {plan.name: plan for plan in self.plan.stages}
-        setting = written.get(error.setting or "")
+        setting = written[stage.name].get(error.setting or "")
         sources = () if setting else stage.inputs
         also = [
             (plans[name].place, describe(tensor.type))
@@ -190,7 +193,15 @@ class Resolver:
             origin = picks.get(name) or self.plan.values.get(name)
             if setting and origin and origin.place.source != setting.place.source:
                 also.append((origin.place, f"{name} comes from here"))
-        sums = _computations(stage, written)
+        sums = _computations(stage, written[stage.name])
+        if "dim" not in written[stage.name]:  # then the width comes from what the stage reads
+            sums += [
+                f"{each} (stage '{name}')"
+                for name in stage.inputs
+                if name in written
+                for each in _computations(stages[name], written[name])
+                if each.startswith("dim ")
+            ]
         message = (
             error.message
             if stage.name in error.message

@@ -80,6 +80,13 @@ def _flow(scene: _Scene) -> Fault:
     expression = before.rfind("$(")
     if expression >= 0 and before.count("(", expression) > before.count(")", expression):
         return _unquoted(scene, expression)
+    if before.endswith("$") or (opener == "{" and _dollar(scene)):
+        return Fault(
+            code="E406",
+            message="names are not put in braces here",
+            place=scene.at if before.endswith("$") else scene.start,
+            helps=("write  $w  or  $(2*w)",),
+        )
     if scene.at.line != scene.start.line or not found:
         line = scene.start.line
         help_ = f"add  {CLOSER.get(opener, 'the bracket')}  at the end of line {line}, or where "
@@ -96,6 +103,10 @@ def _flow(scene: _Scene) -> Fault:
     place = Place(scene.source, scene.at.line, column, width)
     help_ = "separate with commas, as in {block: conv, dim: 64}"
     return _fault(place, "a comma is missing before this", help_)
+
+
+def _dollar(scene: _Scene) -> bool:
+    return scene.text(scene.start)[: scene.start.column - 1].endswith("$")
 
 
 def _unquoted(scene: _Scene, start: int) -> Fault:

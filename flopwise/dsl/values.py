@@ -141,6 +141,8 @@ def _wrong_type(value: Value, rule: RuleLike, what: str, computed: bool) -> Misf
     helps = [f"write {WANTED[rule.type]}{bounds}"]
     if rule.type == "text":
         helps = [f'write text, or "{show(value)}" in quotes']
+    elif isinstance(value, str) and value.isidentifier():
+        helps.append(f"if {value} is a variable, write ${value}")
     elif rule.type in EXAMPLES:
         helps.append(f"or an expression such as {EXAMPLES[rule.type]}")
     return Misfit("E202", f"{what} must be {WANTED[rule.type]}", label, *helps)
