@@ -11,12 +11,16 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flopwise import __version__
 from flopwise.design import Design, export, load
 from flopwise.errors import FlopwiseError, RunError, SpecError, render
+
+if TYPE_CHECKING:  # types only: the room imports torch
+    from flopwise.train import Epoch
 
 __all__ = [
     "build_verb",
@@ -44,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb and returns the exit code; no mistake of a user ends in a traceback."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     args = make_parser().parse_args(words)
+    args.command = f"flopwise {shlex.join(words)}"
     try:
         args.run(args)
         sys.stdout.flush()
@@ -51,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(error, args)
         return 1 if isinstance(error, RunError) else 2
     except KeyboardInterrupt:
-        again = f"; go on with: flopwise {shlex.join(words)}" if args.resumes else ""
+        again = f"; go on with: {args.command}" if args.resumes else ""
         print(f"\ninterrupted{again}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader has seen enough, as in `flopwise show ... | head`
@@ -70,7 +75,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"flopwise {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for name, (run, options) in _VERBS.items():
-        text, _, examples = inspect.cleandoc(run.__doc__ or "").partition("\n\nexamples:")
+        text, _, examples = inspect.cleandoc(run.__doc__ or "").partition("\n\nExamples:")
         verb = verbs.add_parser(
             name,
             help=text.splitlines()[0],
@@ -95,7 +100,7 @@ def check_verb(args: argparse.Namespace) -> None:
     Each fault comes with its place and a fix. Nothing is built or trained, and
     torch is not imported.
 
-    examples:
+    Examples:
       flopwise check net.yaml
       flopwise check net.yaml --errors short
       flopwise check std/resnet50 --set net.stage2.depth=6
@@ -116,7 +121,7 @@ def show_verb(args: argparse.Namespace) -> None:
     Costs are arithmetic for one image at the spec's input size; torch is not
     imported.
 
-    examples:
+    Examples:
       flopwise show std/resnet50
       flopwise show std/convnext_tiny --set k=9 --set net.stage3.depth=12
       flopwise show net.yaml --json
@@ -135,7 +140,7 @@ def show_verb(args: argparse.Namespace) -> None:
 def build_verb(args: argparse.Namespace) -> None:
     """Builds the PyTorch module and prints it, or prints its source.
 
-    examples:
+    Examples:
       flopwise build std/vit_tiny_patch16_224
       flopwise build net.yaml --code > model.py
     """
@@ -150,11 +155,14 @@ def train_verb(args: argparse.Namespace) -> None:
     is opened once, after the last epoch. Files go to runs/NAME-train unless --out
     says otherwise.
 
-    examples:
+    Examples:
       flopwise train std/resnet18 --data photos/ --epochs 50
       flopwise train net.yaml --set train.lr=0.002 --out runs/second
     """
-    _open(args).train(args.out, on_line=_say)
+    winner = _open(args).train(args.out, on_epoch=_say_epoch, on_note=_say, command=args.command)
+    print(f"best epoch, validation: {_scores(winner.validation)} ({winner.kind} weights)")
+    print(f"test, opened once: {_scores(winner.test)}")
+    print(f"weights: {winner.weights}")
 
 
 def search_verb(args: argparse.Namespace) -> None:
@@ -165,11 +173,24 @@ def search_verb(args: argparse.Namespace) -> None:
     and the winner is exported to DIR/export. Files go to runs/NAME unless --out
     says otherwise.
 
-    examples:
+    Examples:
       flopwise search examples/quickstart.yaml
       flopwise search net.yaml --trials 50 --data photos/
     """
-    _open(args).search(args.out)
+    design = _open(args)
+    from rich.console import Console
+
+    from flopwise.export import NotNativeError
+    from flopwise.search.view import show, watch_for
+
+    metric = design.spec.search.objective[1] if design.spec.search else "top1"
+    watch = watch_for(sys.stdout, metric)
+    outcome = design.search(args.out, trials=args.trials, watch=watch, command=args.command)
+    show(outcome, Console(width=None if sys.stdout.isatty() else 100), metric)
+    try:
+        _export(outcome.folder, outcome.folder / "export")
+    except NotNativeError as error:  # the search is fine; its winner stays in our own form
+        print(f"not exported: {error}")
 
 
 def export_verb(args: argparse.Namespace) -> None:
@@ -177,11 +198,11 @@ def export_verb(args: argparse.Namespace) -> None:
 
     The proof runs in a process that imports only timm: same logits, same accuracy.
 
-    examples:
+    Examples:
       flopwise export runs/quickstart --out digits-net
       flopwise export runs/quickstart --trial 12 --out other-net
     """
-    export(args.study, args.out, trial=args.trial)
+    _export(args.study, args.out, args.trial)
 
 
 def _spec(verb: argparse.ArgumentParser) -> None:
@@ -293,3 +314,26 @@ def _complain(error: FlopwiseError, args: argparse.Namespace) -> None:
 
 def _say(line: str) -> None:
     print(line, flush=True)
+
+
+def _say_epoch(epoch: Epoch) -> None:
+    _say(
+        f"epoch {epoch.epoch}/{epoch.epochs}: training loss {epoch.train_loss:.3f}, validation "
+        f"{_scores({'top1': epoch.top1, 'balanced': epoch.balanced, 'loss': epoch.loss})} "
+        f"({epoch.weights} weights), {epoch.images_per_second:,.0f} images/s, "
+        f"{epoch.outside_share:.0%} of CPU time outside the network"
+    )
+
+
+def _scores(scores: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.2f}" for name, value in scores.items())
+
+
+def _export(study: Path, folder: Path, trial: int | None = None) -> None:
+    proof = export(study, folder, trial=trial)
+    told = f"{proof.correct} of {proof.images} test images right, as here" if proof.images else ""
+    print(
+        f"exported to {folder}, proven with timm {proof.timm}: "
+        f"logits differ by {proof.difference:.1g}{told and '; ' + told}"
+    )
+    print(f"load it: timm.create_model('local-dir:{folder}', pretrained=True)")

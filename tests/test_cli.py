@@ -248,7 +248,8 @@ def test_every_example_in_a_help_text_parses() -> None:
                 make_parser().parse_args(words)
 
 
-def test_an_interrupted_training_says_how_to_go_on_and_does(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_an_interrupted_training_says_how_to_go_on(tmp_path: Path) -> None:
     path = tmp_path / "tiny.yaml"
     path.write_text(SPEC)
     words = ["train", str(path), "--epochs", "400", "--out", str(tmp_path / "run")]

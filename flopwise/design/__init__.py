@@ -1,0 +1,17 @@
+"""The facade: a spec and everything that can be done with it. The command line has no more."""
+
+from __future__ import annotations
+
+from flopwise.design.facade import Design, export, load, loads, search
+from flopwise.errors import FlopwiseError, RunError, SpecError
+
+__all__ = [
+    "Design",
+    "FlopwiseError",
+    "RunError",
+    "SpecError",
+    "export",
+    "load",
+    "loads",
+    "search",
+]

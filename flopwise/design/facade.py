@@ -1,0 +1,216 @@
+"""`Design`: a loaded spec and its verbs. Torch, timm and optuna arrive when a verb needs them.
+
+>>> import flopwise
+>>> design = flopwise.load("std/resnet18")
+>>> design.cost().params
+11689512
+>>> design.set(w=32).cost().macs < design.cost().macs
+True
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flopwise import dsl
+from flopwise.cost import Cost, cost
+from flopwise.dsl.files import presets
+
+if TYPE_CHECKING:  # types only: these rooms import torch
+    from flopwise.export.proof import Proof
+    from flopwise.nets.runtime import Network as Module
+    from flopwise.search import Outcome, Watch, Winner
+    from flopwise.train import Epoch
+
+__all__ = ["Design", "export", "load", "loads", "search"]
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """A loaded spec: one concrete network, perhaps with a space around it.
+
+    Attributes:
+        spec: The checked spec.
+    """
+
+    spec: dsl.Spec
+
+    @property
+    def name(self) -> str:
+        """The spec's name."""
+        return self.spec.name
+
+    @property
+    def network(self) -> dsl.Network:
+        """The network as it is written."""
+        return self.spec.network()
+
+    @property
+    def hash(self) -> str:
+        """Identity of the network: equal for equal layer graphs, whatever their names."""
+        return self.network.hash
+
+    def set(self, paths: Mapping[str, object] | None = None, /, **variables: object) -> Design:
+        """Returns the same spec with other values at these paths.
+
+        Args:
+            paths: Dotted path or variable -> value; a text is read as YAML, so `"$(2*w)"` works.
+            **variables: The same, for paths that are Python names.
+        """
+        return Design(self.spec.set(_sets(paths, variables)))
+
+    def cost(self) -> Cost:
+        """Returns MACs, parameters and activations, in total and per stage."""
+        return cost(self.network.graph)
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what `flopwise show --json` prints: plain values, exact integers."""
+        network = self.network
+        return {
+            "name": network.name,
+            "hash": network.hash,
+            "input": [network.input.channels, *network.input.size],
+            "classes": network.classes,
+            **self.cost().as_dict(),
+        }
+
+    def render(self) -> str:
+        """Returns the resolved spec: the same network without variables, defaults or parents."""
+        return self.spec.render()
+
+    def source(self) -> str:
+        """Returns the network as PyTorch source, the very text that `build` runs."""
+        from flopwise import nets
+
+        return nets.source(self.network)
+
+    def build(self, *, seed: int | None = None, device: str | None = None) -> Module:
+        """Returns the network as a torch module with timm's model contract.
+
+        Args:
+            seed: Seed of the weights; None draws from torch's global generator.
+            device: Where it is built; `meta` allocates nothing.
+        """
+        from flopwise import nets
+
+        return nets.build(self.network, seed=seed, device=device)
+
+    def train(
+        self,
+        folder: str | Path | None = None,
+        *,
+        on_epoch: Callable[[Epoch], None] | None = None,
+        on_note: Callable[[str], None] | None = None,
+        command: str = "",
+    ) -> Winner:
+        """Trains the written network; the same call on the same folder resumes.
+
+        Args:
+            folder: Where everything is kept; `runs/NAME-train` by default.
+            on_epoch: Called with every epoch once it is on disk.
+            on_note: Called with what a person should know about the data.
+            command: The command that asked for it, for the records.
+
+        Returns:
+            Validation and test scores, and the place of the weights.
+
+        Raises:
+            SpecError: Data and spec disagree.
+            RunError: The folder holds another training, or the training cannot go on.
+        """
+        from flopwise.design.training import train_written
+
+        home = Path(folder or Path("runs") / f"{self.name}-train")
+        return train_written(self.spec, home, on_epoch=on_epoch, on_note=on_note, command=command)
+
+    def search(
+        self,
+        folder: str | Path | None = None,
+        *,
+        trials: int | None = None,
+        watch: Watch | None = None,
+        command: str = "",
+    ) -> Outcome:
+        """Searches the space inside the budget; the same call on the same folder resumes.
+
+        Args:
+            folder: Where everything is kept; `runs/NAME` by default.
+            trials: Trainings wanted in all, earlier ones included; the spec's by default.
+            watch: Who is told what happens; nobody by default.
+            command: The command that asked for it, for the records.
+
+        Raises:
+            SpecError: There is no search section, nothing meets the budget, or the folder holds
+                a study of something else.
+            RunError: Another process holds the folder, or trainings fail again and again.
+        """
+        from flopwise.search.run import search
+
+        home = Path(folder or Path("runs") / self.name)
+        return search(self.spec, home, trials=trials, watch=watch, command=command)
+
+
+def load(
+    path: str | Path, paths: Mapping[str, object] | None = None, /, **variables: object
+) -> Design:
+    """Reads a spec.
+
+    Args:
+        path: A YAML file, or a shipped network: `std/resnet50`, or `resnet50` where no file is
+            called so.
+        paths: Dotted path or variable -> value, set on top of what the file says.
+        **variables: The same, for paths that are Python names.
+
+    Raises:
+        SpecError: Every fault of the file at once.
+    """
+    if str(path) in presets() and not Path(path).exists():
+        path = f"std/{path}"
+    return Design(dsl.load(path, sets=_sets(paths, variables)))
+
+
+def loads(text: str, *, name: str = "<text>") -> Design:
+    """Reads a spec from a text; `name` is what faults call it."""
+    return Design(dsl.loads(text, name=name))
+
+
+def search(
+    design: Design | str | Path, folder: str | Path | None = None, **options: Any
+) -> Outcome:
+    """Searches a design, or the spec at a path; see `Design.search` for the options."""
+    found = design if isinstance(design, Design) else load(design)
+    return found.search(folder, **options)
+
+
+def export(study: str | Path, folder: str | Path, *, trial: int | None = None) -> Proof:
+    """Writes what a search or a training gave as a folder that stock timm loads.
+
+    Args:
+        study: The folder of a search or training.
+        folder: Where to write.
+        trial: Number of another trial than the winner.
+
+    Returns:
+        The proof, found in a process that imports only timm.
+
+    Raises:
+        RunError: There is nothing to export, or the proof fails.
+        NotNativeError: timm has no family that builds this network; nothing is written.
+    """
+    from flopwise.design.shipping import export_study
+
+    return export_study(Path(study), Path(folder), trial)
+
+
+def _sets(
+    paths: Mapping[str, object] | None, variables: Mapping[str, object]
+) -> list[tuple[str, str]]:
+    """Writes values as YAML; texts are YAML already."""
+    return [
+        (path, value if isinstance(value, str) else json.dumps(value))
+        for path, value in {**(paths or {}), **variables}.items()
+    ]

@@ -1,0 +1,104 @@
+"""The folder of a study to a folder that stock timm loads."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from flopwise import dsl
+from flopwise.errors import RunError, SpecError
+from flopwise.export import Facts
+from flopwise.export.folder import export
+from flopwise.export.proof import Proof
+from flopwise.search.training import open_images
+from flopwise.train.view import normalised
+
+__all__ = ["export_study"]
+
+SHOWN = 2000
+"""Most test images that the proof classifies."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What a study says about one trained network."""
+
+    spec: dsl.Spec
+    weights: Path
+    data: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+
+
+def export_study(study: Path, folder: Path, trial: int | None = None) -> Proof:
+    """Exports the winner of a study, or one of its trials, and proves the folder."""
+    found = _find(study, trial)
+    network = found.spec.network()
+    facts = Facts.of(found.data)
+    images, labels = _test_images(network, found.spec.recipe, facts)
+    return export(
+        network,
+        load_file(found.weights),
+        folder,
+        facts=facts,
+        provenance={"flopwise": found.provenance},
+        images=images,
+        labels=labels,
+    )
+
+
+def _find(study: Path, trial: int | None) -> _Found:
+    record = study / "winner" / "winner.json"
+    if not record.exists():
+        raise RunError(
+            f"{study} has no winner yet; run its search or training to the end first"
+            if study.is_dir()
+            else f"there is no folder {study}"
+        )
+    known = json.loads(record.read_text(encoding="utf-8"))
+    home, weights = study / "winner", study / (known["weights"] or "nothing")
+    told = {
+        key: known[key] for key in ("picks", "hash", "seed", "kind", "versions") if key in known
+    }
+    if trial is not None:
+        home = study / "trials" / _identity(study, trial)
+        weights, told = home / "best.safetensors", {"trial": trial}
+    if not weights.is_file():
+        raise RunError(f"the weights are gone: there is no file {weights}")
+    spec = dsl.load(home / "resolved.yaml")
+    return _Found(spec=spec, weights=weights, data=known["data"], provenance=told)
+
+
+def _identity(study: Path, trial: int) -> str:
+    """Returns the name of a trial's folder."""
+    with (study / "trials.csv").open(encoding="utf-8", newline="") as file:
+        rows = {int(row["number"]): row for row in csv.DictReader(file)}
+    if trial not in rows or rows[trial]["state"] != "done":
+        done = sorted(number for number, row in rows.items() if row["state"] == "done")
+        raise RunError(f"{study} has no trained trial {trial}; trained are {done}")
+    return rows[trial]["identity"]
+
+
+def _test_images(
+    network: dsl.Network, recipe: dsl.Recipe, facts: Facts
+) -> tuple[Tensor | None, Tensor | None]:
+    """Returns test images as the module gets them; None when the data are no longer there."""
+    try:
+        split = open_images(network, recipe).test()
+    except SpecError:
+        return None, None
+    count = min(len(split), SHOWN)
+    if split.sized is not None:
+        pixels = split.sized[:count]
+    else:
+        transform = split.view.transform()
+        pixels = torch.stack([transform(split.picture(index)) for index in range(count)])
+    mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (facts.mean, facts.std))
+    return normalised(pixels, mean, std), split.labels[:count]
