@@ -114,21 +114,19 @@ def picture_transform(recipe: Recipe, facts: Facts) -> Transform:
 
 
 def _timm(recipe: Recipe, facts: Facts, **options: Any) -> Any:
+    options |= {
+        "scale": (recipe.crop, 1.0),
+        "hflip": 0.5 if recipe.flip else 0.0,
+        "color_jitter": None,
+        "auto_augment": recipe.augment or None,
+        "interpolation": "random",
+        "mean": facts.mean,
+        "std": facts.std,
+        "re_prob": recipe.erase,
+        "re_mode": "pixel",
+    }
     try:
-        return create_transform(
-            (facts.channels, *facts.size),
-            is_training=True,
-            scale=(recipe.crop, 1.0),
-            hflip=0.5 if recipe.flip else 0.0,
-            color_jitter=None,
-            auto_augment=recipe.augment or None,
-            interpolation="random",
-            mean=facts.mean,
-            std=facts.std,
-            re_prob=recipe.erase,
-            re_mode="pixel",
-            **options,
-        )
+        return create_transform((facts.channels, *facts.size), is_training=True, **options)
     except (AssertionError, ValueError, KeyError, IndexError) as error:
         raise refusal(
             "E617",
@@ -146,7 +144,7 @@ def _bounded(transform: Any) -> Transform:
     transform are touched, timm's tables stay as they are.
     """
     for op in _operations(transform):
-        if op.name.startswith("Posterize"):
+        if op.name.startswith("Posterize") and op.level_fn:
             op.level_fn = _AtLeastOneBit(op.level_fn)
     return transform  # type: ignore[no-any-return]
 

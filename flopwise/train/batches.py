@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 from timm.data.random_erasing import RandomErasing
 from torch import Generator, Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from flopwise.dsl.recipe import Recipe
 from flopwise.train.augment import Transform, cropped, picture_transform, policy, shifted
 from flopwise.train.data import Data, Facts
 from flopwise.train.faults import refusal
-from flopwise.train.split import Split
+from flopwise.train.split import Split, Views, plain_faults
 from flopwise.train.view import normalised
 
 __all__ = ["Batches", "batches"]
@@ -71,12 +71,12 @@ class Batches:
             else:
                 pixels = shifted(pixels, flip=recipe.flip, dice=self.dice)
             if vary:
-                pixels = torch.stack([_varied(each, vary) for each in pixels])
+                pixels = _varied(pixels, vary)
             images = normalised(pixels, mean, std)
             yield erase(images) if recipe.erase else images, labels[indices]
 
     def _one_by_one(self, chosen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        views = _Views(self.split, picture_transform(self.recipe, self.facts))
+        views = Views(self.split, picture_transform(self.recipe, self.facts))
         labels = self.split.labels
         for indices in chosen:
             # torchvision's transforms draw from torch's global generator, as dropout does: it is
@@ -89,14 +89,15 @@ class Batches:
 
     def _from_workers(self, chosen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         loader: DataLoader[Any] = DataLoader(
-            _Views(self.split, picture_transform(self.recipe, self.facts)),
+            Views(self.split, picture_transform(self.recipe, self.facts)),
             batch_sampler=chosen.tolist(),
             num_workers=self.recipe.workers,
             generator=self.dice,  # gives every worker its seed
         )
         labels = self.split.labels
-        for indices, images in zip(chosen, loader, strict=True):
-            yield images, labels[indices]
+        with plain_faults():
+            for indices, images in zip(chosen, loader, strict=True):
+                yield images, labels[indices]
 
 
 def batches(data: Data, recipe: Recipe, dice: Generator) -> Batches:
@@ -112,24 +113,12 @@ def batches(data: Data, recipe: Recipe, dice: Generator) -> Batches:
     return Batches(data.train, data.facts, recipe, size - size % 2 if mixed else size, dice)
 
 
-class _Views(Dataset[Tensor]):
-    """Random views of originals, for one epoch."""
-
-    def __init__(self, split: Split, transform: Transform) -> None:
-        self.split, self.transform = split, transform
-
-    def __getitem__(self, index: int) -> Tensor:
-        seen: Tensor = self.transform(self.split.picture(index))
-        return seen
-
-
 def _varied(pixels: Tensor, vary: Transform) -> Tensor:
-    """uint8 (C, H, W) -> the same, changed by a policy on Pillow images."""
-    image = Image.fromarray(_pillow(pixels))
-    changed = np.asarray(vary(image))
-    return torch.from_numpy(changed.copy().reshape(*changed.shape[:2], -1)).permute(2, 0, 1)
-
-
-def _pillow(pixels: Tensor) -> Any:
-    array = pixels.permute(1, 2, 0).contiguous().numpy()
-    return array[:, :, 0] if array.shape[2] == 1 else array
+    """Changes every image by a policy on Pillow images; uint8 (B, C, H, W) -> the same."""
+    arrays = pixels.permute(0, 2, 3, 1).contiguous().numpy()
+    if arrays.shape[3] == 1:
+        arrays = arrays[..., 0]
+    changed = np.empty_like(arrays)
+    for index, array in enumerate(arrays):
+        changed[index] = np.asarray(vary(Image.fromarray(array)))
+    return torch.from_numpy(changed).view(len(pixels), *pixels.shape[2:], -1).permute(0, 3, 1, 2)

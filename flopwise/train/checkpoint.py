@@ -25,7 +25,7 @@ from flopwise.errors import RunError
 __all__ = ["load_weights", "read_checkpoint", "write_checkpoint", "write_lines", "write_weights"]
 
 VERSION = 1
-FREE = frozenset({"workers"})  # settings that may change between sessions
+FREE = frozenset({"data", "workers"})  # may change between sessions; images have a digest
 
 
 def write_checkpoint(path: Path, recipe: Recipe, digest: str, state: Mapping[str, Any]) -> None:

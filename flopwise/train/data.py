@@ -71,6 +71,8 @@ class Data:
         validation: The images that choices see.
         notes: How the splits came about, for people.
         cut: Which images are in which split.
+        memory: Bytes of pixels that a split may keep in memory.
+        workers: Loader processes that judge a split too large for it.
     """
 
     facts: Facts
@@ -79,6 +81,7 @@ class Data:
     notes: tuple[str, ...]
     cut: Cut = field(repr=False)
     memory: int = MEMORY
+    workers: int = 0
     _test: list[Split] = field(default_factory=list, repr=False)
 
     @property
@@ -158,7 +161,7 @@ def open_data(
     )
     facts = _facts(recipe.data, source.classes, view, splits[0])
     notes = (*source.notes, *cut.notes, *_sizes(splits, recipe.images, len(cut.train)))
-    return Data(facts, *splits, notes, cut, memory)
+    return Data(facts, *splits, notes, cut, memory, recipe.workers)
 
 
 def _plain(value: Any) -> Any:

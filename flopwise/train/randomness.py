@@ -31,10 +31,11 @@ def own_randomness(seed: int) -> Iterator[None]:
 
 def generators() -> dict[str, Any]:
     """Returns the states of all global generators, as plain values and tensors."""
-    name, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
+    numpy: Any = np.random.get_state(legacy=False)  # noqa: NPY002
+    keys = torch.from_numpy(numpy["state"]["key"].astype(np.int64))
     return {
         "python": random.getstate(),
-        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss),
+        "numpy": {**numpy, "state": {**numpy["state"], "key": keys}},
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
@@ -43,9 +44,9 @@ def generators() -> dict[str, Any]:
 def set_generators(states: dict[str, Any]) -> None:
     """Restores what `generators` returned."""
     random.setstate(states["python"])
-    name, keys, position, has_gauss, gauss = states["numpy"]
-    state = (name, keys.numpy().astype(np.uint32), position, has_gauss, gauss)
-    np.random.set_state(state)  # noqa: NPY002
+    numpy = states["numpy"]
+    keys = numpy["state"]["key"].numpy().astype(np.uint32)
+    np.random.set_state({**numpy, "state": {**numpy["state"], "key": keys}})  # noqa: NPY002
     torch.set_rng_state(states["torch"])
     if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(states["cuda"])

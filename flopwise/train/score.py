@@ -13,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from flopwise.train.data import Data, SplitName
 from flopwise.train.images import Labels
 from flopwise.train.memory import Pieces
-from flopwise.train.split import Split
+from flopwise.train.split import Split, Views, plain_faults
 from flopwise.train.view import normalised
 
 __all__ = ["Answers", "Score", "Timed", "Weights", "answer", "evaluate"]
@@ -71,7 +72,7 @@ class Answers:
     @property
     def correct(self) -> NDArray[np.bool_]:
         """Whether each image was classified right."""
-        return self.said == self.labels
+        return np.equal(self.said, self.labels)
 
     def score(self, weights: Weights = "raw") -> Score:
         """Adds the answers up."""
@@ -136,7 +137,7 @@ def _run(
     training, pieces, found = model.training, Pieces(BATCH), []
     model.eval()
     try:
-        for pixels in _pixels(split):
+        for pixels in _pixels(split, data.workers):
             images = normalised(pixels, mean, std)
             found.append(pieces.fit(partial(_forward, model, images, device, timed)))
     finally:
@@ -151,12 +152,16 @@ def _forward(
         return torch.cat([model(part.to(device)).float().cpu() for part in images.split(size)])
 
 
-def _pixels(split: Split) -> Iterator[Tensor]:
+def _pixels(split: Split, workers: int) -> Iterator[Tensor]:
     """Yields uint8 batches as evaluation sees them."""
     if split.sized is not None:
         yield from split.sized.split(BATCH)
         return
-    transform = split.view.transform()
-    for start in range(0, len(split), BATCH):
-        stop = min(start + BATCH, len(split))
-        yield torch.stack([transform(split.picture(index)) for index in range(start, stop)])
+    loader: DataLoader[Any] = DataLoader(
+        Views(split, split.view.transform()),
+        batch_size=BATCH,
+        num_workers=workers,
+        generator=torch.Generator(),  # or the loader would draw from the global one
+    )
+    with plain_faults():
+        yield from loader

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,13 +13,15 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
+from torch.utils.data import Dataset
 from torchvision.transforms.functional import pil_to_tensor
 
+from flopwise.errors import RunError
 from flopwise.train.faults import refusal
 from flopwise.train.images import Images, opened
 from flopwise.train.view import View
 
-__all__ = ["GREY", "MEMORY", "Split", "channels_of", "load_split"]
+__all__ = ["GREY", "MEMORY", "Split", "Views", "channels_of", "load_split", "plain_faults"]
 
 MEMORY = 2**30  # bytes of pixels that a split may keep in memory
 PROBED = 256  # images whose headers say what the rest is like
@@ -67,7 +70,30 @@ class Split:
         try:
             return self.images.picture(index).convert(self.view.mode)
         except (OSError, ValueError, SyntaxError) as error:
-            raise _unreadable(self.name, [(self.images.names[index], _reason(error))]) from error
+            name = self.images.names[index]
+            raise RunError(f"'{name}' of {self.name} cannot be read: {_reason(error)}") from error
+
+
+class Views(Dataset[Tensor]):
+    """Transformed originals of a split, for loaders."""
+
+    def __init__(self, split: Split, transform: Callable[[Image.Image], Tensor]) -> None:
+        self.split, self.transform = split, transform
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.transform(self.split.picture(index))
+
+
+@contextmanager
+def plain_faults() -> Iterator[None]:
+    """Strips the traceback of a loader process from what a person is told."""
+    try:
+        yield
+    except RunError as error:
+        raise RunError(str(error).rpartition("RunError: ")[2].strip()) from error
 
 
 def _array(pixels: Tensor) -> Pixels:

@@ -21,7 +21,7 @@ SCHEDULES = ("constant", "cosine", "multistep", "none", "poly", "rsqrt", "step",
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
     """Returns timm's optimizer; biases, norms and what the model names carry no weight decay."""
-    known_word("E619", "train.opt", recipe.opt.lower(), list_optimizers())
+    known_word("E619", "train.opt", recipe.opt.lower(), map(str, list_optimizers()))
     try:
         return create_optimizer_v2(
             model,
@@ -43,11 +43,13 @@ def make_schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> Any:
     """
     known_word("E620", "train.sched", recipe.sched, SCHEDULES)
     total = recipe.epochs
-    options: dict[str, Any] = {
-        "step": {"decay_epochs": total / 3},
-        "multistep": {"decay_milestones": [total / 2, 3 * total / 4]},
-        "poly": {"decay_rate": 1.0},
-    }.get(recipe.sched, {})
+    options: dict[str, Any] = {"warmup_epochs": round(recipe.warmup * steps) / steps}
+    if recipe.sched == "step":
+        options["decay_epochs"] = total / 3
+    elif recipe.sched == "multistep":
+        options["decay_milestones"] = [total / 2, 3 * total / 4]
+    elif recipe.sched == "poly":
+        options["decay_rate"] = 1.0
     try:
         schedule, _ = create_scheduler_v2(
             optimizer,
@@ -55,7 +57,6 @@ def make_schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> Any:
             num_epochs=total,
             min_lr=recipe.min_lr,
             warmup_lr=recipe.lr / 100,
-            warmup_epochs=round(recipe.warmup * steps) / steps,
             step_on_epochs=False,
             updates_per_epoch=steps,
             **options,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,8 @@ Parts = tuple[str, ...]
 def list_tree(path: Path) -> tuple[tuple[str, ...], Mapping[str, Images], tuple[str, ...]]:
     """Returns class names, the images of every split (`all` without splits), and notes."""
     reader = _reader(path)
-    parts = _strip([_parts(name) for name in reader.filenames()])
+    names = [name.replace("\\", "/") for name in reader.filenames()]
+    parts = _strip([tuple(name.removeprefix("./").split("/")) for name in names])
     split = _has_splits(parts)
     found = defaultdict(list)
     for index, each in enumerate(parts):
@@ -48,7 +49,7 @@ def list_tree(path: Path) -> tuple[tuple[str, ...], Mapping[str, Images], tuple[
     _refuse_empty(path, train, classes)
     for name in known:
         _refuse_strangers(path, name, classes, {each[0] for _, each in found[name]})
-    lists = {name: _images(reader, members, classes) for name, members in found.items()}
+    lists = {name: _images(reader, names, found[name], classes) for name in found}
     return classes, lists, _ignored(lists, known)
 
 
@@ -78,10 +79,6 @@ def _reader(path: Path) -> Any:
         ) from error
 
 
-def _parts(name: str) -> Parts:
-    return tuple(part for part in PurePosixPath(Path(name).as_posix()).parts if part != ".")
-
-
 def _strip(parts: list[Parts]) -> list[Parts]:
     """Drops folders around the whole, which name neither a split nor a class."""
     while (
@@ -93,13 +90,15 @@ def _strip(parts: list[Parts]) -> list[Parts]:
     return parts
 
 
-def _images(reader: Any, members: Sequence[tuple[int, Parts]], classes: Sequence[str]) -> Images:
+def _images(
+    reader: Any, names: Sequence[str], members: Sequence[tuple[int, Parts]], classes: Sequence[str]
+) -> Images:
     number = {name: index for index, name in enumerate(classes)}
     kept = [(index, each) for index, each in members if len(each) == 2 and each[0] in number]
     indices = np.array([index for index, _ in kept], dtype=np.int64)
     labels = np.array([number[each[0]] for _, each in kept], dtype=np.int64)
-    names = tuple(str(reader.filename(index)) for index, _ in kept)
-    return Images(names, labels, partial(_read, reader, indices))
+    called = tuple(names[index] for index, _ in kept)
+    return Images(called, labels, partial(_read, reader, indices))
 
 
 def _read(reader: Any, indices: Any, index: int) -> bytes:
