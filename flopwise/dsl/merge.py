@@ -100,18 +100,7 @@ def _apply(tree: Section, path: str, text: str, heads: Sequence[str]) -> Section
     if len(parts) == 1 and isinstance(variables, Section) and path in variables.entries:
         parts = ("vars", path)
     elif not _exists(tree, parts, heads):
-        near = nearest(path, paths_of(tree))
-        raise SpecError(
-            [
-                Fault(
-                    code="E404",
-                    message=f"'{path}' does not exist in this spec",
-                    place=place,
-                    helps=(f"did you mean '{near}'?",) if near else (),
-                    notes=(_known(variables),),
-                )
-            ]
-        )
+        raise SpecError([_no_place(tree, path, place)])
     merger = _Merger()
     tree = merger.put(tree, parts, (), node, place)
     if merger.faults:
@@ -119,9 +108,18 @@ def _apply(tree: Section, path: str, text: str, heads: Sequence[str]) -> Section
     return tree
 
 
-def _known(variables: Node | None) -> str:
+def _no_place(tree: Section, path: str, place: Place) -> Fault:
+    near = nearest(path, paths_of(tree))
+    variables = tree.entries.get("vars")
     names = ", ".join(variables.entries) if isinstance(variables, Section) else ""
-    return f"a name sets a variable ({names or 'there are none'}), a dotted path sets a place"
+    note = f"a name sets a variable ({names or 'there are none'}), a dotted path sets a place"
+    return Fault(
+        code="E404",
+        message=f"'{path}' does not exist in this spec",
+        place=place,
+        helps=(f"did you mean '{near}'?",) if near else (),
+        notes=(note,),
+    )
 
 
 def _exists(tree: Section, parts: Path, heads: Sequence[str]) -> bool:

@@ -11,17 +11,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from flopwise.blocks import BLOCKS, Block, Tensor, Trace, Type, add_stage
-from flopwise.blocks.graph import describe
+from flopwise.blocks import BLOCKS, Block
 from flopwise.dsl.expr import Expression, Value
 from flopwise.dsl.functions import show
 from flopwise.dsl.network import Input, Network, Stage
 from flopwise.dsl.plan import Plan, Setting, StagePlan
 from flopwise.dsl.recipe import Recipe, recipe_rules
 from flopwise.dsl.tables import INPUT, NODE, TOP
+from flopwise.dsl.tracing import Tracing
 from flopwise.dsl.values import Misfit, RuleLike, fit
 from flopwise.dsl.wire import wire
-from flopwise.errors import BlockError, Fault, SpecError, nearest
+from flopwise.errors import Fault, SpecError, nearest
 
 __all__ = ["Resolver"]
 
@@ -72,7 +72,17 @@ class Resolver:
         if faults:
             raise SpecError(dict.fromkeys(faults))
         _refuse_size(stages, self.plan.stages)
-        return self._traced(stages, written, scope, picks)
+        origins = {**self.plan.values, **picks}
+        tracing = Tracing(stages, self.plan.stages, written, origins)
+        images = _images(scope)
+        return Network(
+            name=self.name,
+            input=images,
+            classes=int(scope["classes"]),  # type: ignore[arg-type]
+            stages=tuple(stages),
+            graph=tracing.graph(self.order, images, self.name),
+            values=scope,
+        )
 
     def recipe(self, picks: Picks) -> Recipe:
         """Returns the recipe at these picks."""
@@ -137,92 +147,6 @@ class Resolver:
             settings=settings,
             inputs=self.inputs[plan.name],
         )
-
-    def _traced(
-        self,
-        stages: Sequence[Stage],
-        written: Mapping[str, Mapping[str, Setting]],
-        scope: Mapping[str, Value],
-        picks: Picks,
-    ) -> Network:
-        size, channels = scope["input.size"], scope["input.channels"]
-        height, width = size if isinstance(size, tuple) else (size, size)
-        images = Input((int(height), int(width)), int(channels))  # type: ignore[arg-type]
-        trace = Trace()
-        tensors = {"input": trace.input(Type("map", (images.channels, *images.size)))}
-        by_name = {stage.name: stage for stage in stages}
-        for name in self.order:
-            stage = by_name[name]
-            reads = [tensors[source] for source in stage.inputs]
-            try:
-                _check_ports(stage)
-                tensors[name] = add_stage(trace, name, stage.block, reads, stage.settings)
-            except BlockError as error:
-                raise SpecError(
-                    [self._told(error, stage, by_name, reads, written, picks)]
-                ) from None
-        graph = trace.close(tensors[stages[-1].name], title=self.name)
-        return Network(
-            name=self.name,
-            input=images,
-            classes=int(scope["classes"]),  # type: ignore[arg-type]
-            stages=tuple(stages),
-            graph=graph,
-            values=scope,
-        )
-
-    def _told(
-        self,
-        error: BlockError,
-        stage: Stage,
-        stages: Mapping[str, Stage],
-        reads: Sequence[Tensor],
-        written: Mapping[str, Mapping[str, Setting]],
-        picks: Picks,
-    ) -> Fault:
-        """Gives a bare fact its address: the setting at fault, or the stage and what it reads."""
-        plans = {plan.name: plan for plan in self.plan.stages}
-        setting = written[stage.name].get(error.setting or "")
-        sources = () if setting else stage.inputs
-        also = [
-            (plans[name].place, describe(tensor.type))
-            for name, tensor in zip(sources, reads, strict=False)
-            if name in plans
-        ]
-        for name in sorted(setting.names) if setting else ():
-            origin = picks.get(name) or self.plan.values.get(name)
-            if setting and origin and origin.place.source != setting.place.source:
-                also.append((origin.place, f"{name} comes from here"))
-        sums = _computations(stage, written[stage.name])
-        if "dim" not in written[stage.name]:  # then the width comes from what the stage reads
-            sums += [
-                f"{each} (stage '{name}')"
-                for name in stage.inputs
-                if name in written
-                for each in _computations(stages[name], written[name])
-                if each.startswith("dim ")
-            ]
-        message = (
-            error.message
-            if stage.name in error.message
-            else (f"{error.message} (stage '{stage.name}')")
-        )
-        return Fault(
-            code=error.code,
-            message=message,
-            place=setting.place if setting else plans[stage.name].place,
-            also=tuple(also),
-            helps=error.helps,
-            notes=(*error.notes, *sums),
-        )
-
-
-def _computations(stage: Stage, written: Mapping[str, Setting]) -> list[str]:
-    return [
-        each.computation(name, stage.settings[0][name])
-        for name, each in written.items()
-        if isinstance(each.value, Expression) and name in stage.settings[0]
-    ]
 
 
 def _addresses(stage: str, block: str, name: str) -> tuple[str, str, str]:
@@ -298,24 +222,10 @@ def _evaluated(
             yield name, scope["classes"] if name == "classes" else field.default
 
 
-def _check_ports(stage: Stage) -> None:
-    """Compares the number of inputs with what the block takes."""
-    block, count = stage.block, len(stage.inputs)
-    wanted = len(block.ports)
-    if block.variadic and count < 2:
-        raise BlockError(
-            "E314",
-            f"block '{block.name}' joins two or more stages, but stage '{stage.name}' reads one",
-            helps=("write  from: [a, b]",),
-        )
-    if not block.variadic and count != wanted:
-        words = {1: "one stage", 2: "two stages"}
-        raise BlockError(
-            "E314",
-            f"block '{block.name}' reads {words.get(wanted, wanted)}, "
-            f"but stage '{stage.name}' names {count}",
-            helps=("join them first with  block: add  or  block: concat",),
-        )
+def _images(scope: Mapping[str, Value]) -> Input:
+    size, channels = scope["input.size"], scope["input.channels"]
+    height, width = size if isinstance(size, tuple) else (size, size)
+    return Input((int(height), int(width)), int(channels))  # type: ignore[arg-type]
 
 
 def _refuse_size(stages: Sequence[Stage], plans: Sequence[StagePlan]) -> None:

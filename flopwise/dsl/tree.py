@@ -5,13 +5,13 @@ Every value remembers its place. The builder keeps its own stack, so no input ca
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import yaml
 
+from flopwise.dsl.refusals import bad_key, cut_expression, is_key, refused, written_twice
 from flopwise.dsl.scalars import DoubtfulError, read_plain
 from flopwise.errors import Fault, Place, Source
 
@@ -20,10 +20,7 @@ __all__ = ["Builder", "Items", "Node", "Scalar", "Section"]
 MAX_DEPTH = 64
 MAX_NODES = 200_000
 MAX_SCALAR = 10_000
-MAX_KEY = 200
 MAX_FAULTS = 1000
-
-KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +112,9 @@ class Builder:
     def _document(self, event: Any) -> bool:
         self.documents += 1
         if event.version or event.tags:
-            self.fault(
-                "E015",
-                "directives (%) are not part of this language",
-                Place(self.source, 1, 1),
-                "",
-                "delete this line",
-            )
+            place = Place(self.source, 1, 1)
+            told = refused("directives (%)", place, "delete this line", code="E015")
+            self.faults.append(told)
             return True
         if self.documents > 1:
             help_ = "put the second spec into a file of its own"
@@ -162,22 +155,15 @@ class Builder:
     def _refuse_extras(self, event: Any, place: Place) -> None:
         if event.anchor:
             help_ = "give the value a name under 'vars' and write $name where it is used"
-            fact = f"anchors (&{event.anchor}) are not part of this language"
-            self.fault("E004", fact, place, "", help_)
+            self.faults.append(refused(f"anchors (&{event.anchor})", place, help_))
         if event.tag and event.tag != "!":
-            fact = "tags (!name) are not part of this language"
-            self.fault("E004", fact, place, "", "delete the tag; put text in quotes instead")
+            help_ = "delete the tag; put text in quotes instead"
+            self.faults.append(refused("tags (!name)", place, help_))
 
     def _refuse_alias(self, event: Any) -> None:
-        place = self.place(event)
-        self.fault(
-            "E004",
-            "aliases (*name) are not part of this language",
-            place,
-            "",
-            f"give the value a name under 'vars' and write ${event.anchor}; "
-            f"to multiply, write $(4*{event.anchor})",
-        )
+        place, name = self.place(event), event.anchor
+        help_ = f"give the value a name under 'vars' and write ${name}, or $(4*{name}) to multiply"
+        self.faults.append(refused("aliases (*name)", place, help_))
         self._refuse_as_key(place)
         self._add(Scalar(None, place, place))
 
@@ -208,18 +194,9 @@ class Builder:
         if event.style not in (None, ""):
             return text
         top = self.stack[-1] if self.stack else None
-        if top and _is_cut(text):
+        if top and text.startswith("$(") and text.count("(") > text.count(")"):
             self.split = True
-            tail = place.source.lines[place.line - 1][place.column - 1 :]
-            whole = _balanced(tail)
-            help_ = f'quote it: "{whole}"' if whole else 'put the whole expression in "quotes"'
-            self.fault(
-                "E012",
-                "an expression with commas or brackets needs quotes here",
-                place,
-                "YAML ends the text here",
-                help_,
-            )
+            self.faults.append(cut_expression(place))
             return None
         try:
             return read_plain(text)
@@ -231,51 +208,14 @@ class Builder:
         name: str = event.value
         top.key = (name, place)
         if name == "<<":
-            help_ = "use 'extends' or 'vars' to share values"
-            self.fault("E004", "merge keys (<<) are not part of this language", place, "", help_)
+            self.faults.append(refused("merge keys (<<)", place, "use 'extends' or 'vars'"))
         elif self.split:
             top.key = (f"?{self.count}", place)
-        elif not KEY.fullmatch(name) or len(name) > MAX_KEY:
-            self._bad_key(name, place)
+        elif not is_key(name):
+            self.faults.append(bad_key(name, place))
         elif name in top.keys:
-            self._twice(name, place, top.keys[name])
+            self.faults.append(written_twice(name, place, top.keys[name]))
             top.key = (f"?{self.count}", place)
-
-    def _twice(self, name: str, place: Place, first: Place) -> None:
-        self.faults.append(
-            Fault(
-                code="E003",
-                message=f"the key '{name}' is written twice",
-                place=place,
-                label="second here (plain YAML would silently keep only this one)",
-                also=((first, "first here"),),
-                helps=("rename one of them or delete one",),
-            )
-        )
-
-    def _bad_key(self, name: str, place: Place) -> None:
-        word, colon, rest = name.partition(":")
-        if colon and rest and KEY.fullmatch(word):
-            fact = "this looks like 'key:value' without a space after the colon"
-            label = f'YAML reads a key named "{name[:40]}"'
-            self.fault("E011", fact, place, label, f"write  {word}: {rest}")
-            return
-        word, equals, rest = name.partition("=")
-        if equals and KEY.fullmatch(word.strip()):
-            fact = "a key and its value are joined by '='"
-            self.fault("E014", fact, place, "", f"write  {word.strip()}: {rest.strip()}")
-            return
-        word, space, rest = name.partition(" ")
-        if space and KEY.fullmatch(word):
-            fact = f"'{name[:40]}' cannot be a key; a colon or a comma may be missing"
-            self.fault("E014", fact, place, "", f"write  {word}: {rest.strip()}")
-            return
-        plain = re.sub(r"\W+", "_", name[:MAX_KEY]).strip("_")
-        plain = plain if KEY.fullmatch(plain) else f"n{plain}"
-        fact = f"'{name[:40]}' cannot be a key" if name else "a key is missing before this colon"
-        rule = "a key begins with a letter and has letters, digits and _ only"
-        helps = (f"write  {plain}",) if name else ()
-        self.fault("E014", fact, place, rule, *helps)
 
     def _add(self, node: Node) -> None:
         if not self.stack:
@@ -287,17 +227,3 @@ class Builder:
         elif top.key is not None:
             name, place = top.key
             top.entries[name], top.keys[name], top.key = node, place, None
-
-
-def _is_cut(text: str) -> bool:
-    return text.startswith("$(") and text.count("(") > text.count(")")
-
-
-def _balanced(text: str) -> str:
-    """Returns the start of `text` up to where its parentheses close."""
-    depth = 0
-    for at, character in enumerate(text):
-        depth += (character == "(") - (character == ")")
-        if depth == 0 and character == ")":
-            return text[: at + 1]
-    return ""
