@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -37,6 +38,7 @@ def export(
     license: str = "other",
     images: Tensor | None = None,
     labels: Tensor | None = None,
+    pictures: Sequence[Image.Image] = (),
 ) -> Proof:
     """Writes a trained network as a folder that stock timm loads, and proves that it does.
 
@@ -52,6 +54,8 @@ def export(
         license: Licence of the weights, by its short name.
         images: Test images as the module gets them, for the proof.
         labels: Their classes.
+        pictures: The same images before any transform: the proof then covers what config.json says
+            about size, crop, mean and standard deviation.
 
     Raises:
         NotNativeError: The network belongs to no family that timm builds from JSON; nothing is
@@ -65,7 +69,7 @@ def export(
     draft = folder.with_name(folder.name + ".unproven")
     shutil.rmtree(draft, ignore_errors=True)
     write_folder(network, native, model.state_dict(), draft, facts, provenance or {}, license)
-    proof = verify(draft, model, images=images, labels=labels)
+    proof = verify(draft, model, images=images, labels=labels, pictures=pictures)
     _write_json(draft / PROOF, proof.as_dict())
     if not proof.proven:
         told = "".join(f"\n  - {failure}" for failure in proof.failures)

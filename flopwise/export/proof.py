@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -76,12 +77,15 @@ class Case:
         model: Our module with the weights that were exported.
         images: Test images as the module gets them; None compares logits on noise only.
         labels: Their classes.
+        pictures: The same images before any transform; timm's own, as config.json sets it up, must
+            make `images` of them.
     """
 
     folder: Path
     model: nn.Module = field(repr=False)
     images: Tensor | None = None
     labels: Tensor | None = None
+    pictures: Sequence[Image.Image] = ()
 
 
 def verify(
@@ -90,6 +94,7 @@ def verify(
     *,
     images: Tensor | None = None,
     labels: Tensor | None = None,
+    pictures: Sequence[Image.Image] = (),
     timm: Path | None = None,
 ) -> Proof:
     """Proves that stock timm, without flopwise, loads a folder and gives what our module gives.
@@ -99,11 +104,11 @@ def verify(
         model: Our module with the exported weights.
         images: Test images as the module gets them.
         labels: Their classes; the accuracies must be the same.
+        pictures: The same images before any transform.
         timm: A folder with another version of timm in it.
     """
-    return verify_all([Case(folder=folder, model=model, images=images, labels=labels)], timm=timm)[
-        0
-    ]
+    case = Case(folder=folder, model=model, images=images, labels=labels, pictures=pictures)
+    return verify_all([case], timm=timm)[0]
 
 
 def verify_all(cases: Sequence[Case], *, timm: Path | None = None) -> list[Proof]:
@@ -134,6 +139,11 @@ def _job(case: Case, stem: Path) -> dict[str, str]:
         inputs["images"] = case.images
     names = {key: str(stem.with_suffix(f".{key}")) for key in ("inputs", "outputs")}
     save_file({key: value.contiguous() for key, value in inputs.items()}, names["inputs"])
+    if case.pictures:
+        names["pictures"] = str(stem)
+        stem.mkdir()
+        for number, picture in enumerate(case.pictures):
+            picture.save(stem / f"{number:08}.png", compress_level=1)
     return {"folder": str(case.folder.resolve()), **names}
 
 
@@ -160,6 +170,8 @@ def _judge(case: Case, job: Mapping[str, str], found: Mapping[str, Any], blank: 
         return replace(blank, failures=(f"timm does not load the folder: {found['error']}",))
     inputs, theirs = load_file(job["inputs"]), load_file(job["outputs"])
     ours = {key: _logits(case.model, value) for key, value in inputs.items()}
+    if case.pictures:
+        ours["pictures"] = ours["images"]
     gaps = torch.cat([(ours[key] - theirs[key]).flatten() for key in ours])
     proof = replace(
         blank,
@@ -170,7 +182,7 @@ def _judge(case: Case, job: Mapping[str, str], found: Mapping[str, Any], blank: 
         proof = replace(
             proof,
             images=len(case.labels),
-            correct=_correct(theirs["images"], case.labels),
+            correct=_correct(theirs["pictures" if case.pictures else "images"], case.labels),
             ours=_correct(ours["images"], case.labels),
         )
     return replace(proof, failures=tuple(_failures(proof, found["checks"])))

@@ -1,8 +1,9 @@
 """Loads exported folders as a stranger would: torch and timm, nothing of ours.
 
 `verify` runs this file in a process of its own, `python -P witness.py JOBS REPORT`. JOBS is a list
-of {folder, inputs, outputs}: `inputs` holds a batch and perhaps test images, `outputs` takes the
-logits. REPORT takes what was found, one object per job, and the versions.
+of {folder, inputs, outputs} and perhaps {pictures}: `inputs` holds a batch and test images,
+`pictures` is a folder of the same test images for timm's own transform, `outputs` takes the logits
+of all. REPORT takes the versions and what was found, one object per job.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from typing import Any
 
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
+from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor, nn
 
 __all__ = ["main"]
@@ -37,7 +40,8 @@ def _witness(job: dict[str, str]) -> dict[str, Any]:
     config = json.loads((Path(job["folder"]) / "config.json").read_text())
     inputs = load_file(job["inputs"])
     model = timm.create_model(name, pretrained=True).eval()
-    save_file({key: _logits(model, inputs[key]) for key in sorted(inputs)}, job["outputs"])
+    batches = {**inputs, **({"pictures": _seen(model, job)} if "pictures" in job else {})}
+    save_file({key: _logits(model, images) for key, images in batches.items()}, job["outputs"])
     batch, classes = inputs["batch"], config["num_classes"]
     checks: dict[str, Callable[[], bool]] = {
         "num_classes": lambda: _other_classes(name, model, batch, classes + 1),
@@ -52,6 +56,13 @@ def _witness(job: dict[str, str]) -> dict[str, Any]:
     if batch.shape[1] == 3:
         checks["in_chans"] = lambda: _one_channel(name, model, batch)
     return {"checks": {key: _attempt(check) for key, check in checks.items()}}
+
+
+def _seen(model: nn.Module, job: dict[str, str]) -> Tensor:
+    """Returns pictures as timm prepares them from what config.json says."""
+    prepare = create_transform(**resolve_model_data_config(model), is_training=False)
+    files = sorted(Path(job["pictures"]).iterdir())
+    return torch.stack([prepare(Image.open(file)) for file in files])
 
 
 def _attempt(work: Callable[[], Any]) -> Any:

@@ -6,22 +6,24 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from flopwise import nets
-from flopwise.dsl import Network
+from flopwise.dsl import Network, Recipe
 from flopwise.errors import RunError
 from flopwise.export import Case, Facts, Proof, export, from_timm, recognise, verify_all
 from flopwise.export.folder import write_folder
 from flopwise.export.proof import images_like
+from flopwise.train import Data, evaluate, open_data
+from flopwise.train.split import Split
+from flopwise.train.view import normalised
 from tests.parity.exports import NATIVE, SLOW, convnext, module, network, vit
 
 FACTS = Facts(class_names=("a", "b", "c", "d", "e", "f", "g"))
@@ -57,6 +59,13 @@ def cut(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
+def blank(folder: Path) -> None:
+    state = load_file(folder / "model.safetensors")
+    save_file(
+        {key: value * torch.nan for key, value in state.items()}, folder / "model.safetensors"
+    )
+
+
 def pickled(folder: Path) -> None:
     state = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
@@ -72,6 +81,7 @@ MUTANTS: dict[str, tuple[str, Callable[[Path], None]]] = {
     ),
     "q and k swapped": (vit(), shuffled),
     "another eps": (convnext(), lambda f: set_arg(f, "norm_eps", 1e-5)),
+    "no numbers": (convnext(), blank),
     "a cut file": (convnext(), cut),
     "a pickled object": (convnext(), pickled),
     "a key timm does not know": (convnext(), lambda f: set_arg(f, "colour", "red")),
@@ -134,18 +144,12 @@ def test_weights_go_to_timm_and_come_back(name: str) -> None:
     assert all(torch.equal(back[key], value) for key, value in state.items())
 
 
-def digits() -> tuple[Tensor, Tensor]:
-    found = load_digits()
-    images = torch.from_numpy(found.images.astype(np.float32))[:, None] / 8 - 1
-    return images, torch.from_numpy(found.target)
-
-
-def trained(net: Network) -> nn.Module:
-    """Returns a module that has learnt something from 1400 digits in three short epochs."""
+def trained(net: Network, data: Data) -> nn.Module:
+    """Returns a module that has learnt something in three short epochs."""
     model = nets.build(net, seed=0)
-    images, labels = digits()
+    images, labels = inputs_of(data.train, data), data.train.labels
     steps = torch.optim.AdamW(model.parameters(), lr=4e-3)
-    for batch in torch.arange(1400).split(100) * 3:
+    for batch in torch.arange(len(labels)).split(64) * 3:
         loss = nn.functional.cross_entropy(model(images[batch]), labels[batch])
         steps.zero_grad()
         loss.backward()
@@ -153,33 +157,38 @@ def trained(net: Network) -> nn.Module:
     return model
 
 
+def inputs_of(split: Split, data: Data) -> Tensor:
+    assert split.sized is not None
+    mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (data.facts.mean, data.facts.std))
+    return normalised(split.sized, mean, std)
+
+
 def test_a_network_trained_on_digits_is_exported_with_its_accuracy(tmp_path: Path) -> None:
     text = convnext(size=8, channels=1, kernels=(3, 3, 3, 3)).replace("classes: 7", "classes: 10")
     net, folder = network(text), tmp_path / "digits"
-    model = trained(net)
-    images, labels = digits()
+    data = open_data(Recipe(), size=(8, 8))
+    model, test = trained(net, data), data.test()
+    facts = Facts.of({**data.facts.as_dict(), "class_names": list(data.facts.classes)})
+    judged = {
+        "images": inputs_of(test, data),
+        "labels": test.labels,
+        "pictures": [test.picture(index) for index in range(len(test))],
+    }
     folder.mkdir()
     (folder / "proof.json").write_text("{}")  # an earlier export, with notes
     (folder / "notes.txt").write_text("mine")
-    proof = export(
-        net,
-        model,
-        folder,
-        facts=Facts(class_names=tuple("0123456789"), mean=(0.5,), std=(0.5,)),
-        provenance={"spec": "spec: 1\nname: net\n", "picks": {"w": 8}, "trial": None},
-        images=images[1400:],
-        labels=labels[1400:],
-    )
+    known = {"spec": "spec: 1\nname: net\n", "picks": {"w": 8}, "trial": None}
+    proof = export(net, model, folder, facts=facts, provenance=known, **judged)
     assert proof.proven and proof.relative <= 1e-6
-    assert proof.correct == proof.ours > 397 / 4
+    assert proof.correct == proof.ours == round(evaluate(model, data, "test").top1 * 3.6)
+    assert proof.images == 360 and proof.correct > 90
     files = ["README.md", "config.json", "model.safetensors", "notes.txt", "proof.json"]
     assert sorted(path.name for path in folder.iterdir()) == files
     config = json.loads((folder / "config.json").read_text())
     assert config["label_names"] == list("0123456789") and config["picks"] == {"w": 8}
     assert config["macs"] == net.graph.macs and "trial" not in config
-    broken = {key: value * torch.nan for key, value in model.state_dict().items()}
     with pytest.raises(RunError, match="not proven and stays in"):
-        export(net, broken, folder, facts=FACTS)
+        export(net, model, folder, facts=replace(facts, mean=(0.6,)), **judged)
     assert json.loads((folder / "proof.json").read_text())["proven"] is True
     told = json.loads((tmp_path / "digits.unproven" / "proof.json").read_text())
     assert told["proven"] is False and told["failures"]
