@@ -17,6 +17,7 @@ from flopwise.dsl.recipe import Recipe
 from flopwise.train.augment import Transform, cropped, picture_transform, policy, shifted
 from flopwise.train.data import Data, Facts
 from flopwise.train.faults import refusal
+from flopwise.train.randomness import lent_randomness
 from flopwise.train.split import Split, Views, plain_faults
 from flopwise.train.view import normalised
 
@@ -73,17 +74,16 @@ class Batches:
             if vary:
                 pixels = _varied(pixels, vary)
             images = normalised(pixels, mean, std)
-            yield erase(images) if recipe.erase else images, labels[indices]
+            if recipe.erase:
+                with lent_randomness(self.dice):
+                    images = erase(images)
+            yield images, labels[indices]
 
     def _one_by_one(self, chosen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         views = Views(self.split, picture_transform(self.recipe, self.facts))
         labels = self.split.labels
         for indices in chosen:
-            # torchvision's transforms draw from torch's global generator, as dropout does: it is
-            # lent to them, so that no network's dropout changes the images.
-            seed = int(torch.randint(2**62, (), generator=self.dice))
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
+            with lent_randomness(self.dice):
                 images = torch.stack([views[int(index)] for index in indices])
             yield images, labels[indices]
 

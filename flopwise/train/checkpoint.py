@@ -61,9 +61,17 @@ def read_checkpoint(path: Path, recipe: Recipe, digest: str) -> dict[str, Any] |
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
-    """Writes a state dict as safetensors."""
+    """Writes a state dict as safetensors, with facts as JSON under `flopwise`.
+
+    One key only: the library writes several in no particular order, and files would differ.
+    """
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    _replace(path, lambda temporary: save_file(tensors, temporary, metadata=dict(facts)))
+    _replace(
+        path,
+        lambda temporary: save_file(
+            tensors, temporary, metadata={"flopwise": json.dumps(dict(facts))}
+        ),
+    )
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -39,7 +38,6 @@ class Pieces:
                     raise RunError("a single image does not fit the memory") from error
             # Outside the handler, so that the failed call's tensors are no longer held.
             self.size = (self.size + 1) // 2
-            gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["generators", "own_randomness", "set_generators"]
+__all__ = ["generators", "lent_randomness", "own_randomness", "set_generators"]
 
 
 @contextmanager
@@ -27,6 +27,22 @@ def own_randomness(seed: int) -> Iterator[None]:
         yield
     finally:
         set_generators(before)
+
+
+@contextmanager
+def lent_randomness(dice: torch.Generator) -> Iterator[None]:
+    """Lets torch's global CPU generator draw from `dice` for a while.
+
+    timm's and torchvision's transforms draw from the global generator, as dropout does; a network's
+    dropout must not change the images it is shown.
+    """
+    before = torch.get_rng_state()
+    seed = int(torch.randint(2**62, (), generator=dice))
+    torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
 
 
 def generators() -> dict[str, Any]:

@@ -49,7 +49,7 @@ def list_tree(path: Path) -> tuple[tuple[str, ...], Mapping[str, Images], tuple[
     _refuse_empty(path, train, classes)
     for name in known:
         _refuse_strangers(path, name, classes, {each[0] for _, each in found[name]})
-    lists = {name: _images(reader, names, found[name], classes) for name in found}
+    lists = {name: _images(path, reader, names, found[name], classes) for name in found}
     return classes, lists, _ignored(lists, known)
 
 
@@ -67,8 +67,7 @@ def _ignored(lists: Mapping[str, Images], known: Sequence[str]) -> tuple[str, ..
 def _reader(path: Path) -> Any:
     try:
         if path.is_file():
-            # A handle kept open would be shared by loader processes, and so would its position.
-            return ReaderImageInTar(str(path), cache_tarfiles=False, cache_tarinfo=False)
+            return ReaderImageInTar(str(path), cache_tarinfo=False)
         return ReaderImageFolder(str(path))
     except Exception as error:  # timm's readers assert, raise RuntimeError, and tarfile its own
         raise refusal(
@@ -91,20 +90,32 @@ def _strip(parts: list[Parts]) -> list[Parts]:
 
 
 def _images(
-    reader: Any, names: Sequence[str], members: Sequence[tuple[int, Parts]], classes: Sequence[str]
+    path: Path,
+    reader: Any,
+    names: Sequence[str],
+    members: Sequence[tuple[int, Parts]],
+    classes: Sequence[str],
 ) -> Images:
     number = {name: index for index, name in enumerate(classes)}
     kept = [(index, each) for index, each in members if len(each) == 2 and each[0] in number]
-    indices = np.array([index for index, _ in kept], dtype=np.int64)
     labels = np.array([number[each[0]] for _, each in kept], dtype=np.int64)
     called = tuple(names[index] for index, _ in kept)
-    return Images(called, labels, partial(_read, reader, indices))
+    samples = [reader.samples[index] for index, _ in kept]
+    return Images(called, labels, partial(_read, path, samples))
 
 
-def _read(reader: Any, indices: Any, index: int) -> bytes:
-    with reader[int(indices[index])][0] as file:
-        found: bytes = file.read()
-    return found
+def _read(path: Path, samples: Sequence[Any], index: int) -> bytes:
+    """Reads a file of a folder, or a member of a tar where timm's reader found it to lie.
+
+    The file is opened afresh: a handle kept open would be shared by loader processes, and so would
+    its position.
+    """
+    member = samples[index][0]
+    if path.is_dir():
+        return Path(member).read_bytes()
+    with path.open("rb") as file:
+        file.seek(member.offset_data)
+        return file.read(int(member.size))
 
 
 def _refuse_splits_without_train(path: Path, names: set[str]) -> None:
