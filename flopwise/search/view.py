@@ -200,19 +200,18 @@ def final_table(rows: Sequence[FinalRow], trials: int, metric: str = "top1") -> 
     heads = (
         "trial",
         "MMACs",
-        "Mparams",
-        f"search: val {metric}\nbest of {trials}",
-        f"fresh: test {metric}\nmean +- sd",
-        "less the baseline's\n+- standard error",
+        f"search\nval {metric}\nbest of {trials}",
+        f"fresh\ntest {metric}\nmean +- sd",
+        "difference\nto the baseline\n+- error",
     )
     for head in heads:
-        table.add_column(head, justify="right")
+        table.add_column(head, justify="right", no_wrap=True)
     for row in rows:
-        costs = (f"{row.costs.get(name, 0) / 1e6:,.3f}" for name in ("macs", "params"))
+        macs = f"{row.costs.get('macs', 0) / 1e6:,.3f}"
         search = f"{row.search[metric]:.2f}" if metric in row.search else "-"
         trial = "-" if row.trial is None else str(row.trial)
         versus = str(row.versus) if row.versus else ""
-        table.add_row(row.name, trial, *costs, search, fresh_text(row, metric), versus)
+        table.add_row(row.name, trial, macs, search, fresh_text(row, metric), versus)
     return table
 
 
@@ -234,6 +233,9 @@ def show(outcome: Outcome, console: Console, metric: str = "top1") -> None:
         seeds = ", ".join(map(str, outcome.finals[0].seeds))
         around = f"seeds {seeds}; {images:,} test images; " if images else f"seeds {seeds}; "
         console.print(around + outcome.rule, markup=False, highlight=False)
+    for row in outcome.finals:
+        for seed, reason in row.failures.items():
+            console.print(f"{row.name}, seed {seed} failed: {reason}", markup=False)
     if outcome.winner and outcome.winner.name == "baseline":
         console.print("the hand-written baseline is itself the best trial", highlight=False)
 
