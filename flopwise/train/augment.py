@@ -22,7 +22,7 @@ from flopwise.dsl.recipe import Recipe
 from flopwise.train.data import Facts
 from flopwise.train.faults import refusal
 
-__all__ = ["cropped", "picture_transform", "policy", "shifted"]
+__all__ = ["Transform", "boxes", "cropped", "picture_transform", "policy", "shifted"]
 
 Transform = Callable[[Any], Any]
 RATIO = (3 / 4, 4 / 3)  # of width to height, as in timm
@@ -57,7 +57,7 @@ def cropped(pixels: Tensor, *, least: float, flip: bool, dice: Generator) -> Ten
     Shape: uint8 (B, C, H, W) -> uint8 (B, C, H, W).
     """
     b, _, h, w = pixels.shape
-    top, left, height, width = _boxes(b, h, w, least, dice)
+    top, left, height, width = boxes(b, h, w, least, dice)
     scale_x, scale_y = width / w, height / h
     shift_x, shift_y = (2 * left + width) / w - 1, (2 * top + height) / h - 1
     if flip:
@@ -69,7 +69,7 @@ def cropped(pixels: Tensor, *, least: float, flip: bool, dice: Generator) -> Ten
     return stretched.round_().to(torch.uint8)
 
 
-def _boxes(count: int, h: int, w: int, least: float, dice: Generator) -> Iterator[Tensor]:
+def boxes(count: int, h: int, w: int, least: float, dice: Generator) -> Iterator[Tensor]:
     """Yields top, left, height, width of a random box in each of `count` images."""
     area = torch.empty(count, TRIES).uniform_(least, 1.0, generator=dice) * h * w
     low, high = map(math.log, RATIO)
