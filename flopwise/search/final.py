@@ -114,14 +114,16 @@ class Finals:
     def run(self, field: Sequence[Entrant]) -> dict[str, list[Fresh]]:
         """Trains every entrant from every seed."""
         runs: dict[str, list[Fresh]] = {entrant.name: [] for entrant in field}
-        total = len(field) * len(self.seeds)
-        for seed in self.seeds:  # seed by seed, so that a stopped step leaves whole pairs
-            for entrant in field:
-                number = sum(map(len, runs.values())) + 1
-                self.watch.begin_final(entrant.name, seed, number, total)
-                fresh = self.train(entrant, seed)
-                self.watch.end_final(entrant.name, seed, fresh.test, fresh.reason)
-                runs[entrant.name].append(fresh)
+        order = [(seed, entrant) for seed in self.seeds for entrant in field]  # in whole pairs
+        seconds: list[float] = []
+        for number, (seed, entrant) in enumerate(order, start=1):
+            self.watch.begin_final(entrant.name, seed, number, len(order))
+            fresh = self.train(entrant, seed)
+            seconds += [fresh.seconds] if fresh.seconds else []
+            mean = sum(seconds) / len(seconds) if seconds else None
+            left = None if mean is None else mean * (len(order) - number)
+            self.watch.end_final(entrant.name, seed, fresh.test, fresh.reason, left)
+            runs[entrant.name].append(fresh)
         return runs
 
     def rows(

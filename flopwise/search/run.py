@@ -197,7 +197,9 @@ class Session:
         write_csv(self.path / "finals.csv", [row.flat() for row in rows])
         chosen = choose(field, runs, best, self.search.objective)
         if chosen is None:
-            raise RunError(f"every training of the last step failed: {next(iter(runs.values()))[0].reason}")
+            raise RunError(
+                f"every training of the last step failed: {next(iter(runs.values()))[0].reason}"
+            )
         entrant, run = chosen
         row = next(row for row in rows if row.name == entrant.name)
         loop.watch.finals(rows, RULE)

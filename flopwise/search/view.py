@@ -28,6 +28,7 @@ __all__ = [
     "fresh_text",
     "plan_lines",
     "show",
+    "time_left",
     "trial_line",
     "trial_table",
     "watch_for",
@@ -63,7 +64,9 @@ class Lines(Watch):
         if number == 1:
             self.say(f"last step: {of} fresh trainings, then the test split")
 
-    def end_final(self, name: str, seed: int, scores: Mapping[str, float], reason: str) -> None:
+    def end_final(
+        self, name: str, seed: int, scores: Mapping[str, float], reason: str, left: float | None
+    ) -> None:
         """Says what a fresh training gave on the test split."""
         self.say(f"{name}, seed {seed}: {reason or 'test ' + _scores(scores)}")
 
@@ -105,7 +108,7 @@ class Bar(Lines):
         self._show(
             epoch="",
             best=f"best {best.scores[self.metric]:.2f} (trial {best.number})" if best else "",
-            left=f"{duration(left)} left" if left is not None else "",
+            left=time_left(left),
         )
         self._advance()
 
@@ -115,9 +118,12 @@ class Bar(Lines):
         if number == 1:
             self._start("fresh trainings", of, 0)
 
-    def end_final(self, name: str, seed: int, scores: Mapping[str, float], reason: str) -> None:
+    def end_final(
+        self, name: str, seed: int, scores: Mapping[str, float], reason: str, left: float | None
+    ) -> None:
         """Moves the bar by one fresh training."""
-        super().end_final(name, seed, scores, reason)
+        super().end_final(name, seed, scores, reason, left)
+        self._show(epoch="", left=time_left(left))
         self._advance()
 
     def close(self) -> None:
@@ -238,6 +244,11 @@ def show(outcome: Outcome, console: Console, metric: str = "top1") -> None:
             console.print(f"{row.name}, seed {seed} failed: {reason}", markup=False)
     if outcome.winner and outcome.winner.name == "baseline":
         console.print("the hand-written baseline is itself the best trial", highlight=False)
+
+
+def time_left(seconds: float | None) -> str:
+    """Says how long it will take, if that can be told."""
+    return f"{duration(seconds)} left" if seconds is not None else ""
 
 
 def duration(seconds: float) -> str:

@@ -57,8 +57,10 @@ class Watch:
     def begin_final(self, name: str, seed: int, number: int, of: int) -> None:
         """A fresh training of the last step starts."""
 
-    def end_final(self, name: str, seed: int, scores: Mapping[str, float], reason: str) -> None:
-        """A fresh training ended, with its test scores or why it failed."""
+    def end_final(
+        self, name: str, seed: int, scores: Mapping[str, float], reason: str, left: float | None
+    ) -> None:
+        """A fresh training ended, with its test scores or why it failed; seconds to go."""
 
     def finals(self, rows: Sequence[FinalRow], text: str) -> None:
         """The last step is over."""
