@@ -166,6 +166,9 @@ class Session:
         loop, watch = self.loop, self.loop.watch
         for text in loop.evaluator.notes:
             watch.note(text)
+        if self.baseline.faults:
+            why = "; ".join(self.baseline.faults)
+            watch.note(f"the written network is no candidate, only the baseline at the end: {why}")
         watch.plan(self._plan(trials))
         exhausted = not loop.run(trials)
         loop.write()

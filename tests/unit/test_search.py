@@ -147,6 +147,28 @@ def test_more_trials_go_on_where_the_last_session_ended(tmp_path: Path) -> None:
     assert len([seed for _, seed in book.trained if seed == 0]) == 5
 
 
+class Ear(Watch):
+    """Remembers what it is told."""
+
+    heard: str = ""
+
+    def note(self, text: str) -> None:
+        self.heard += text + "\n"
+
+
+def test_a_written_network_outside_the_budget_is_said_to_be_so_and_stays_the_baseline(
+    tmp_path: Path,
+) -> None:
+    ear = Ear()
+    spec = spec_with(("w: 16, d: 2", "w: 8, d: 1"))
+    outcome = search(spec, tmp_path, evaluator=Book().evaluator(), watch=ear)
+    assert "the written network is no candidate" in ear.heard and "macs 23120" in ear.heard
+    assert not any(row.written for row in outcome.trials)
+    baseline, top = outcome.finals
+    assert baseline.trial is None and baseline.search == {} and len(baseline.tests) == 3
+    assert top.versus is not None
+
+
 class Stopped(BaseException):
     """What kills a session in a test, as Ctrl-C does."""
 
@@ -221,12 +243,6 @@ def test_five_failures_in_a_row_for_one_reason_end_the_search(tmp_path: Path) ->
 
 
 def test_a_space_with_nothing_left_ends_the_search_and_says_so(tmp_path: Path) -> None:
-    class Ear(Watch):
-        heard: str = ""
-
-        def note(self, text: str) -> None:
-            self.heard += text
-
     ear = Ear()
     tight = spec_with(("max: 700k", "max: 200k"))
     outcome = search(tight, tmp_path, trials=100, evaluator=Book().evaluator(), watch=ear)
