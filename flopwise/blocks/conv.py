@@ -90,9 +90,16 @@ def avgpool(x: Map, *, to: Positive) -> Map:
     stride = x.height // to
     if x.height != x.width or to * stride != x.height:
         raise BlockError(
-            "E312", f"a map of {x.height}x{x.width} cannot be pooled to {to}x{to}", setting="to"
+            "E312",
+            f"a map of {x.height}x{x.width} cannot be pooled to {to}x{to}",
+            setting="to",
+            helps=(f"sizes that work: {', '.join(map(str, _divisors(x.height)))}",),
         )
     return avg_pool(x, kernel=stride, stride=stride)
+
+
+def _divisors(size: int) -> list[int]:
+    return [each for each in range(1, size + 1) if size % each == 0]
 
 
 _norm = norm  # the blocks above name a setting `norm`

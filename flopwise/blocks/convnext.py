@@ -16,7 +16,7 @@ from flopwise.blocks.signature import Odd, Positive, Share, block
 from flopwise.blocks.tensor import Map
 from flopwise.errors import BlockError
 
-__all__ = ["convnext"]
+__all__ = ["convnext", "downsample"]
 
 
 def downsample(x: Map, *, dim: Positive | None = None, stride: Positive = 1) -> Map:

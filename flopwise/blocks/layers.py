@@ -8,7 +8,7 @@ layers put out. `nets/` knows one module or expression for each kind here.
 
 from __future__ import annotations
 
-from math import prod
+from math import gcd, prod
 from typing import Literal, TypeVar, cast
 
 from flopwise.blocks.graph import Parameter, Type
@@ -65,6 +65,7 @@ def conv(
             "E304",
             f"groups {groups} does not divide {x.channels} input and {dim} output channels",
             setting="groups",
+            helps=(f"use a common divisor of both, such as {gcd(x.channels, dim)}",),
         )
     pad = kernel // 2 if pad is None else pad
     height, width = _window(x, kernel, stride, pad)

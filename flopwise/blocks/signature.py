@@ -15,7 +15,19 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 
 from flopwise.blocks.tensor import Map, Tensor, Tokens, Vec
 
-__all__ = ["Block", "Field", "First", "Local", "Odd", "Positive", "Rate", "Share", "block"]
+__all__ = [
+    "Block",
+    "Field",
+    "First",
+    "Local",
+    "Odd",
+    "Positive",
+    "Rate",
+    "Share",
+    "argument_help",
+    "block",
+    "read_signature",
+]
 
 T = TypeVar("T")
 Scalar = int | float | bool | str

@@ -121,6 +121,7 @@ class Tensor:
                 "E301",
                 f"cannot add {describe(self.type)} and {describe(other.type)}",
                 notes=("add needs equal shapes",),
+                helps=_ways_to_equal(self.type, other.type),
             )
         return cast(T, self.trace.append("add", [self, other], [self.type])[0])
 
@@ -196,3 +197,14 @@ _KINDS: dict[str, type[Tensor]] = {
 def symbol(type: Type, trace: Trace, index: int) -> Tensor:
     """Returns the symbolic tensor for value `index` of a trace."""
     return _KINDS[type.kind](type, trace, index)
+
+
+def _ways_to_equal(one: Type, other: Type) -> tuple[str, ...]:
+    """Says how two shapes that differ can be made equal."""
+    if one.kind != other.kind:
+        return ()
+    channels = 0 if one.kind == "map" else -1
+    if one.shape[channels] == other.shape[channels]:
+        return ("give both the same height and width: pool the larger one, or drop a stride",)
+    block = "{block: conv, dim: %d, kernel: 1}" if one.kind == "map" else "{block: linear, dim: %d}"
+    return (f"put {block % one.shape[channels]} on the second, or use block: concat",)

@@ -21,7 +21,17 @@ from flopwise.blocks.stage import piece
 from flopwise.blocks.tensor import Map, Tokens
 from flopwise.errors import BlockError
 
-__all__ = ["class_token", "linear_block", "patch_embed", "position", "to_map", "to_tokens", "vit"]
+__all__ = [
+    "attention",
+    "class_token",
+    "layer_scale",
+    "linear_block",
+    "patch_embed",
+    "position",
+    "to_map",
+    "to_tokens",
+    "vit",
+]
 
 
 @block(once=True, init="vit")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from flopwise.blocks.graph import Graph, Layer
 from flopwise.nets.forms import ACTS, FORMS, Form
 
-__all__ = ["forward_lines"]
+__all__ = ["forward_lines", "input_names"]
 
 NESTING = 4
 """How many calls are nested in one line before a variable is used."""

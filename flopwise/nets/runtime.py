@@ -18,7 +18,16 @@ from timm.layers import DropPath, trunc_normal_
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["Block", "Network", "Stage", "gelu_tanh", "load_source", "split_heads", "table"]
+__all__ = [
+    "Block",
+    "Network",
+    "Stage",
+    "fill_table",
+    "gelu_tanh",
+    "load_source",
+    "split_heads",
+    "table",
+]
 
 
 def split_heads(x: Tensor, heads: int) -> list[Tensor]:

@@ -10,7 +10,7 @@ from flopwise.nets.classes import Class, Instance, Slot, Symbol, collect
 from flopwise.nets.forms import FORMS
 from flopwise.nets.forward import forward_lines, input_names
 
-__all__ = ["network_source"]
+__all__ = ["class_name", "code", "network_source", "wrapped"]
 
 HEADER = '''"""{title} in plain PyTorch, generated from its graph."""
 
@@ -54,8 +54,9 @@ def wrapped(line: str) -> list[str]:
     start = min((line.find(mark) for mark in "([{" if mark in line), default=-1)
     if len(line) <= WIDTH or start < 0:
         return [line]
-    depth, parts = 1, [""]
-    for end, letter in enumerate(line[start + 1 :], start + 1):
+    depth, end, parts = 1, start, [""]
+    for letter in line[start + 1 :]:
+        end += 1
         depth += (letter in "([{") - (letter in ")]}")
         if not depth:
             break
