@@ -154,7 +154,7 @@ class Candidates:
 
     def probe(self, seed: int = 0, draws: int = 500) -> Probe:
         """Judges all points of a small space, or that many uniform draws of a larger one."""
-        complete = self.size <= draws
+        complete = self.size <= 2 * draws
         rng = np.random.default_rng(seed)
         picks = self.points() if complete else (self.draw(rng) for _ in range(draws))
         seen = [self.judge(point) for point in picks]

@@ -17,6 +17,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +37,9 @@ from flopwise.search.sampler import suggest
 __all__ = [
     "Study",
     "StudyFolder",
+    "alive",
     "differences",
+    "hold",
     "mend",
     "refuse_changes",
     "write_json",
@@ -44,6 +47,8 @@ __all__ = [
 ]
 
 NAME = "search"
+ORPHANS = 40
+"""Half seconds to wait for a lock whose owner is gone."""
 
 
 class StudyFolder:
@@ -58,16 +63,12 @@ class StudyFolder:
         """Takes the folder for this process."""
         self.path.mkdir(parents=True, exist_ok=True)
         lock = (self.path / "lock").open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            owner = lock.read().strip() or "unknown"
+        if owner := hold(lock):
             lock.close()
             raise RunError(
                 f"another process (pid {owner}) is running the study in {self.path}; "
                 "wait for it, stop it, or name another folder"
-            ) from None
+            )
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
@@ -115,6 +116,38 @@ class StudyFolder:
         else:
             study.set_user_attr("identity", dict(identity))
         return Study(study)
+
+
+def hold(lock: IO[str]) -> str:
+    """Locks an open file for this process; returns the pid of the process that has it, if any.
+
+    Loader processes of a search that was killed keep its lock for some seconds before they notice,
+    so a lock whose owner is gone is waited for.
+    """
+    for _ in range(ORPHANS):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return ""
+        except BlockingIOError:
+            lock.seek(0)
+            owner = lock.read().strip()
+        if alive(owner):
+            break
+        time.sleep(0.5)
+    return owner or "unknown"
+
+
+def alive(pid: str) -> bool:
+    """Whether a process of this number runs on this machine; an unreadable number counts as one."""
+    if not pid.isdecimal():
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 class Study:

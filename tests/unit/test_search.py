@@ -328,6 +328,33 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path: Path) -> 
     assert len(outcome.trials) == 1
 
 
+ORPHAN = """
+import os, sys, time
+from pathlib import Path
+from flopwise.search.study import StudyFolder
+with StudyFolder(Path(sys.argv[1])):
+    if os.fork() == 0:  # a loader process, which keeps the lock a little longer
+        time.sleep(2)
+        os._exit(0)
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_loader_processes_that_outlive_a_killed_search_do_not_lock_its_successor_out(
+    tmp_path: Path,
+) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", ORPHAN, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+    holder.kill()
+    holder.wait()
+    outcome = search(spec_with(), tmp_path, trials=1, evaluator=Book().evaluator())
+    assert len(outcome.trials) == 1
+    holder.communicate()
+
+
 def test_every_ended_trial_is_told_once(tmp_path: Path) -> None:
     heard: list[TrialRow] = []
     outcome: Outcome = search(
