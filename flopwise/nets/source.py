@@ -66,7 +66,8 @@ def wrapped(line: str) -> list[str]:
             parts[-1] += letter
     indent = line[: len(line) - len(line.lstrip())]
     pieces = [wrapped(f"{indent}    {part.strip()}") for part in parts if part.strip()]
-    broken = [text for *head, last in pieces for text in (*head, f"{last},")]
+    comma = "" if len(parts) == 1 and " for _ in " in parts[0] else ","  # none after a generator
+    broken = [text for *head, last in pieces for text in (*head, last + comma)]
     return [line[: start + 1], *broken, indent + line[end:]]
 
 

@@ -164,3 +164,24 @@ def test_numbers_that_differ_between_repetitions_share_one_class() -> None:
     source = nets.source(graph("vit_tiny_patch16_224"))
     assert source.count("class Vit(") == 1
     assert nets.source(graph("convnext_tiny")).count("class Convnext(") == 1
+
+
+LONG = """
+spec: 1
+name: a_network_whose_lines_are_long
+input: {size: 32, channels: 3}
+classes: 10
+net:
+  the_stem_of_this_network: {block: patchify, patch: 4, dim: 16}
+  stage_with_a_long_name:   {block: convnext, depth: 3, kernel: 3, expand: 2}
+  another_long_stage_name:  {block: convnext, depth: 3, dim: 24, kernel: 5, stride: 2}
+  yet_another_long_stage:   {block: residual, depth: 4, dim: 48, hidden: 8, stride: 2, se: 0.25}
+  one_more_of_these_stages: {block: residual, depth: 3, dim: 64, hidden: 24, stride: 2, se: 0.5}
+  head: {block: classifier}
+"""
+
+
+def test_long_lines_are_broken_into_valid_python() -> None:
+    graph = dsl.loads(LONG).network().graph
+    assert max(map(len, nets.source(graph).splitlines())) <= 100
+    assert nets.build(graph)(torch.randn(2, 3, 32, 32)).shape == (2, 10)
