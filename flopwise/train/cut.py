@@ -51,44 +51,49 @@ def arrange(source: Source, wanted: str = "") -> Cut:
     the only split beside `train`, it is the test split, and validation is cut from train.
     """
     train = _first(source.splits, (*TRAIN, ALL))
-    assert train is not None
-    _refuse_unknown(source, wanted, train)
-    test = _first(source.splits, TEST)
-    own = wanted or _first(source.splits, VALIDATION)
-    notes = []
-    if test is None and own and not wanted:
-        test, own = own, None
-        notes.append(
-            f"test: '{test}' is the only split beside '{train}', so it is kept for the end"
+    assert train, "every source has a train split or is one"
+    test, own, notes = _roles(source, wanted, train)
+    images = source.splits[train]()
+    if test is None:
+        images, opened, note = _cut_test(images, train)
+        notes.append(note)
+    else:
+        opened = source.splits[test]
+    if own is None:
+        return _cut_validation(images, train, opened, notes)
+    validation = source.splits[own]()
+    return Cut(
+        train=images,
+        validation=validation,
+        test=opened,
+        chosen=np.arange(len(validation), dtype=np.int64),
+        chosen_of=own,
+        notes=(*notes, f"validation: {len(validation):,} images of '{own}'"),
+    )
+
+
+def _roles(source: Source, wanted: str, train: str) -> tuple[str | None, str | None, list[str]]:
+    """Returns the names of the test and the validation split, where there are any, and notes."""
+    others = [name for name in source.splits if name != train]
+    if wanted and wanted not in others:
+        raise refusal(
+            "E615",
+            f"train.validation: there is no split '{wanted}' beside '{train}'",
+            helps=["leave train.validation out, and validation is cut from the training images"],
+            notes=[f"splits: {', '.join(others) or 'none'}"],
         )
+    test = _first(source.splits, TEST)
     if wanted and wanted == test:
         raise refusal(
             "E616",
             f"train.validation: '{wanted}' is the test split, which no choice may look at",
             helps=["leave train.validation out, and validation is cut from the training images"],
         )
-    images = source.splits[train]()
-    opened: Callable[[], Images]
-    if test is None:
-        images, opened, note = _cut_test(images, train)
-        notes.append(note)
-    else:
-        opened = source.splits[test]
-    if own:
-        validation = source.splits[own]()
-        notes.append(f"validation: {len(validation):,} images of '{own}'")
-        every = np.arange(len(validation), dtype=np.int64)
-        return Cut(
-            train=images, validation=validation, test=opened, chosen=every, chosen_of=own,
-            notes=tuple(notes),
-        )  # fmt: skip
-    order, count = spread(images.labels, SEED), validation_size(len(images))
-    chosen, rest = np.sort(order[:count]), np.sort(order[count:])
-    notes.append(f"validation: {count:,} of {len(images):,} training images, stratified")
-    return Cut(
-        train=images.take(rest), validation=images.take(chosen), test=opened, chosen=chosen,
-        chosen_of=train, notes=tuple(notes),
-    )  # fmt: skip
+    own = wanted or _first(source.splits, VALIDATION)
+    if test or wanted or not own:
+        return test, own, []
+    note = f"test: '{own}' is the only split beside '{train}', so it is kept for the end"
+    return own, None, [note]
 
 
 def validation_size(count: int) -> int:
@@ -114,12 +119,20 @@ def _cut_test(images: Images, name: str) -> tuple[Images, Callable[[], Images], 
     return images.take(rest), partial(images.take, aside), note
 
 
-def _refuse_unknown(source: Source, wanted: str, train: str) -> None:
-    others = [name for name in source.splits if name != train]
-    if wanted and wanted not in others:
+def _cut_validation(images: Images, name: str, test: Callable[[], Images], notes: list[str]) -> Cut:
+    order, count = spread(images.labels, SEED), validation_size(len(images))
+    if not count:
         raise refusal(
-            "E615",
-            f"train.validation: there is no split '{wanted}' beside '{train}'",
-            helps=["leave train.validation out, and validation is cut from the training images"],
-            notes=[f"splits: {', '.join(others) or 'none'}"],
+            "E622",
+            f"train.data: {len(images)} training images are too few to cut validation from",
+            helps=["give at least 3 images, or a few hundred to learn anything"],
         )
+    chosen, rest = np.sort(order[:count]), np.sort(order[count:])
+    return Cut(
+        train=images.take(rest),
+        validation=images.take(chosen),
+        test=test,
+        chosen=chosen,
+        chosen_of=name,
+        notes=(*notes, f"validation: {count:,} of {len(images):,} training images, stratified"),
+    )

@@ -98,9 +98,9 @@ class Data:
 
     def split(self, name: SplitName) -> Split:
         """Returns a split by name; `test` opens it."""
-        return {"train": lambda: self.train, "validation": lambda: self.validation}.get(
-            name, self.test
-        )()
+        if name == "test":
+            return self.test()
+        return self.train if name == "train" else self.validation
 
     def manifest(self) -> dict[str, Any]:
         """Returns what a study stores: facts, counts, digests, and the validation images."""
@@ -183,16 +183,17 @@ def _refuse_other(what: str, wanted: int | None, found: int, detail: str) -> Non
 
 def _sample(images: Images, wanted: int, classes: int) -> Images:
     """Returns the first images of a stratified order; 0 wants them all."""
-    if not wanted:
-        return images
-    if not classes <= wanted <= len(images):
+    order = spread(images.labels, seed=2)
+    seen = np.unique(images.labels[order], return_index=True)[1]
+    least = int(seen.max()) + 1  # the shortest beginning that holds every class
+    if wanted and not least <= wanted <= len(images):
         raise refusal(
             "E614",
             f"train.images is {wanted:,}, but there are {len(images):,} training images "
             f"of {classes} classes",
-            helps=[f"write a number from {classes} to {len(images)}, or 0 for all"],
+            helps=[f"write a number from {least} to {len(images)}, or 0 for all"],
         )
-    return images.take(spread(images.labels, seed=2)[:wanted])
+    return images.take(order[:wanted]) if wanted else images
 
 
 def _facts(source: str, classes: tuple[str, ...], view: View, train: Split) -> Facts:

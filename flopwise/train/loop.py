@@ -21,7 +21,7 @@ def train(
     model: nn.Module,
     data: Data,
     recipe: Recipe,
-    folder: Path,
+    folder: str | Path,
     *,
     on_epoch: OnEpoch | None = None,
     device: torch.device | str | None = None,
@@ -53,10 +53,11 @@ def train(
         DivergedError: The loss is no longer a number.
         RunError: The folder holds another training, or not even one image fits the memory.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    home = Path(folder)
+    home.mkdir(parents=True, exist_ok=True)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with own_randomness(recipe.seed):
-        training = Training.begin(model.to(place), data, recipe, folder, place)
+        training = Training.begin(model.to(place), data, recipe, home, place)
         training.resume()
         stopped = training.run(on_epoch)
     load_weights(model, training.weights)

@@ -128,6 +128,8 @@ def load_split(
         memory: Most bytes of pixels to keep.
         originals: Whether pixels before resizing are wanted as well.
     """
+    if (images.labels < 0).any():
+        raise refusal("E623", f"train.data: images of {name} have no label")
     if len(images) * view.bytes > memory:
         return Split(name, images, view, _digest_of_names(images))
     keep = originals and _bytes_of(images, view.channels) + len(images) * view.bytes <= memory

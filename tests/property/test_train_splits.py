@@ -11,7 +11,7 @@ from flopwise.train.cut import arrange, validation_size
 from flopwise.train.images import Images, spread
 from flopwise.train.sources import ALL, Source
 
-labels = st.lists(st.integers(0, 4), min_size=1, max_size=200).map(np.array)
+labels = st.lists(st.integers(0, 4), min_size=4, max_size=200).map(np.array)
 
 
 def blank(index: int) -> Image.Image:

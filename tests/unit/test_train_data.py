@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import tarfile
 from pathlib import Path
 
@@ -291,3 +292,41 @@ def test_originals_of_other_sizes_stay_in_memory_for_crops(tmp_path: Path) -> No
 def test_validation_is_a_tenth_but_at_least_500_but_never_most() -> None:
     sizes = {50_000: 5000, 6000: 600, 3000: 500, 1437: 479, 90: 30, 3: 1}
     assert {count: validation_size(count) for count in sizes} == sizes
+
+
+def test_a_class_of_one_image_stays_in_training(tmp_path: Path) -> None:
+    root = write_pictures(tmp_path, {"": 30})
+    for path in sorted((root / "disc").iterdir())[1:]:
+        path.unlink()
+    data = open_data(recipe_for(root), size=(16, 16))
+    assert np.bincount(data.train.images.labels)[0] == 1
+    with pytest.raises(SpecError, match=r"write a number from \d+ to 32, or 0 for all"):
+        open_data(recipe_for(root, images=3), size=(16, 16))
+
+
+def test_three_images_can_be_divided_and_two_cannot(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        (tmp_path / "train" / label).mkdir(parents=True)
+        (tmp_path / "test" / label).mkdir(parents=True)
+        draw("disc", 16, 1).save(tmp_path / "train" / label / "1.png")
+        draw("disc", 16, 1).save(tmp_path / "test" / label / "1.png")
+    with pytest.raises(SpecError, match="2 training images are too few"):
+        open_data(recipe_for(tmp_path), size=(16, 16))
+    draw("disc", 16, 1).save(tmp_path / "train" / "a" / "2.png")
+    data = open_data(recipe_for(tmp_path), size=(16, 16))
+    assert (len(data.train), len(data.validation), len(data.test())) == (2, 1, 2)
+
+
+def test_a_set_of_torchvision_is_opened_by_name(tmp_path: Path) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for split, count in (("train", 300), ("t10k", 50)):
+        pixels = np.random.default_rng(0).integers(0, 256, (count, 28, 28)).astype(np.uint8)
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        images = struct.pack(">IIII", 2051, count, 28, 28) + pixels.tobytes()
+        (raw / f"{split}-images-idx3-ubyte").write_bytes(images)
+        header = struct.pack(">II", 2049, count)
+        (raw / f"{split}-labels-idx1-ubyte").write_bytes(header + labels.tobytes())
+    data = open_data(Recipe(data="torch/mnist"), size=(28, 28), channels=1, cache=tmp_path)
+    assert (len(data.train), len(data.validation), len(data.test())) == (200, 100, 50)
+    assert data.facts.classes[:3] == ("zero", "one", "two")

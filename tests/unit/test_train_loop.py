@@ -177,7 +177,7 @@ def test_the_model_ends_with_the_weights_that_were_judged_best(
 
 def test_a_network_learns_the_digits(tmp_path: Path, digits: Data) -> None:
     model = net()
-    recipe = replace(PLAIN, images=0, epochs=4, lr=0.02, amp="bf16", smoothing=0.0)
+    recipe = replace(PLAIN, images=0, epochs=6, lr=0.03, amp="bf16", smoothing=0.0)
     data = open_data(recipe, size=(8, 8))
     train(model, data, recipe, tmp_path)
     assert evaluate(model, data).top1 > 60
@@ -354,3 +354,24 @@ def test_the_images_do_not_depend_on_the_dropout_of_the_network(
     for name, model in (("a", with_dropout), ("b", without)):
         train(model, digits, replace(RICH, epochs=1), tmp_path / name)
     assert all(map(torch.equal, with_dropout.shown, without.shown))
+
+
+@pytest.mark.slow
+def test_a_training_killed_again_and_again_at_any_moment_ends_the_same(
+    tmp_path: Path, digits: Data
+) -> None:
+    command = [sys.executable, "-c", CHILD, str(tmp_path / "killed"), str(torch.get_num_threads())]
+    where = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(where)}
+    dice = np.random.default_rng(0)
+    for _ in range(8):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
+            assert child.stdout and child.stdout.readline() == "ready\n"
+            try:
+                child.wait(dice.uniform(0.1, 2.0))
+            except subprocess.TimeoutExpired:
+                child.send_signal(signal.SIGKILL)
+    resumed = train(net(), digits, RICH, tmp_path / "killed")
+    whole = train(net(), digits, RICH, tmp_path / "whole")
+    assert Path(resumed.weights).read_bytes() == Path(whole.weights).read_bytes()
+    assert same(state_of(tmp_path / "killed"), state_of(tmp_path / "whole"))
