@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
 
 from flopwise import dsl
 from flopwise.errors import RunError, SpecError
@@ -42,15 +41,14 @@ def export_study(study: Path, folder: Path, trial: int | None = None) -> Proof:
     found = _find(study, trial)
     network = found.spec.network()
     facts = Facts.of(found.data)
-    images, labels = _test_images(network, found.spec.recipe, facts)
+    shown = _test_images(network, found.spec.recipe, facts)
     return export(
         network,
         load_file(found.weights),
         folder,
         facts=facts,
         provenance={"flopwise": found.provenance},
-        images=images,
-        labels=labels,
+        **shown,
     )
 
 
@@ -86,19 +84,22 @@ def _identity(study: Path, trial: int) -> str:
     return rows[trial]["identity"]
 
 
-def _test_images(
-    network: dsl.Network, recipe: dsl.Recipe, facts: Facts
-) -> tuple[Tensor | None, Tensor | None]:
-    """Returns test images as the module gets them; None when the data are no longer there."""
+def _test_images(network: dsl.Network, recipe: dsl.Recipe, facts: Facts) -> dict[str, Any]:
+    """Returns test images as the module gets them and as they are; nothing if they are gone."""
     try:
         split = open_images(network, recipe).test()
     except SpecError:
-        return None, None
+        return {}
     count = min(len(split), SHOWN)
+    pictures = [split.picture(index) for index in range(count)]
     if split.sized is not None:
         pixels = split.sized[:count]
     else:
         transform = split.view.transform()
-        pixels = torch.stack([transform(split.picture(index)) for index in range(count)])
+        pixels = torch.stack([transform(picture) for picture in pictures])
     mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (facts.mean, facts.std))
-    return normalised(pixels, mean, std), split.labels[:count]
+    return {
+        "images": normalised(pixels, mean, std),
+        "labels": split.labels[:count],
+        "pictures": pictures,
+    }

@@ -12,8 +12,9 @@ from flopwise.errors import RunError
 from flopwise.search.identity import trial_identity
 from flopwise.search.manifest import provenance
 from flopwise.search.study import StudyFolder, write_text
+from flopwise.search.training import described, settled
 from flopwise.search.winner import Winner, write_winner
-from flopwise.train import Data, Epoch, Result, Score, evaluate, open_data, train
+from flopwise.train import Data, Epoch, Result, Score, evaluate, train
 
 __all__ = ["train_written"]
 
@@ -30,8 +31,8 @@ def train_written(
 ) -> Winner:
     """Trains, or goes on with the training in `home`, then opens the test split once."""
     with StudyFolder(home):
-        spec, data = _settled(spec)
-        for note in (_described(data), *data.notes):
+        spec, data = settled(spec)
+        for note in (described(data), *data.notes):
             (on_note or _nobody)(note)
         network, recipe = spec.network(), spec.recipe
         _claim(home, network, recipe)
@@ -41,29 +42,6 @@ def train_written(
         winner = _winner(network, recipe, data, result, test)
         write_winner(home, spec, winner, provenance(command))
         return winner
-
-
-def _settled(spec: Spec) -> tuple[Spec, Data]:
-    """Opens the images; a spec that does not say how many classes gets those of the data."""
-    data = open_data(
-        spec.recipe,
-        size=spec.input.size,
-        channels=spec.input.channels,
-        classes=spec.classes if spec.classes_written else None,
-    )
-    classes = len(data.facts.classes)
-    return (spec if classes == spec.classes else spec.set([("classes", str(classes))])), data
-
-
-def _described(data: Data) -> str:
-    facts = data.facts
-    names = ", ".join(facts.classes[:10]) + (", ..." if len(facts.classes) > 10 else "")
-    kind = "grey" if facts.channels == 1 else "coloured"
-    return (
-        f"{facts.source}: {len(data.train):,} training and {len(data.validation):,} validation "
-        f"images, {kind}, {len(facts.classes)} classes ({names}), "
-        f"mean {facts.mean}, std {facts.std}"
-    )
 
 
 def _claim(home: Path, network: Network, recipe: Recipe) -> None:

@@ -12,7 +12,16 @@ from flopwise.search.evaluator import Evaluator, Measure, OnEpoch, Verdict
 from flopwise.search.identity import digest
 from flopwise.train import Data, Epoch, answer, load_weights, open_data, train
 
-__all__ = ["Trainings", "facts_of", "open_images", "selection", "tidy", "trainings"]
+__all__ = [
+    "Trainings",
+    "described",
+    "facts_of",
+    "open_images",
+    "selection",
+    "settled",
+    "tidy",
+    "trainings",
+]
 
 METRICS = ("top1", "balanced", "loss")
 
@@ -70,17 +79,8 @@ def trainings(spec: Spec) -> tuple[Spec, Evaluator]:
     Raises:
         SpecError: The data are not there, or disagree with the spec.
     """
-    network, recipe = spec.network(), spec.recipe
-    data = open_data(
-        recipe,
-        size=network.input.size,
-        channels=network.input.channels,
-        classes=network.classes if spec.classes_written else None,
-    )
-    classes = len(data.facts.classes)
-    if classes != spec.classes:
-        spec = spec.set([("classes", str(classes))])
-    work = Trainings({selection(spec.network(), recipe): data})
+    spec, data = settled(spec)
+    work = Trainings({selection(spec.network(), spec.recipe): data})
     return spec, Evaluator(
         evaluate=work.evaluate,
         judge=work.judge,
@@ -89,7 +89,31 @@ def trainings(spec: Spec) -> tuple[Spec, Evaluator]:
         images=len(data.train),
         data={**data.facts.as_dict(), "class_names": list(data.facts.classes)},
         manifest=data.manifest(),
-        notes=data.notes,
+        notes=(described(data), *data.notes),
+    )
+
+
+def settled(spec: Spec) -> tuple[Spec, Data]:
+    """Opens the images; a spec that does not say how many classes gets those of the data."""
+    data = open_data(
+        spec.recipe,
+        size=spec.input.size,
+        channels=spec.input.channels,
+        classes=spec.classes if spec.classes_written else None,
+    )
+    classes = len(data.facts.classes)
+    return (spec if classes == spec.classes else spec.set([("classes", str(classes))])), data
+
+
+def described(data: Data) -> str:
+    """Says in one line what the images are."""
+    facts = data.facts
+    names = ", ".join(facts.classes[:10]) + (", ..." if len(facts.classes) > 10 else "")
+    mean, std = (", ".join(f"{value:.4f}" for value in each) for each in (facts.mean, facts.std))
+    return (
+        f"{facts.source}: {len(data.train):,} training and {len(data.validation):,} validation "
+        f"images, {'grey' if facts.channels == 1 else 'coloured'}, {len(facts.classes)} classes "
+        f"({names}), mean {mean}, std {std}"
     )
 
 
