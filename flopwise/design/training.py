@@ -14,7 +14,7 @@ from flopwise.search.manifest import provenance
 from flopwise.search.study import StudyFolder, write_text
 from flopwise.search.training import described, settled
 from flopwise.search.winner import Winner, write_winner
-from flopwise.train import Data, Epoch, Result, Score, evaluate, train
+from flopwise.train import Data, Epoch, Result, Score, evaluate, fitting_threads, train
 
 __all__ = ["train_written"]
 
@@ -37,8 +37,9 @@ def train_written(
         network, recipe = spec.network(), spec.recipe
         _claim(home, network, recipe)
         model = nets.build(network, seed=recipe.seed)
-        result = train(model, data, recipe, home, on_epoch=on_epoch)
-        test = evaluate(model, data, "test", weights=result.kind)
+        with fitting_threads(network.graph.macs, recipe.batch):
+            result = train(model, data, recipe, home, on_epoch=on_epoch)
+            test = evaluate(model, data, "test", weights=result.kind)
         winner = _winner(network, recipe, data, result, test)
         write_winner(home, spec, winner, provenance(command))
         return winner

@@ -10,7 +10,15 @@ from flopwise import nets
 from flopwise.dsl import Network, Recipe, Spec
 from flopwise.search.evaluator import Evaluator, Measure, OnEpoch, Verdict
 from flopwise.search.identity import digest
-from flopwise.train import Data, Epoch, answer, load_weights, open_data, train
+from flopwise.train import (
+    Data,
+    Epoch,
+    answer,
+    fitting_threads,
+    load_weights,
+    open_data,
+    train,
+)
 
 __all__ = [
     "Trainings",
@@ -41,7 +49,9 @@ class Trainings:
             on_epoch(epoch.epoch, epoch.epochs, {name: getattr(epoch, name) for name in METRICS})
 
         model = nets.build(network, seed=recipe.seed)
-        result = train(model, self.images(network, recipe), recipe, folder, on_epoch=told)
+        data = self.images(network, recipe)
+        with fitting_threads(network.graph.macs, recipe.batch):
+            result = train(model, data, recipe, folder, on_epoch=told)
         return Measure(
             scores={name: getattr(result.best, name) for name in METRICS},
             epochs=result.last.epoch,
@@ -56,7 +66,9 @@ class Trainings:
         assert measure.weights, "a training leaves its weights"
         model = nets.build(network, seed=recipe.seed)
         load_weights(model, measure.weights)
-        answers = answer(model, self.images(network, recipe), "test")
+        data = self.images(network, recipe)
+        with fitting_threads(network.graph.macs, recipe.batch):
+            answers = answer(model, data, "test")
         score = answers.score()
         return Verdict(
             scores={name: getattr(score, name) for name in METRICS}, correct=answers.correct

@@ -11,6 +11,7 @@ from flopwise.train.data import Data, Facts, open_data
 from flopwise.train.loop import train
 from flopwise.train.record import DivergedError, Epoch, OnEpoch, Result, Stop
 from flopwise.train.score import Answers, Score, answer, evaluate
+from flopwise.train.threads import fitting_threads
 
 __all__ = [
     "Answers",
@@ -24,6 +25,7 @@ __all__ = [
     "Stop",
     "answer",
     "evaluate",
+    "fitting_threads",
     "load_weights",
     "open_data",
     "train",
