@@ -11,10 +11,9 @@ from flopwise.blocks.layers import (
     layer_norm,
     parameter,
 )
-from flopwise.blocks.parts import mlp
+from flopwise.blocks.parts import keep_width, mlp
 from flopwise.blocks.signature import Odd, Positive, Share, block
 from flopwise.blocks.tensor import Map
-from flopwise.errors import BlockError
 
 __all__ = ["convnext", "downsample"]
 
@@ -56,13 +55,7 @@ def convnext(
         act: Activation function of the MLP.
         layer_scale: Initial value of the learned scale of the branch; 0 leaves it out.
     """
-    if dim and dim != x.channels:
-        raise BlockError(
-            "E313",
-            f"convnext keeps its width: it gets {x.channels} channels and dim says {dim}",
-            setting="dim",
-            helps=(f"write stride: 2 to downsample, or dim: {x.channels}",),
-        )
+    keep_width(x, dim, "convnext", "write stride: 2 to downsample")
     y = conv(x, x.channels, name="conv_dw", kernel=kernel, groups=x.channels)
     z = layer_norm(channels_last(y), name="norm")
     z = mlp(z, name="mlp", hidden=max(1, int(expand * x.channels)), function=act)

@@ -7,8 +7,9 @@ from typing import Literal, TypeVar
 from flopwise.blocks.layers import act, batch_norm, conv, global_mean, layer_norm, linear
 from flopwise.blocks.stage import piece
 from flopwise.blocks.tensor import Map, Tensor
+from flopwise.errors import BlockError
 
-__all__ = ["Norm", "mlp", "norm", "projection", "se_module"]
+__all__ = ["Norm", "keep_width", "mlp", "norm", "projection", "se_module"]
 
 Norm = Literal["bn", "ln", "none"]
 T = TypeVar("T", bound=Tensor)
@@ -19,6 +20,21 @@ def norm(x: Map, how: str, *, name: str, init: str = "") -> Map:
     if how == "bn":
         return batch_norm(x, name=name, init=init)
     return layer_norm(x, name=name) if how == "ln" else x
+
+
+def keep_width(x: Tensor, dim: int | None, block: str, mend: str) -> None:
+    """Refuses a width that a block without a projection cannot give; `mend` says what could.
+
+    Raises:
+        BlockError: if `dim` is not the number of channels the block gets.
+    """
+    if dim and dim != x.channels:
+        raise BlockError(
+            "E313",
+            f"{block} keeps its width: it gets {x.channels} channels and dim says {dim}",
+            setting="dim",
+            helps=(f"{mend}, or dim: {x.channels}",),
+        )
 
 
 @piece

@@ -15,7 +15,7 @@ from flopwise.blocks.layers import (
     prepend,
     split_heads,
 )
-from flopwise.blocks.parts import mlp
+from flopwise.blocks.parts import keep_width, mlp
 from flopwise.blocks.signature import Local, Positive, Share, block
 from flopwise.blocks.stage import piece
 from flopwise.blocks.tensor import Map, Tokens
@@ -97,13 +97,7 @@ def vit(
         act: Activation function of the MLP.
         layer_scale: Initial value of the learned scales of both branches; 0 leaves them out.
     """
-    if dim and dim != x.channels:
-        raise BlockError(
-            "E313",
-            f"vit keeps its width: it gets tokens of {x.channels} channels and dim says {dim}",
-            setting="dim",
-            helps=(f"put {{block: linear, dim: {dim}}} before it, or write dim: {x.channels}",),
-        )
+    keep_width(x, dim, "vit", f"put {{block: linear, dim: {dim}}} before it")
     y = attention(layer_norm(x, name="norm1"), name="attn", heads=heads, qkv_bias=qkv_bias)
     x = x + drop_path(_scaled(y, "ls1", layer_scale), name="drop_path1")
     y = _mlp(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from flopwise.blocks.graph import Graph
+from flopwise.dsl import Network as Design
 from flopwise.nets.runtime import Network, load_source
 from flopwise.nets.source import class_name, network_source
-
-if TYPE_CHECKING:
-    from flopwise.dsl import Network as Design
 
 __all__ = ["build", "source"]
 

@@ -31,6 +31,7 @@ class Measure:
         epochs: Epochs behind the scores.
         seconds: Time spent training, over all sessions.
         images_per_s: Training images per second.
+        outside_share: Share of the CPU time that was spent outside the network's own work.
         weights: The file with the trained weights, if there is one.
         kind: Which weights were judged: raw or ema.
     """
@@ -39,6 +40,7 @@ class Measure:
     epochs: int = 0
     seconds: float = 0.0
     images_per_s: float = 0.0
+    outside_share: float = 0.0
     weights: Path | None = None
     kind: str = "raw"
 

@@ -135,6 +135,7 @@ class Loop:
             "epochs": measure.epochs,
             "seconds": measure.seconds,
             "images_per_s": measure.images_per_s,
+            "outside_share": measure.outside_share,
             "weights": str(weights.relative_to(self.folder.path)) if weights else "",
             "kind": measure.kind,
         }

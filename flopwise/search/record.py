@@ -59,6 +59,7 @@ class TrialRow:
     epochs: int = 0
     seconds: float = 0.0
     images_per_s: float = 0.0
+    outside_share: float = 0.0
     reason: str = ""
     written: bool = False
     weights: str = ""
@@ -153,6 +154,7 @@ def trial_row(trial: FrozenTrial) -> TrialRow:
         epochs=kept.get("epochs", 0),
         seconds=kept.get("seconds", 0.0),
         images_per_s=kept.get("images_per_s", 0.0),
+        outside_share=kept.get("outside_share", 0.0),
         reason=kept.get("reason", ""),
         written=kept.get("written", False),
         weights=kept.get("weights", ""),

@@ -57,6 +57,7 @@ class Trainings:
             epochs=result.last.epoch,
             seconds=result.seconds,
             images_per_s=result.images_per_second,
+            outside_share=result.outside_share,
             weights=Path(result.weights),
             kind=result.kind,
         )

@@ -57,7 +57,10 @@ class Lines(Watch):
         self.say(trial_line(row, best, self.metric))
         if not self._rated and row.images_per_s and left is not None:
             self._rated = True
-            self.say(f"{row.images_per_s:,.0f} images/s; about {duration(left)} to go")
+            self.say(
+                f"{row.images_per_s:,.0f} images/s, {row.outside_share:.0%} of CPU time outside "
+                f"the network; about {duration(left)} to go"
+            )
 
     def begin_final(self, name: str, seed: int, number: int, of: int) -> None:
         """Says which fresh training starts."""

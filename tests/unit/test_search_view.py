@@ -28,6 +28,7 @@ def row(number: int, top1: float | None, **more: bool) -> TrialRow:
         scores={} if top1 is None else {"top1": top1},
         seconds=12.0,
         images_per_s=4_200.0,
+        outside_share=0.02,
         reason="DivergedError: the loss is nan" if top1 is None else "",
         **more,
     )
@@ -94,7 +95,7 @@ def test_a_log_gets_one_line_per_trial_and_no_control_characters() -> None:
     assert sum(line.startswith("trial ") for line in text.splitlines()) == 3
     assert "trial 2: failed (DivergedError: the loss is nan)" in text
     assert "trial 1: val top1 93.50 (best)" in text
-    assert "4,200 images/s; about 10 min to go" in text
+    assert "4,200 images/s, 2% of CPU time outside the network; about 10 min to go" in text
 
 
 def test_a_terminal_gets_a_bar_with_the_best_so_far_and_the_time_left() -> None:
