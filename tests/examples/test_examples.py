@@ -1,0 +1,36 @@
+"""Every example is valid, stays in its budget as written, and can be exported and trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flopwise import dsl, nets
+from flopwise.export import tier
+from flopwise.train import open_data, train
+
+ROOT = Path(__file__).parents[2]
+SPECS = sorted((ROOT / "examples").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_an_example_says_what_it_is_and_its_baseline_is_inside_the_budget(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    assert f"flopwise search {path.relative_to(ROOT)}" in text
+    spec = dsl.load(path)
+    network = spec.network()
+    assert spec.warnings == ()
+    assert spec.feasible(network, network.graph) == []
+    assert tier(network).name == "native"
+    assert spec.probe(draws=200, seed=0).feasible > 0
+
+
+def test_the_quickstart_trains(tmp_path: Path) -> None:
+    spec = dsl.load(ROOT / "examples" / "quickstart.yaml")
+    recipe = replace(spec.recipe, epochs=2, batch=256)
+    data = open_data(recipe, size=spec.input.size, channels=1, classes=10)
+    result = train(nets.build(spec.network(), seed=0), data, recipe, tmp_path)
+    assert result.last.train_loss < result.history[0].train_loss
