@@ -125,6 +125,12 @@ def _timm(recipe: Recipe, facts: Facts, **options: Any) -> Any:
         "re_prob": recipe.erase,
         "re_mode": "pixel",
     }
+    if recipe.augment.startswith("augmix") and facts.channels == 1:  # timm 1.0.17 fails on these
+        raise refusal(
+            "E617",
+            "train.augment: timm's augmix needs coloured images, and these are grey",
+            helps=["choose another policy, such as rand-m9-mstd0.5-inc1"],
+        )
     try:
         return create_transform((facts.channels, *facts.size), is_training=True, **options)
     except (AssertionError, ValueError, KeyError, IndexError) as error:

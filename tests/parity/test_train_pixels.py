@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from PIL import Image
@@ -121,10 +122,11 @@ def test_posterize_keeps_at_least_one_bit_and_timms_table_stays_as_it_is() -> No
     for _ in range(50):
         made(image)
     assert before == LEVEL_TO_ARG
-    with pytest.raises(ValueError, match="bits must be between"):
-        stock = rand_augment_transform("rand-m10-n15-p1.0-inc1", {"img_mean": (128,)})
-        for _ in range(50):
-            stock(image)
+    if int(PIL.__version__.split(".")[0]) >= 13:  # older ones return an image of one colour
+        with pytest.raises(ValueError, match="bits must be between"):
+            stock = rand_augment_transform("rand-m10-n15-p1.0-inc1", {"img_mean": (128,)})
+            for _ in range(50):
+                stock(image)
 
 
 def shipped() -> list[Recipe]:
