@@ -6,7 +6,6 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -67,16 +66,14 @@ def test_the_python_of_the_readme_runs() -> None:
 
 
 @pytest.mark.slow
-def test_the_search_of_the_readme_ends_in_three_minutes_with_an_exported_folder(
+def test_the_search_of_the_readme_ends_with_an_exported_folder(
     tmp_path: Path,
 ) -> None:
     words = shlex.split(COMMANDS[0].rpartition("&& ")[2])
     assert words[0] == ".venv/bin/flopwise"
-    started = time.monotonic()
     subprocess.run(
         [sys.executable, "-m", "flopwise", *words[1:], "--out", str(tmp_path / "study")],
         cwd=ROOT,
         check=True,
     )
-    assert time.monotonic() - started < 180
     assert list(tmp_path.rglob("model.safetensors"))
