@@ -254,7 +254,7 @@ def test_a_loss_that_is_no_number_names_the_epoch_and_a_way_out(
         {"sched": "step", "epochs": 3},
         {"sched": "multistep", "opt": "sgd"},
         {"sched": "poly", "opt": "lamb"},
-        {"sched": "tanh", "opt": "nadamw"},
+        {"sched": "tanh", "opt": "adan"},
         {"clip": 0.01, "clip_mode": "agc", "opt": "momentum"},
         {"clip": 0.5, "clip_mode": "value", "opt": "lion"},
         {"mixup": 0.8, "smoothing": 0.0},
