@@ -46,6 +46,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "conv2d": ("conv",),
     "convolution": ("conv",),
     "dense": ("linear",),
+    "downsample": ("stride",),
     "dropout_rate": ("dropout",),
     "extend": ("extends",),
     "fc": ("linear",),
