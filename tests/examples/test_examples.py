@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from flopwise.export import tier
 from flopwise.train import open_data, train
 
 ROOT = Path(__file__).parents[2]
-SPECS = sorted((ROOT / "examples").rglob("*.yaml"))
+YAML = sorted((ROOT / "examples").rglob("*.yaml"))
+SPECS = [path for path in YAML if path.parent.name != "results"]
+RESULTS = [path for path in YAML if path not in SPECS]
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -26,6 +29,14 @@ def test_an_example_says_what_it_is_and_its_baseline_is_inside_the_budget(path: 
     assert spec.feasible(network, network.graph) == []
     assert tier(network).name == "native"
     assert spec.probe(draws=200, seed=0).feasible > 0
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_committed_winner_is_the_best_row_of_its_trials(path: Path) -> None:
+    with (path.parent / "trials.csv").open(encoding="utf-8", newline="") as file:
+        best = max(csv.DictReader(file), key=lambda row: float(row["val_top1"]))
+    network = dsl.load(path).network()
+    assert (network.hash, str(network.graph.macs)) == (best["hash"], best["macs"])
 
 
 def test_the_quickstart_trains(tmp_path: Path) -> None:
