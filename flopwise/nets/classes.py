@@ -37,6 +37,7 @@ class Instance:
     graph: Graph
     leaves: dict[Slot, Any] = field(default_factory=dict)
     inside: dict[str, Instance] = field(default_factory=dict)
+    key: tuple[Any, ...] = ()
     owner: Class | None = None
     values: dict[str, Any] = field(default_factory=dict)
 
@@ -109,7 +110,7 @@ def _instance(graph: Graph, image: set[int], classes: dict[Any, Class]) -> Insta
         if layer.graph:
             child = _instance(layer.graph, _image_ports(layer, image), classes)
             instance.inside[layer.name] = child
-            parts.append((layer.name, layer.inputs, _key(child)))
+            parts.append((layer.name, layer.inputs, child.key))
         else:
             numbers = _numbers(layer)
             if layer.kind == "conv" and layer.inputs[0] in image:
@@ -120,19 +121,13 @@ def _instance(graph: Graph, image: set[int], classes: dict[Any, Class]) -> Insta
         last = graph.layers[-1]
         instance.leaves[last.name, "dim"] = Symbol(last.settings["dim"], "num_classes")
     key = (graph.title, graph.outputs, tuple(parts))
-    if instance.sequential or instance.stage:
-        instance.owner = Class("", [instance])
-        instance.owner.name = repr(key)  # a key only: neither is written as a class
+    instance.key = key
+    if instance.sequential or instance.stage:  # neither is written as a class
         return instance
     title = "".join(word.title() for word in graph.title.split("_"))
     instance.owner = classes.setdefault(key, Class(title))
     instance.owner.instances.append(instance)
     return instance
-
-
-def _key(instance: Instance) -> Any:
-    assert instance.owner is not None
-    return instance.owner.name if instance.sequential else id(instance.owner)
 
 
 def _image_ports(layer: Layer, image: set[int]) -> set[int]:
