@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from flopwise.blocks import BLOCKS, Block
 from flopwise.dsl.expr import Expression
 from flopwise.dsl.functions import Value
 from flopwise.dsl.plan import Setting, read_setting
@@ -18,10 +19,15 @@ EXAMPLE = {"map": "{key: value}", "list": "[a, b]", "": "value"}
 
 
 class Checker:
-    """Collects faults and warnings; a pass ends with `stop_if_faulty`."""
+    """Collects faults and warnings; a pass ends with `stop_if_faulty`.
+
+    Attributes:
+        blocks: The vocabulary of the spec; it grows with the spec's own blocks.
+    """
 
     def __init__(self) -> None:
-        """Starts without any."""
+        """Starts without faults, and with the shipped blocks."""
+        self.blocks: Mapping[str, Block] = BLOCKS
         self.faults: list[Fault] = []
         self.warnings: list[Fault] = []
 

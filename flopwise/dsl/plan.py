@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from flopwise.blocks import Block
 from flopwise.dsl.expr import Expression, Scope, Value, is_expression, parse_expression
 from flopwise.dsl.functions import show
 from flopwise.dsl.tree import Items, Node, Scalar
@@ -69,11 +70,13 @@ class Plan:
             needs only earlier ones.
         places: Settings under `defaults` and `train` by dotted path.
         stages: The stages in their order.
+        blocks: The vocabulary of the spec, by name: shipped blocks and its own.
     """
 
     values: Mapping[str, Setting]
     places: Mapping[str, Setting]
     stages: tuple[StagePlan, ...]
+    blocks: Mapping[str, Block]
 
 
 def read_setting(node: Node) -> Setting | None:

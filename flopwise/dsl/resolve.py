@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from flopwise.blocks import BLOCKS, Block
+from flopwise.blocks import Block
 from flopwise.dsl.expr import Expression, Value
 from flopwise.dsl.functions import show
 from flopwise.dsl.network import Input, Network, Stage
@@ -64,7 +64,7 @@ class Resolver:
         faults: list[Fault] = []
         for plan in self.plan.stages:
             try:
-                block = _block(picks.get(f"net.{plan.name}.block", plan.block), scope)
+                block = self._block(picks.get(f"net.{plan.name}.block", plan.block), scope)
                 written[plan.name] = self._written(plan, block, picks)
                 stages.append(self._stage(plan, block, written[plan.name], scope))
             except SpecError as error:
@@ -102,6 +102,20 @@ class Resolver:
         if faults:
             raise SpecError(faults)
         return Recipe(**found)
+
+    def _block(self, setting: Setting, scope: Mapping[str, Value]) -> Block:
+        name, blocks = setting.evaluate(scope), self.plan.blocks
+        if isinstance(name, str) and name in blocks:
+            return blocks[name]
+        near = nearest(name, blocks) if isinstance(name, str) else None
+        told = Fault(
+            code="E101",
+            message=f"there is no block called {show(name)}",
+            place=setting.place,
+            helps=(f"did you mean '{near}'?",) if near else (),
+            notes=(f"blocks: {', '.join(blocks)}",),
+        )
+        raise SpecError([told])
 
     def _written(self, plan: StagePlan, block: Block, picks: Picks) -> dict[str, Setting]:
         """Returns the setting that holds for each field: the stage's, else a default."""
@@ -169,21 +183,6 @@ def _fitted(value: Value, rule: RuleLike, what: str, name: str, setting: Setting
             notes=notes,
         )
         raise SpecError([told]) from None
-
-
-def _block(setting: Setting, scope: Mapping[str, Value]) -> Block:
-    name = setting.evaluate(scope)
-    if isinstance(name, str) and name in BLOCKS:
-        return BLOCKS[name]
-    near = nearest(name, BLOCKS) if isinstance(name, str) else None
-    told = Fault(
-        code="E101",
-        message=f"there is no block called {show(name)}",
-        place=setting.place,
-        helps=(f"did you mean '{near}'?",) if near else (),
-        notes=(f"blocks: {', '.join(BLOCKS)}",),
-    )
-    raise SpecError([told])
 
 
 def _refuse_strangers(plan: StagePlan, block: Block) -> None:

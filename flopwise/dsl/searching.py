@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from math import isclose
 
-from flopwise.blocks import BLOCKS
 from flopwise.dsl.checker import Checker
 from flopwise.dsl.expr import Expression, Value
 from flopwise.dsl.plan import Plan
@@ -74,12 +73,12 @@ def target_rules(plan: Plan) -> dict[str, RuleLike]:
     for stage in plan.stages:
         name = stage.block.value
         known = isinstance(name, str)
-        fields = fields_of(BLOCKS[name]) if isinstance(name, str) else {"depth": NODE["depth"]}
-        fields = {**fields, "block": Rule(name="block", type="text", choices=tuple(BLOCKS))}
+        fields = fields_of(plan.blocks[name]) if isinstance(name, str) else {"depth": NODE["depth"]}
+        fields = {**fields, "block": Rule(name="block", type="text", choices=tuple(plan.blocks))}
         if not known:
             fields |= {key: VALUE for key in stage.settings if key not in fields}
         rules |= {f"net.{stage.name}.{key}": rule for key, rule in fields.items()}
-    for block in BLOCKS.values():
+    for block in plan.blocks.values():
         rules |= {f"defaults.{block.name}.{key}": field for key, field in block.fields.items()}
         rules |= {f"defaults.{k}": VALUE for k, field in block.fields.items() if not field.local}
     return rules

@@ -1,0 +1,144 @@
+"""Stages and defaults as they are written: names of blocks and settings, literals, inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from flopwise.blocks import Block
+from flopwise.dsl.checker import Checker
+from flopwise.dsl.expr import Expression
+from flopwise.dsl.plan import Setting, StagePlan
+from flopwise.dsl.tables import NODE, RESERVED_STAGES, fields_of
+from flopwise.dsl.tree import Items, Node, Scalar, Section
+from flopwise.dsl.values import Rule, RuleLike
+from flopwise.errors import Place, nearest
+
+__all__ = ["read_defaults", "read_stages"]
+
+VALUE = Rule(name="", type="value")
+
+
+def read_stages(checker: Checker, net: Section, at: Place) -> Iterator[StagePlan]:
+    """Yields the stages under `net`, checked as far as their text allows."""
+    if not net.entries:
+        checker.fault("E106", "'net' has no stages", at, "add  stem: {block: conv, dim: 64}")
+    for name, node in net.entries.items():
+        place = net.keys[name]
+        if "." in name or name in RESERVED_STAGES:
+            fact = f"a stage cannot be called '{name}'"
+            why = "torch modules and Python use this word themselves"
+            checker.fault("E108", fact, place, f"write  {name.replace('.', '_')}_", label=why)
+        if not isinstance(node, Section):
+            help_ = f"write  {name}: {{block: {_word(checker, node)}}}"
+            fact = f"stage '{name}' must be a map of settings"
+            checker.fault("E201", fact, node.place, help_)
+        elif stage := _stage(checker, name, node, place):
+            yield stage
+
+
+def _word(checker: Checker, node: Node) -> str:
+    value = node.value if isinstance(node, Scalar) else None
+    return value if isinstance(value, str) and value in checker.blocks else "conv, dim: 64"
+
+
+def _stage(checker: Checker, name: str, node: Section, place: Place) -> StagePlan | None:
+    if "block" not in node.entries:
+        near = next((key for key in node.entries if nearest(key, ["block"])), None)
+        fact = f"stage '{name}' has no 'block'"
+        help_ = f"write 'block' for '{near}'" if near else "add  block: NAME  to its settings"
+        at = node.keys[near] if near else place
+        checker.fault("E103", fact, at, help_, note=f"blocks: {', '.join(checker.blocks)}")
+        return None
+    kind = checker.setting(node.entries["block"], NODE["block"], f"'block' of stage '{name}'")
+    if kind is None or not isinstance(kind.value, str | Expression):
+        return None
+    block = _block(checker, kind.value, kind.place) if isinstance(kind.value, str) else None
+    if block is None and isinstance(kind.value, str):
+        return None
+    settings = dict(_settings(checker, node, block))
+    depth = settings.pop("depth", None)
+    inputs = _from(checker, node.entries["from"]) if "from" in node.entries else None
+    return StagePlan(
+        name=name, place=place, block=kind, depth=depth, inputs=inputs, settings=settings
+    )
+
+
+def _settings(
+    checker: Checker, node: Section, block: Block | None
+) -> Iterator[tuple[str, Setting]]:
+    rules: Mapping[str, RuleLike] = fields_of(block) if block else {"depth": NODE["depth"]}
+    for name, value in node.entries.items():
+        if name in ("block", "from"):
+            continue
+        if block and name not in rules:
+            _no_setting(checker, block, name, node.keys[name])
+        else:
+            what = f"'{name}' of block '{block.name}'" if block else f"'{name}'"
+            if setting := checker.setting(value, rules.get(name, VALUE), what):
+                yield name, setting
+
+
+def _from(checker: Checker, node: Node) -> tuple[tuple[str, Place], ...]:
+    items = node.items if isinstance(node, Items) else (node,)
+    found = []
+    for item in items:
+        if isinstance(item, Scalar) and isinstance(item.value, str):
+            found.append((item.value, item.place))
+        else:
+            fact = "'from' names a stage or a list of stages"
+            checker.fault("E201", fact, item.place, "write  from: stem  or  from: [a, b]")
+    if not items:
+        checker.fault("E201", "'from' names no stage", node.place, "delete it, or name a stage")
+    return tuple(found)
+
+
+def read_defaults(checker: Checker, section: Section) -> Iterator[tuple[str, Setting]]:
+    """Yields the settings under `defaults` by dotted path."""
+    shared = {
+        n for block in checker.blocks.values() for n, f in block.fields.items() if not f.local
+    }
+    for name, node in section.entries.items():
+        place, path = section.keys[name], f"defaults.{name}"
+        if isinstance(node, Section):
+            if block := _block(checker, name, place):
+                yield from _block_defaults(checker, block, node, path)
+        elif name in shared:
+            if setting := checker.setting(node, VALUE, f"'{name}' of 'defaults'"):
+                yield path, setting
+        elif name in checker.blocks:
+            fact = f"the defaults of block '{name}' are a map"
+            checker.fault("E201", fact, node.place, f"write  {name}: {{setting: value}}")
+        else:
+            near = nearest(name, {**dict.fromkeys(shared), **checker.blocks})
+            helps = (f"did you mean '{near}'?",) if near else ()
+            fact = f"no block has a setting '{name}' that all blocks may share"
+            checker.fault("E102", fact, place, *helps, label="unknown setting")
+
+
+def _block_defaults(
+    checker: Checker, block: Block, section: Section, path: str
+) -> Iterator[tuple[str, Setting]]:
+    for name, node in section.entries.items():
+        field = block.fields.get(name)
+        if field is None:
+            _no_setting(checker, block, name, section.keys[name])
+        elif setting := checker.setting(node, field, f"'{name}' of block '{block.name}'"):
+            yield f"{path}.{name}", setting
+
+
+def _block(checker: Checker, name: str, place: Place) -> Block | None:
+    if name not in checker.blocks:
+        near = nearest(name, checker.blocks)
+        helps = (f"did you mean '{near}'?",) if near else ()
+        note = f"blocks: {', '.join(checker.blocks)}"
+        fact = f"there is no block called '{name}'"
+        checker.fault("E101", fact, place, *helps, label="unknown block", note=note)
+    return checker.blocks.get(name)
+
+
+def _no_setting(checker: Checker, block: Block, name: str, place: Place) -> None:
+    near = nearest(name, {**NODE, **block.fields})
+    helps = (f"did you mean '{near}'?",) if near else ()
+    note = f"settings of {block.name}: {', '.join(block.fields) or 'none'}"
+    fact = f"block '{block.name}' has no setting '{name}'"
+    checker.fault("E102", fact, place, *helps, label="unknown setting", note=note)
