@@ -7,19 +7,38 @@ replaced as a whole and keeps its position; a new stage goes to the end, or wher
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from flopwise.dsl.files import File
 from flopwise.dsl.load import make_source, parse
+from flopwise.dsl.tables import TOP
 from flopwise.dsl.tree import Node, Scalar, Section
 from flopwise.errors import Fault, Place, SpecError, nearest
 
-__all__ = ["NOT_INHERITED", "apply_sets", "merge_files", "paths_of"]
+__all__ = [
+    "NOT_INHERITED",
+    "Change",
+    "apply_changes",
+    "inherited",
+    "merge_files",
+    "paths_of",
+    "read_sets",
+]
 
 NOT_INHERITED = ("spec", "name", "doc", "extends", "expect", "search", "table", "export")
 
 Path: TypeAlias = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A value for a path of a spec, as a row or `--set` gives it."""
+
+    path: str
+    node: Node
+    place: Place
 
 
 def merge_files(files: Sequence[File]) -> Section:
@@ -29,32 +48,66 @@ def merge_files(files: Sequence[File]) -> Section:
         SpecError: Something is removed, placed or left empty that cannot be.
     """
     merger = _Merger()
-    first = files[-1].tree.place
-    merged = Section({}, {}, first)
+    merged = Section({}, {}, files[-1].tree.place)
     for file in reversed(files):
-        kept = {k: v for k, v in merged.entries.items() if k not in NOT_INHERITED}
-        merged = Section(kept, {key: merged.keys[key] for key in kept}, merged.place)
-        merged = merger.section(merged, file.tree, ())
+        merged = merger.section(inherited(merged), file.tree, ())
         if merger.faults:
             raise SpecError(merger.faults)
     return merged
 
 
-def apply_sets(tree: Section, sets: Sequence[tuple[str, str]], heads: Sequence[str]) -> Section:
-    """Returns the tree with values set at paths, later sets on top of earlier ones.
+def inherited(tree: Section, left: Sequence[str] = NOT_INHERITED) -> Section:
+    """Returns what a spec hands on: everything but the keys that are left behind."""
+    kept = {name: node for name, node in tree.entries.items() if name not in left}
+    return Section(kept, {name: tree.keys[name] for name in kept}, tree.place)
+
+
+def read_sets(sets: Iterable[tuple[str, str]]) -> tuple[Change, ...]:
+    """Reads pairs of a path and a value as YAML, as `--set` takes them.
+
+    Raises:
+        SpecError: A value is missing or cannot be read.
+    """
+    faults: list[Fault] = []
+    changes = []
+    for path, text in sets:
+        try:
+            changes.append(_read_set(path, text))
+        except SpecError as error:
+            faults += error.faults
+    if faults:
+        raise SpecError(faults)
+    return tuple(changes)
+
+
+def _read_set(path: str, text: str) -> Change:
+    source = make_source("--set", f"{path}={text}")
+    place = Place(source, 1, 1, max(1, len(path)))
+    if not text.strip():
+        fact = f"there is no value after '{path}='"
+        help_ = f"write  {path}=VALUE; null removes"
+        raise SpecError([Fault(code="E109", message=fact, place=place, helps=(help_,))])
+    return Change(path, parse(" " * (len(path) + 1) + text, source), place)
+
+
+def apply_changes(
+    tree: Section, changes: Iterable[Change], *, what: str = "this spec", closed: Path = ()
+) -> Section:
+    """Returns the tree with values laid at paths, later ones on top of earlier ones.
 
     Args:
         tree: A merged spec.
-        sets: Pairs of a path (a variable, or a dotted place) and a value as YAML.
-        heads: The top-level keys of the language.
+        changes: Paths (a variable, or a dotted place) and their values.
+        what: What a message calls the tree.
+        closed: Top-level keys that may not be changed.
 
     Raises:
-        SpecError: A path names nothing (E404), or a value cannot be read.
+        SpecError: A path names nothing (E404), or a value cannot be laid there.
     """
     faults: list[Fault] = []
-    for path, text in sets:
+    for change in changes:
         try:
-            tree = _apply(tree, path, text, heads)
+            tree = _apply(tree, change, what, closed)
         except SpecError as error:
             faults += error.faults
     if faults:
@@ -78,56 +131,41 @@ def _walk(tree: Section, prefix: str) -> Iterator[tuple[str, Node]]:
             yield from _walk(node, f"{prefix}{name}.")
 
 
-def _apply(tree: Section, path: str, text: str, heads: Sequence[str]) -> Section:
-    line = f"{path}={text}"
-    source = make_source("--set", line)
-    place = Place(source, 1, 1, max(1, len(path)))
-    if not text.strip():
-        fact = f"there is no value after '{path}='"
-        raise SpecError(
-            [
-                Fault(
-                    code="E109",
-                    message=fact,
-                    place=place,
-                    helps=(f"write  {path}=VALUE; null removes",),
-                )
-            ]
-        )
-    node = parse(" " * (len(path) + 1) + text, source)
-    parts = tuple(path.split("."))
+def _apply(tree: Section, change: Change, what: str, closed: Path) -> Section:
+    parts = tuple(change.path.split("."))
     variables = tree.entries.get("vars")
-    if len(parts) == 1 and isinstance(variables, Section) and path in variables.entries:
-        parts = ("vars", path)
-    elif not _exists(tree, parts, heads):
-        raise SpecError([_no_place(tree, path, place)])
+    if len(parts) == 1 and isinstance(variables, Section) and parts[0] in variables.entries:
+        parts = ("vars", *parts)
+    elif parts[0] in closed or not _exists(tree, parts):
+        raise SpecError([_no_place(tree, change, what)])
     merger = _Merger()
-    tree = merger.put(tree, parts, (), node, place)
+    tree = merger.put(tree, parts, (), change.node, change.place)
     if merger.faults:
         raise SpecError(merger.faults)
     return tree
 
 
-def _no_place(tree: Section, path: str, place: Place) -> Fault:
-    near = nearest(path, paths_of(tree))
+def _no_place(tree: Section, change: Change, what: str) -> Fault:
+    near = nearest(change.path, paths_of(tree))
     variables = tree.entries.get("vars")
     names = ", ".join(variables.entries) if isinstance(variables, Section) else ""
     note = f"a name sets a variable ({names or 'there are none'}), a dotted path sets a place"
     return Fault(
         code="E404",
-        message=f"'{path}' does not exist in this spec",
-        place=place,
+        message=f"'{change.path}' does not exist in {what}",
+        place=change.place,
         helps=(f"did you mean '{near}'?",) if near else (),
         notes=(note,),
     )
 
 
-def _exists(tree: Section, parts: Path, heads: Sequence[str]) -> bool:
+def _exists(tree: Section, parts: Path) -> bool:
     """Whether a place can be set: sections are made as needed, stages must be there."""
-    if parts == ("classes",):
-        return True
-    if len(parts) < 2 or parts[0] not in heads or not all(parts):
+    rule = TOP.get(parts[0])
+    if rule is None or not all(parts):
         return False
+    if len(parts) == 1:
+        return rule.type != "map" and parts[0] not in NOT_INHERITED
     if parts[0] in ("net", "vars") and len(parts) > 2:
         parent = tree.entries.get(parts[0])
         return isinstance(parent, Section) and isinstance(parent.entries.get(parts[1]), Section)

@@ -17,7 +17,7 @@ from flopwise.dsl.check import build_plan
 from flopwise.dsl.checker import Checker
 from flopwise.dsl.expr import Value
 from flopwise.dsl.files import File, read_chain, read_text
-from flopwise.dsl.merge import apply_sets, merge_files
+from flopwise.dsl.merge import apply_changes, merge_files, read_sets
 from flopwise.dsl.network import Input, Network
 from flopwise.dsl.plan import Plan, Setting
 from flopwise.dsl.probe import Look, Probe, probe
@@ -26,7 +26,7 @@ from flopwise.dsl.render import render_spec
 from flopwise.dsl.resolve import Resolver
 from flopwise.dsl.searching import read_search, target_rules
 from flopwise.dsl.space import Search
-from flopwise.dsl.tables import METRICS, TOP
+from flopwise.dsl.tables import METRICS
 from flopwise.dsl.tree import Items, Node, Scalar, Section
 from flopwise.errors import Fault, Place, Source, SpecError, nearest
 
@@ -235,7 +235,7 @@ def _build(files: tuple[File, ...], sets: Sets, path: Path | None) -> Spec:
 
 
 def _checked(files: tuple[File, ...], sets: tuple[tuple[str, str], ...], path: Path | None) -> Spec:
-    tree = apply_sets(merge_files(files), sets, tuple(TOP))
+    tree = apply_changes(merge_files(files), read_sets(sets))
     checker = Checker()
     plan = build_plan(tree, checker)
     node = tree.entries.get("search")
