@@ -126,6 +126,12 @@ class Fault:
     helps: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Keeps every sentence on one line, whatever a quoted text of the user holds."""
+        object.__setattr__(self, "message", _visible(self.message))
+        object.__setattr__(self, "helps", tuple(map(_visible, self.helps)))
+        object.__setattr__(self, "notes", tuple(map(_visible, self.notes)))
+
 
 class FlopwiseError(ValueError):
     """Anything flopwise tells its user instead of a traceback."""
@@ -206,7 +212,13 @@ def _slips(a: str, b: str, limit: int) -> int:
 
 
 def render(faults: Iterable[Fault], style: Literal["long", "short", "json"] = "long") -> str:
-    """Draws faults as text: `long` with excerpts, `short` one line each, or `json`."""
+    """Draws faults as text: `long` with excerpts, `short` one line each, or `json`.
+
+    `json` is a list of objects with the keys code, message, file, line, column, end_column, label,
+    help, note (lists) and also (further places: file, line, column, end_column, label). Lines and
+    columns count from 1; end_column is the first column behind the place; a fault without a place
+    has null there. All faults are listed, not only the first twenty.
+    """
     ordered = sorted(faults, key=_order)
     if style == "json":
         return json.dumps([_plain(fault) for fault in ordered], indent=2)
@@ -230,18 +242,30 @@ def _title(fault: Fault) -> str:
 
 
 def _short(fault: Fault) -> str:
-    return f"{fault.place}: {fault.code}: {fault.message}" if fault.place else _title(fault)
+    return f"{fault.place}: {fault.code} {fault.message}" if fault.place else _title(fault)
 
 
 def _plain(fault: Fault) -> dict[str, object]:
-    place = fault.place
-    where = {"file": place.source.name, "line": place.line, "column": place.column} if place else {}
     return {
         "code": fault.code,
         "message": fault.message,
-        **where,
+        **_span(fault.place),
+        "label": fault.label,
         "help": list(fault.helps),
         "note": list(fault.notes),
+        "also": [{**_span(place), "label": label} for place, label in fault.also],
+    }
+
+
+def _span(place: Place | None) -> dict[str, object]:
+    """Returns a place as plain data; `end_column` is the first column behind it."""
+    if place is None:
+        return {"file": None, "line": None, "column": None, "end_column": None}
+    return {
+        "file": place.source.name,
+        "line": place.line,
+        "column": place.column,
+        "end_column": place.column + place.width,
     }
 
 

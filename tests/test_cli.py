@@ -16,9 +16,9 @@ import pytest
 
 import flopwise
 from flopwise.cli import main, make_parser
+from flopwise.cli.parser import VERBS
 
 GOLDEN = Path(__file__).parent / "golden" / "help"
-VERBS = ("check", "show", "build", "train", "search", "export")
 
 SPEC = """\
 spec: 1

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from flopwise import dsl
 from flopwise.cost import Cost, cost
 from flopwise.dsl.files import presets
+from flopwise.dsl.load import decode
 
 if TYPE_CHECKING:  # types only: these rooms import torch
     from flopwise.export.proof import Proof
@@ -173,9 +174,12 @@ def load(
     return Design(dsl.load(path, sets=_sets(paths, variables)))
 
 
-def loads(text: str, *, name: str = "<text>") -> Design:
-    """Reads a spec from a text; `name` is what faults call it."""
-    return Design(dsl.loads(text, name=name))
+def loads(
+    text: str | bytes, paths: Mapping[str, object] | None = None, /, *, name: str = "<text>"
+) -> Design:
+    """Reads a spec from a text; `name` is what faults call it, `paths` is set on top of it."""
+    read = decode(text, name) if isinstance(text, bytes) else text
+    return Design(dsl.loads(read, name=name, sets=_sets(paths, {})))
 
 
 def search(

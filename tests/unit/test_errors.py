@@ -31,9 +31,22 @@ def test_the_long_form_is_a_compilers() -> None:
         "   = note: settings of conv: dim, kernel, stride, groups, norm, act"
     )
     assert render([fault], "short") == (
-        "nets/tiny.yaml:6:5: E102: block 'conv' has no setting 'kernal'"
+        "nets/tiny.yaml:6:5: E102 block 'conv' has no setting 'kernal'"
     )
-    assert json.loads(render([fault], "json"))[0]["line"] == 6
+    assert json.loads(render([fault], "json")) == [
+        {
+            "code": "E102",
+            "message": "block 'conv' has no setting 'kernal'",
+            "file": "nets/tiny.yaml",
+            "line": 6,
+            "column": 5,
+            "end_column": 11,
+            "label": "unknown setting",
+            "help": ["did you mean 'kernel'?"],
+            "note": ["settings of conv: dim, kernel, stride, groups, norm, act"],
+            "also": [],
+        }
+    ]
 
 
 def test_twenty_faults_are_shown_and_the_rest_counted() -> None:

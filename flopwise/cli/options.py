@@ -1,0 +1,95 @@
+"""Arguments that several verbs share, and what is done with them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from flopwise.errors import Fault, render
+
+if TYPE_CHECKING:  # types only: a verb imports the rooms it needs
+    from flopwise.design import Design
+
+__all__ = [
+    "add_set",
+    "add_spec",
+    "count",
+    "open_spec",
+    "plain_faults",
+    "read_spec",
+    "spec_json",
+    "tell",
+]
+
+
+def add_spec(verb: argparse.ArgumentParser) -> None:
+    """Adds SPEC and `--set`."""
+    text = "a YAML file, - for standard input, or a shipped std/NAME"
+    verb.add_argument("spec", metavar="SPEC", help=text)
+    add_set(verb)
+
+
+def add_set(verb: argparse.ArgumentParser) -> None:
+    """Adds `--set PATH=VALUE`."""
+    verb.add_argument(
+        "--set",
+        metavar="PATH=VALUE",
+        dest="sets",
+        action="append",
+        default=[],
+        type=_assignment,
+        help="change the spec: a variable (w=48) or a place (net.stage2.depth=6); repeatable",
+    )
+
+
+def spec_json(verb: argparse.ArgumentParser) -> None:
+    """Adds SPEC, `--set` and `--json`."""
+    add_spec(verb)
+    verb.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def count(text: str) -> int:
+    """Reads a whole number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"write a whole number from 1 on, not {text!r}")
+    return int(text)
+
+
+def open_spec(args: argparse.Namespace) -> Design:
+    """Returns the design that SPEC names; its warnings are shown."""
+    design = read_spec(args.spec, args)
+    if not args.json:
+        tell(design.spec.warnings, args)
+    return design
+
+
+def read_spec(path: str, args: argparse.Namespace) -> Design:
+    """Returns the design at a path, or on standard input, with the sets of the command line."""
+    from flopwise.design import load, loads
+
+    if path == "-":
+        return loads(sys.stdin.buffer.read(), dict(args.sets), name="<stdin>")
+    return load(path, dict(args.sets))
+
+
+def tell(faults: Iterable[Fault], args: argparse.Namespace) -> None:
+    """Shows faults where people and editors look for them."""
+    faults = tuple(faults)
+    if faults:
+        print(render(faults, args.errors), file=sys.stderr)
+
+
+def plain_faults(faults: Iterable[Fault]) -> list[dict[str, object]]:
+    """Returns faults as plain data."""
+    found: list[dict[str, object]] = json.loads(render(faults, "json"))
+    return found
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    path, equals, value = text.partition("=")
+    if not (path.strip() and equals):
+        raise argparse.ArgumentTypeError(f"write PATH=VALUE, such as w=48, not {text!r}")
+    return path.strip(), value

@@ -1,0 +1,119 @@
+"""The table of verbs, the parser made of it, and how every verb ends."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+
+from flopwise import __version__
+from flopwise.cli import options, reading, running
+from flopwise.errors import FlopwiseError, RunError, SpecError
+
+__all__ = ["VERBS", "main", "make_parser"]
+
+ABOUT = """Vision networks as YAML tables of stages, searched inside a FLOP budget.
+
+SPEC is a YAML file or a shipped network such as std/resnet50."""
+
+EPILOG = """first steps:
+  flopwise show std/resnet50
+  flopwise search examples/quickstart.yaml
+
+exit codes: 0 fine, 1 the run failed, 2 bad input, 130 interrupted"""
+
+Verb = Callable[[argparse.Namespace], int | None]
+Options = Callable[[argparse.ArgumentParser], None]
+
+# name -> the function (its docstring is the help) and what adds its arguments
+VERBS: dict[str, tuple[Verb, Options]] = {
+    "check": (reading.check_verb, reading.check_options),
+    "show": (reading.show_verb, options.spec_json),
+    "build": (running.build_verb, running.build_options),
+    "train": (running.train_verb, running.train_options),
+    "search": (running.search_verb, running.search_options),
+    "export": (running.export_verb, running.export_options),
+}
+RESUMED = ("train", "search")  # the same command again goes on where it was stopped
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb and returns the exit code; no mistake of a user ends in a traceback."""
+    # Threads that wait by spinning make small trainings crawl when the cores are shared (5x).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    args = make_parser().parse_args(words)
+    args.command = f"flopwise {shlex.join(words)}"
+    try:
+        code = args.run(args)
+        sys.stdout.flush()
+    except FlopwiseError as error:
+        _complain(error, args)
+        return 1 if isinstance(error, RunError) else 2
+    except KeyboardInterrupt:
+        again = f"; go on with: {args.command}" if args.verb in RESUMED else ""
+        print(f"\ninterrupted{again}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader has seen enough, as in `flopwise show ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:  # a full disk, a folder that may not be written
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return code or 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the whole command line."""
+    parser = _Parser(prog="flopwise", description=ABOUT, epilog=EPILOG, formatter_class=_Formatter)
+    parser.add_argument("--version", action="version", version=f"flopwise {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True)
+    for name, (run, add) in VERBS.items():
+        text, _, examples = inspect.cleandoc(run.__doc__ or "").partition("\n\nExamples:")
+        verb = verbs.add_parser(
+            name,
+            help=text.splitlines()[0],
+            description=text,
+            epilog=f"examples:{examples}",
+            formatter_class=_Formatter,
+        )
+        verb.set_defaults(run=run, json=False)
+        add(verb)
+        verb.add_argument(
+            "--errors",
+            choices=("long", "short", "json"),
+            default="long",
+            help="faults with excerpts (long), one line each (short), or as a list of objects",
+        )
+    return parser
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the line breaks of the texts above."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells a mistaken verb in one line, with the nearest that exists."""
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if action.dest == "verb" and value not in (action.choices or ()):
+            from flopwise.errors import nearest
+
+            near = nearest(str(value), VERBS)
+            meant = f"; did you mean '{near}'?" if near else ""
+            self.error(f"there is no verb '{value}'{meant} (verbs: {', '.join(VERBS)})")
+        super()._check_value(action, value)
+
+
+def _complain(error: FlopwiseError, args: argparse.Namespace) -> None:
+    if not isinstance(error, SpecError):
+        print(f"error: {error}", file=sys.stderr)
+    elif args.json:
+        faults = options.plain_faults(error.faults)
+        print(json.dumps({"ok": False, "faults": faults}, indent=2))
+    else:
+        options.tell(error.faults, args)

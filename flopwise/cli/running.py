@@ -1,0 +1,170 @@
+"""The verbs that take time: build, train, search, export."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flopwise.cli.options import add_spec, count, open_spec
+
+if TYPE_CHECKING:  # types only: the room imports torch
+    from flopwise.train import Epoch
+
+__all__ = [
+    "build_options",
+    "build_verb",
+    "export_options",
+    "export_verb",
+    "search_options",
+    "search_verb",
+    "train_options",
+    "train_verb",
+]
+
+
+def build_verb(args: argparse.Namespace) -> None:
+    """Builds the PyTorch module and prints it, or prints its source.
+
+    Examples:
+      flopwise build std/vit_tiny_patch16_224
+      flopwise build net.yaml --code > model.py
+    """
+    design = open_spec(args)
+    print(design.source() if args.code else design.build())
+
+
+def train_verb(args: argparse.Namespace) -> None:
+    """Trains the network as it is written; the same command again resumes.
+
+    Every epoch is saved. All choices look at a validation split; the test split
+    is opened once, after the last epoch. Files go to runs/NAME-train unless --out
+    says otherwise.
+
+    Examples:
+      flopwise train std/resnet18 --data photos/ --epochs 50
+      flopwise train net.yaml --set train.lr=0.002 --out runs/second
+    """
+    winner = open_spec(args).train(
+        args.out, on_epoch=_say_epoch, on_note=_say, command=args.command
+    )
+    print(f"best epoch, validation: {_scores(winner.validation)} ({winner.kind} weights)")
+    print(f"test, opened once: {_scores(winner.test)}")
+    print(f"weights: {winner.weights}")
+
+
+def search_verb(args: argparse.Namespace) -> None:
+    """Searches the spec's space inside its budget; the same command again resumes.
+
+    Only networks inside the budget are trained, each once. The best are trained
+    again on fresh seeds beside the written network and scored on the test split,
+    and the winner is exported to DIR/export. Files go to runs/NAME unless --out
+    says otherwise.
+
+    Examples:
+      flopwise search examples/quickstart.yaml
+      flopwise search net.yaml --trials 50 --data photos/
+    """
+    design = open_spec(args)
+    from rich.console import Console
+
+    from flopwise.export import NotNativeError
+    from flopwise.search.view import show, watch_for
+
+    metric = design.spec.search.objective[1] if design.spec.search else "top1"
+    watch = watch_for(sys.stdout, metric)
+    outcome = design.search(args.out, trials=args.trials, watch=watch, command=args.command)
+    show(outcome, Console(width=None if sys.stdout.isatty() else 100), metric)
+    try:
+        _export(outcome.folder, outcome.folder / "export")
+    except NotNativeError as error:  # the search is fine; its winner stays in our own form
+        print(f"not exported: {error}")
+
+
+def export_verb(args: argparse.Namespace) -> None:
+    """Writes a trained network as a folder that stock timm loads, with proof.
+
+    The proof runs in a process that imports only timm: same logits, same accuracy.
+
+    Examples:
+      flopwise export runs/quickstart --out digits-net
+      flopwise export runs/quickstart --trial 12 --out other-net
+    """
+    _export(args.study, args.out, args.trial)
+
+
+def build_options(verb: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `build`."""
+    add_spec(verb)
+    verb.add_argument("--code", action="store_true", help="print PyTorch source instead")
+
+
+def train_options(verb: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `train`."""
+    add_spec(verb)
+    _short_for(verb, "--data", "train.data", "digits, a folder, a tar, torch/NAME or hfds/NAME")
+    _short_for(verb, "--epochs", "train.epochs", "passes over the training images")
+    verb.add_argument("--out", metavar="DIR", type=Path, help="where all files go")
+
+
+def search_options(verb: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `search`."""
+    train_options(verb)
+    verb.add_argument(
+        "--trials",
+        metavar="N",
+        type=count,
+        help="trainings wanted in all, earlier ones included (default: search.trials)",
+    )
+
+
+def export_options(verb: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `export`."""
+    verb.add_argument(
+        "study", metavar="STUDY", type=Path, help="the folder of a search or training"
+    )
+    verb.add_argument("--out", metavar="DIR", type=Path, required=True, help="the folder to write")
+    verb.add_argument("--trial", metavar="N", type=int, help="another trial than the winner")
+
+
+def _short_for(verb: argparse.ArgumentParser, flag: str, path: str, text: str) -> None:
+    """Adds a flag that is a shorter way to write `--set path=value`."""
+    verb.add_argument(
+        flag,
+        metavar=flag.strip("-").upper(),
+        dest="sets",
+        action="append",
+        type=lambda value: (path, value),
+        help=f"{text} (--set {path}=...)",
+    )
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _say_epoch(epoch: Epoch) -> None:
+    _say(
+        f"epoch {epoch.epoch}/{epoch.epochs}: training loss {epoch.train_loss:.3f}, validation "
+        f"{_scores({'top1': epoch.top1, 'balanced': epoch.balanced, 'loss': epoch.loss})} "
+        f"({epoch.weights} weights), {epoch.images_per_second:,.0f} images/s, "
+        f"{epoch.outside_share:.0%} of CPU time outside the network"
+    )
+
+
+def _scores(scores: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.2f}" for name, value in scores.items())
+
+
+def _export(study: Path, folder: Path, trial: int | None = None) -> None:
+    from flopwise.design import export
+
+    proof = export(study, folder, trial=trial)
+    told = f"{proof.correct} of {proof.images} test images right, as here" if proof.images else ""
+    print(
+        f"exported to {folder}, proven with timm {proof.timm}: "
+        f"logits differ by {proof.difference:.1g}{told and '; ' + told}"
+    )
+    print(f"load it: timm.create_model('local-dir:{folder}', pretrained=True)")
