@@ -59,6 +59,7 @@ def _balanced(text: str) -> str:
 
 def bad_key(name: str, place: Place) -> Fault:
     """Refuses a text that is no key, and says what it was probably meant to be."""
+    name = " ".join(name.split("\n"))  # YAML folds a text over several lines into one
     word, colon, rest = name.partition(":")
     if colon and rest and is_key(word):
         return Fault(

@@ -16,7 +16,9 @@ LARGEST = 2**53  # the largest whole number that every YAML and JSON reader keep
 INT = re.compile(r"[-+]?(0|[1-9]\d*)")
 FLOAT = re.compile(r"[-+]?(0|[1-9]\d*)?(\.\d*)?([eE][-+]?\d+)?")
 BOOLS = re.compile(r"(true|false|yes|no|on|off)", re.IGNORECASE)
-BASED = re.compile(r"[-+]?0[xob][0-9a-fA-F_]+", re.IGNORECASE)
+BASED = re.compile(
+    r"[-+]?0(x(_?[0-9a-f])+|o(_?[0-7])+|b(_?[01])+)", re.IGNORECASE
+)  # each of them a number to int(text, 0)
 ZEROS = re.compile(r"[-+]?0\d+(\.\d*)?([eE][-+]?\d+)?")
 UNDERSCORED = re.compile(r"[-+]?\d+(_\d+)+(\.\d*)?")
 CLOCK = re.compile(r"[-+]?\d+(:[0-5]?\d)+(\.\d*)?")
@@ -94,7 +96,7 @@ def _decimal(text: str) -> float:
 
 def _odd_number(text: str) -> str:
     if BASED.fullmatch(text):
-        plain = int(text.replace("_", ""), 0) if len(text) < 20 else None
+        plain = int(text, 0) if len(text) < 20 else None
         wanted = "a decimal number" if plain is None else plain
         raise DoubtfulError(
             "E007",
