@@ -151,7 +151,8 @@ class SpecError(FlopwiseError):
 class BlockError(FlopwiseError):
     """A block cannot be applied: the bare fact, without an address.
 
-    `setting` names the setting at fault, if one is; the language points at it.
+    `setting` names the setting at fault, if one is; the language points at it. `repetition` is the
+    one in which it happened, set by the stage.
     """
 
     def __init__(
@@ -165,6 +166,7 @@ class BlockError(FlopwiseError):
     ) -> None:
         super().__init__(message)
         self.code, self.message, self.setting = code, message, setting
+        self.repetition = 0
         self.helps, self.notes = tuple(helps), tuple(notes)
 
 

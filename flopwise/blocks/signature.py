@@ -99,6 +99,7 @@ class Block:
         once: True when the block stands alone in its stage and cannot be repeated.
         init: Name of the family's initialisation rule.
         head: True when the last layer is the classifier that a user may replace.
+        scope: Which of `i` and `n`, the number of the repetition and of all, the function takes.
     """
 
     name: str
@@ -112,6 +113,7 @@ class Block:
     init: str
     head: bool
     doc: str
+    scope: tuple[str, ...] = ()
 
     @property
     def variadic(self) -> bool:

@@ -46,6 +46,7 @@ def trace_block(block: Block, types: Sequence[Type], settings: Mapping[str, Any]
     """Returns the graph of one block on inputs of the given types; `settings` may be partial."""
     chosen = tuple((key, settings[key]) for key in block.fields if key in settings)
     own = tuple((key, value) for key, value in chosen if key in block.own)
+    own += tuple((key, settings[key]) for key in block.scope)
     return _trace(block.function, tuple(types), own, block.init, block.head, block.name)
 
 

@@ -21,7 +21,7 @@ def unused(plan: Plan, search: Search | None, tree: Section) -> list[Fault]:
     """Warns of variables that nothing uses: they are usually misspelt somewhere."""
     settings = [*plan.values.values(), *plan.places.values()]
     for stage in plan.stages:
-        settings += [stage.block, *stage.settings.values(), *([stage.depth] if stage.depth else [])]
+        settings += [stage.block, *stage.repeated, *([stage.depth] if stage.depth else [])]
     used = {name for setting in settings for name in setting.names}
     used |= {name for each in (search.require if search else ()) for name in each.names}
     section = tree.entries.get("vars")

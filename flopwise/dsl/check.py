@@ -131,7 +131,7 @@ def _check_names(
     for stage in stages:
         checker.faults += _unknown(stage.block, values)
         checker.faults += _unknown(stage.depth, values) if stage.depth else []
-        for setting in stage.settings.values():
+        for setting in stage.repeated:
             checker.faults += _unknown(setting, inside)
 
 

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from flopwise.dsl.files import File
 from flopwise.dsl.load import make_source, parse
+from flopwise.dsl.paths import parts_of
 from flopwise.dsl.tables import TOP
 from flopwise.dsl.tree import Node, Scalar, Section
 from flopwise.errors import Fault, Place, SpecError, nearest
@@ -132,7 +133,7 @@ def _walk(tree: Section, prefix: str) -> Iterator[tuple[str, Node]]:
 
 
 def _apply(tree: Section, change: Change, what: str, closed: Path) -> Section:
-    parts = tuple(change.path.split("."))
+    parts = parts_of(change.path)
     variables = tree.entries.get("vars")
     if len(parts) == 1 and isinstance(variables, Section) and parts[0] in variables.entries:
         parts = ("vars", *parts)
@@ -192,10 +193,17 @@ class _Merger:
                 entries[name] = self.value(old, node, at)
                 merged = isinstance(old, Section) and isinstance(node, Section)
                 keys[name] = keys[name] if merged and name in keys else place
+            if len(path) == 2 and path[0] == "net":
+                self.forget_singles(entries, keys, name)
         if path == ("net",):
             entries = self.order(base, entries)
         place = base.place if base.entries else child.place
         return Section(entries, keys, place)
+
+    def forget_singles(self, entries: dict[str, Node], keys: dict[str, Place], name: str) -> None:
+        """Takes away what single repetitions had of a setting that now holds for all of them."""
+        for single in [key for key in entries if key.startswith(f"{name}[")]:
+            del entries[single], keys[single]
 
     def value(self, old: Node | None, new: Node, path: Path) -> Node:
         """Returns what stands at `path` once `new` is laid on `old`."""

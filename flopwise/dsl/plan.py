@@ -6,8 +6,10 @@ replace settings by their address, then everything is evaluated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 from flopwise.blocks import Block
 from flopwise.dsl.expr import Expression, Scope, Value, is_expression, parse_expression
@@ -16,6 +18,8 @@ from flopwise.dsl.tree import Items, Node, Scalar
 from flopwise.errors import Fault, Place, SpecError
 
 __all__ = ["Plan", "Setting", "StagePlan", "read_setting"]
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ class StagePlan:
         depth: How often the block is repeated; None is once.
         inputs: The ids it names in `from`, each with its place; None is the stage before.
         settings: The block's settings that the stage writes.
+        single: Those of single repetitions, by name and repetition.
+        ports: The port of the block that each input is for; None is their order.
     """
 
     name: str
@@ -59,6 +65,15 @@ class StagePlan:
     depth: Setting | None
     inputs: tuple[tuple[str, Place], ...] | None
     settings: Mapping[str, Setting]
+    single: Mapping[str, Mapping[int, Setting]] = NOTHING
+    ports: tuple[tuple[str, Place], ...] | None = None
+
+    @property
+    def repeated(self) -> Iterator[Setting]:
+        """Yields the settings that are evaluated for each repetition."""
+        yield from self.settings.values()
+        for each in self.single.values():
+            yield from each.values()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from flopwise.blocks import Block
 from flopwise.dsl.checker import Checker
 from flopwise.dsl.expr import Expression
+from flopwise.dsl.paths import single_of
 from flopwise.dsl.plan import Setting, StagePlan
 from flopwise.dsl.tables import NODE, RESERVED_STAGES, fields_of
 from flopwise.dsl.tree import Items, Node, Scalar, Section
@@ -55,41 +56,78 @@ def _stage(checker: Checker, name: str, node: Section, place: Place) -> StagePla
     block = _block(checker, kind.value, kind.place) if isinstance(kind.value, str) else None
     if block is None and isinstance(kind.value, str):
         return None
-    settings = dict(_settings(checker, node, block))
-    depth = settings.pop("depth", None)
-    inputs = _from(checker, node.entries["from"]) if "from" in node.entries else None
+    written = list(_settings(checker, node, block))
+    settings = {key: setting for key, index, setting in written if index is None}
+    single: dict[str, dict[int, Setting]] = {}
+    for key, index, setting in written:
+        if index is not None:
+            single.setdefault(key, {})[index] = setting
+    inputs, ports = _from(checker, node.entries["from"]) if "from" in node.entries else (None, None)
     return StagePlan(
-        name=name, place=place, block=kind, depth=depth, inputs=inputs, settings=settings
+        name=name,
+        place=place,
+        block=kind,
+        depth=settings.pop("depth", None),
+        inputs=inputs,
+        settings=settings,
+        single=single,
+        ports=ports,
     )
 
 
 def _settings(
     checker: Checker, node: Section, block: Block | None
-) -> Iterator[tuple[str, Setting]]:
+) -> Iterator[tuple[str, int | None, Setting]]:
+    """Yields the settings of a stage by name, and by repetition if one is named."""
     rules: Mapping[str, RuleLike] = fields_of(block) if block else {"depth": NODE["depth"]}
     for name, value in node.entries.items():
-        if name in ("block", "from"):
+        key, index = single_of(name)
+        if index is not None and not _may_differ(checker, block, key, index, node.keys[name]):
             continue
-        if block and name not in rules:
-            _no_setting(checker, block, name, node.keys[name])
+        if key in ("block", "from"):
+            continue
+        if block and key not in rules:
+            _no_setting(checker, block, key, node.keys[name])
         else:
-            what = f"'{name}' of block '{block.name}'" if block else f"'{name}'"
-            if setting := checker.setting(value, rules.get(name, VALUE), what):
-                yield name, setting
+            what = f"'{key}' of block '{block.name}'" if block else f"'{key}'"
+            if setting := checker.setting(value, rules.get(key, VALUE), what):
+                yield key, index, setting
 
 
-def _from(checker: Checker, node: Node) -> tuple[tuple[str, Place], ...]:
+def _may_differ(checker: Checker, block: Block | None, key: str, index: int, place: Place) -> bool:
+    """Checks that a setting can have a value of its own in one repetition."""
+    field = block.fields.get(key) if block else None
+    if key in NODE:
+        why = "belongs to the whole stage, not to one of its repetitions"
+    elif block and field and index and (field.first or key not in block.own):
+        why = f"of block '{block.name}' counts in the first repetition only"
+    else:
+        return True
+    help_ = "leave out the number in brackets" if key in NODE else "write [0], or leave it out"
+    checker.fault("E111", f"'{key}' {why}", place, help_)
+    return False
+
+
+def _from(
+    checker: Checker, node: Node
+) -> tuple[tuple[tuple[str, Place], ...], tuple[tuple[str, Place], ...] | None]:
+    """Returns the stages that `from` names, and the ports they are for if it is a map."""
     items = node.items if isinstance(node, Items) else (node,)
+    ports = None
+    if isinstance(node, Section):
+        items = tuple(node.entries.values())
+        ports = tuple(node.keys.items())
     found = []
     for item in items:
         if isinstance(item, Scalar) and isinstance(item.value, str):
             found.append((item.value, item.place))
         else:
-            fact = "'from' names a stage or a list of stages"
-            checker.fault("E201", fact, item.place, "write  from: stem  or  from: [a, b]")
+            fact = "'from' names a stage, a list of stages, or a stage for each port"
+            help_ = "write  from: stem,  from: [a, b]  or  from: {main: a, skip: b}"
+            checker.fault("E201", fact, item.place, help_)
     if not items:
         checker.fault("E201", "'from' names no stage", node.place, "delete it, or name a stage")
-    return tuple(found)
+    return tuple(found), ports
 
 
 def read_defaults(checker: Checker, section: Section) -> Iterator[tuple[str, Setting]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from flopwise.blocks import Graph, Tensor, Trace, Type, add_stage
 from flopwise.blocks.graph import describe
+from flopwise.dsl.evaluate import Written
 from flopwise.dsl.expr import Expression
 from flopwise.dsl.network import Input, Stage
 from flopwise.dsl.plan import Setting, StagePlan
@@ -21,7 +22,7 @@ class Tracing:
         self,
         stages: Sequence[Stage],
         plans: Sequence[StagePlan],
-        written: Mapping[str, Mapping[str, Setting]],
+        written: Mapping[str, Written],
         origins: Mapping[str, Setting],
     ) -> None:
         """Takes stages, their plans, the settings of each, and where every name gets its value."""
@@ -49,7 +50,7 @@ class Tracing:
 
     def _told(self, error: BlockError, stage: Stage, reads: Sequence[Tensor]) -> Fault:
         """Gives a bare fact its address: the setting at fault, or the stage and what it reads."""
-        setting = self.written[stage.name].get(error.setting or "")
+        setting = self.written[stage.name].at(error.repetition).get(error.setting or "")
         also = self._sources(setting) if setting else self._inputs(stage, reads)
         known = stage.name in error.message
         return Fault(
@@ -77,14 +78,14 @@ class Tracing:
     def _computations(self, stage: Stage) -> Iterator[str]:
         """Yields how the numbers came about; a width that is not written comes from the input."""
         yield from (text for _, text in self._sums(stage))
-        if "dim" not in self.written[stage.name]:
+        if "dim" not in self.written[stage.name].whole:
             for name in stage.inputs:
                 if name in self.stages:
                     sums = dict(self._sums(self.stages[name]))
                     yield from [f"{sums['dim']} (stage '{name}')"] if "dim" in sums else []
 
     def _sums(self, stage: Stage) -> Iterator[tuple[str, str]]:
-        for name, setting in self.written[stage.name].items():
+        for name, setting in self.written[stage.name].whole.items():
             if isinstance(setting.value, Expression) and name in stage.settings[0]:
                 yield name, setting.computation(name, stage.settings[0][name])
 

@@ -1,0 +1,48 @@
+"""Addresses of one repetition: `net.stage1[2].kernel`, and of all of them: `net.stage1[*].kernel`.
+
+In a merged tree, a value for one repetition stands in its stage under `kernel[2]`; no file can
+write that key, only a path makes it.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["parts_of", "single_of", "whole_of"]
+
+ADDRESS = re.compile(r"net\.([^.\[\]]+)\[(\d{1,4}|\*)\]\.([^.\[\]]+)")
+SINGLE = re.compile(r"([^.\[\]]+)\[(\d{1,4})\]")
+
+
+def parts_of(path: str) -> tuple[str, ...]:
+    """Returns the keys that lead to a path in the merged tree.
+
+    >>> parts_of("net.stage1[02].kernel"), parts_of("net.stage1[*].kernel")
+    (('net', 'stage1', 'kernel[2]'), ('net', 'stage1', 'kernel'))
+    """
+    match = ADDRESS.fullmatch(path)
+    if match is None:
+        return tuple(path.split("."))
+    stage, index, key = match.groups()
+    return ("net", stage, key if index == "*" else f"{key}[{int(index)}]")
+
+
+def single_of(name: str) -> tuple[str, int | None]:
+    """Returns a key of a stage without its repetition, and the repetition if it names one.
+
+    >>> single_of("kernel[2]"), single_of("kernel")
+    (('kernel', 2), ('kernel', None))
+    """
+    match = SINGLE.fullmatch(name)
+    return (match[1], int(match[2])) if match else (name, None)
+
+
+def whole_of(path: str) -> tuple[str, int | None]:
+    """Returns the path of a setting for all repetitions, and the repetition the path names.
+
+    >>> whole_of("net.stage1[2].kernel"), whole_of("train.lr")
+    (('net.stage1.kernel', 2), ('train.lr', None))
+    """
+    *above, last = parts_of(path)
+    key, index = single_of(last)
+    return ".".join([*above, key]), index
