@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flopwise.errors import Fault, render
@@ -20,7 +21,6 @@ __all__ = [
     "open_spec",
     "plain_faults",
     "read_spec",
-    "spec_json",
     "tell",
 ]
 
@@ -45,10 +45,21 @@ def add_set(verb: argparse.ArgumentParser) -> None:
     )
 
 
-def spec_json(verb: argparse.ArgumentParser) -> None:
-    """Adds SPEC, `--set` and `--json`."""
-    add_spec(verb)
-    verb.add_argument("--json", action="store_true", help="print one JSON object")
+def add_out(verb: argparse.ArgumentParser) -> None:
+    """Adds `-o FILE`."""
+    text = "write to a file instead of standard output"
+    verb.add_argument("-o", "--out", metavar="FILE", type=Path, help=text)
+
+
+def write_out(text: str, out: Path | None) -> None:
+    """Prints a text, or writes it to a file and says so."""
+    if out is None:
+        print(text, end="")
+        return
+    from flopwise.design.writing import write_text
+
+    write_text(out, text)
+    print(f"wrote {out}")
 
 
 def count(text: str) -> int:

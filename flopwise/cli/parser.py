@@ -32,7 +32,8 @@ Options = Callable[[argparse.ArgumentParser], None]
 # name -> the function (its docstring is the help) and what adds its arguments
 VERBS: dict[str, tuple[Verb, Options]] = {
     "check": (reading.check_verb, reading.check_options),
-    "show": (reading.show_verb, options.spec_json),
+    "show": (reading.show_verb, reading.show_options),
+    "resolve": (reading.resolve_verb, reading.resolve_options),
     "build": (running.build_verb, running.build_options),
     "train": (running.train_verb, running.train_options),
     "search": (running.search_verb, running.search_options),

@@ -4,54 +4,159 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from flopwise.cli.options import open_spec, plain_faults, spec_json
+from flopwise.cli.options import (
+    add_out,
+    add_set,
+    add_spec,
+    open_spec,
+    plain_faults,
+    read_spec,
+    tell,
+    write_out,
+)
+from flopwise.errors import render
 
-__all__ = ["check_options", "check_verb", "show_verb"]
+if TYPE_CHECKING:  # types only: a verb imports the rooms it needs
+    from flopwise.design.checking import Checked, Report
+
+__all__ = [
+    "check_options",
+    "check_verb",
+    "resolve_options",
+    "resolve_verb",
+    "show_options",
+    "show_verb",
+]
 
 
 def check_options(verb: argparse.ArgumentParser) -> None:
     """Adds the arguments of `check`."""
-    spec_json(verb)
+    text = "YAML files, folders, - for standard input, or shipped std/NAMEs"
+    verb.add_argument("specs", metavar="SPEC", nargs="+", help=text)
+    add_set(verb)
+    verb.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def check_verb(args: argparse.Namespace) -> None:
-    """Reads a spec and shows every fault at once.
+def check_verb(args: argparse.Namespace) -> int:
+    """Reads specs and shows every fault at once.
 
-    Each fault comes with its place and a fix. Nothing is built or trained, and
-    torch is not imported.
+    Each fault comes with its place and a fix. Of a folder, every .yaml and .yml
+    file below it that has the key 'spec' is checked. Nothing is built or trained,
+    and torch is not imported.
+
+    `--errors json` prints a list with one object per fault: code, message, file,
+    line, column, end_column, label, help, note, also (further places). Lines and
+    columns count from 1.
 
     Examples:
       flopwise check net.yaml
-      flopwise check net.yaml --errors short
+      flopwise check nets/ examples/ --errors short
       flopwise check std/resnet50 --set net.stage2.depth=6
+      cat net.yaml | flopwise check - --errors json
     """
-    design = open_spec(args)
+    from flopwise.design.checking import check_each
+
+    many = len(args.specs) > 1 or Path(args.specs[0]).is_dir()
+    quiet = args.json or args.errors == "json"
+    report = check_each(
+        args.specs,
+        lambda path: read_spec(path, args),
+        lambda spec: None if quiet else _say_checked(spec, many, args),
+    )
     if args.json:
-        print(json.dumps({"ok": True, "faults": plain_faults(design.spec.warnings)}, indent=2))
+        print(json.dumps(_plain(report, many), indent=2))
+    elif quiet:
+        print(render([f for spec in report.specs for f in spec.faults], "json"))
+    elif many:
+        print(report)
+    return 0 if report.ok else 2
+
+
+def _say_checked(spec: Checked, many: bool, args: argparse.Namespace) -> None:
+    tell(spec.faults, args)
+    if spec.design is None:
         return
     from flopwise.report import describe
 
-    print(f"{design.name}: {describe(design.cost())}")
+    name = spec.file if many else spec.design.name
+    print(f"{name}: {describe(spec.design.cost())}", flush=True)
+
+
+def _plain(report: Report, many: bool) -> dict[str, object]:
+    """Returns a report as plain data; of a single spec only what is said about it."""
+    specs = [
+        {"file": spec.file, "ok": spec.design is not None, "faults": plain_faults(spec.faults)}
+        for spec in report.specs
+    ]
+    if not many:
+        return {"ok": report.ok, "faults": specs[0]["faults"]}
+    return {"ok": report.ok, "specs": specs, "skipped": report.skipped}
+
+
+def show_options(verb: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `show`."""
+    add_spec(verb)
+    verb.add_argument(
+        "--style",
+        choices=("stages", "paper"),
+        default="stages",
+        help="all numbers of each stage, or the columns of a paper with the values of a search",
+    )
+    form = verb.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object")
+    for word, text in (("markdown", "Markdown"), ("latex", "LaTeX"), ("csv", "CSV, exact numbers")):
+        form.add_argument(
+            f"--{word}", dest="form", action="store_const", const=word, help=f"print {text}"
+        )
 
 
 def show_verb(args: argparse.Namespace) -> None:
     """Prints the table of stages: shapes, MACs, parameters and activations.
 
     Costs are arithmetic for one image at the spec's input size; torch is not
-    imported.
+    imported. In the style of a paper, a number that a search may change is
+    written as its values, {3,5,7} or 48..128/8.
 
     Examples:
       flopwise show std/resnet50
       flopwise show std/convnext_tiny --set k=9 --set net.stage3.depth=12
       flopwise show net.yaml --json
+      flopwise show examples/quickstart.yaml --style paper --latex > table.tex
     """
     design = open_spec(args)
     if args.json:
         print(json.dumps(design.facts(), indent=2))
         return
-    from flopwise.report import show_cost
+    from flopwise.report import describe, paper_table, show_table, stage_table
 
+    table = paper_table(design.spec) if args.style == "paper" else stage_table(design.cost())
+    if args.form:
+        show_table(table, args.form)
+        return
     size = " x ".join(map(str, design.spec.input.size))
     print(f"{design.name}: input {design.spec.input.channels} x {size}, hash {design.hash[:16]}\n")
-    show_cost(design.cost())
+    show_table(table)
+    print(f"\n{describe(design.cost())}")
+
+
+def resolve_options(verb: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `resolve`."""
+    add_spec(verb)
+    add_out(verb)
+
+
+def resolve_verb(args: argparse.Namespace) -> None:
+    """Prints the spec with nothing left to work out.
+
+    No parents, variables, defaults or expressions; every stage says what it
+    reads, and every setting is written. It is the same network with the same
+    hash, and resolving it again changes nothing.
+
+    Examples:
+      flopwise resolve std/resnet101
+      flopwise resolve net.yaml --set w=48 -o narrow.yaml
+    """
+    write_out(open_spec(args).render(), args.out)
