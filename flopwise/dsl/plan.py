@@ -7,9 +7,7 @@ replace settings by their address, then everything is evaluated.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any
+from dataclasses import dataclass, field
 
 from flopwise.blocks import Block
 from flopwise.dsl.expr import Expression, Scope, Value, is_expression, parse_expression
@@ -18,8 +16,6 @@ from flopwise.dsl.tree import Items, Node, Scalar
 from flopwise.errors import Fault, Place, SpecError
 
 __all__ = ["Plan", "Setting", "StagePlan", "read_setting"]
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +61,7 @@ class StagePlan:
     depth: Setting | None
     inputs: tuple[tuple[str, Place], ...] | None
     settings: Mapping[str, Setting]
-    single: Mapping[str, Mapping[int, Setting]] = NOTHING
+    single: Mapping[str, Mapping[int, Setting]] = field(default_factory=dict)
     ports: tuple[tuple[str, Place], ...] | None = None
 
     @property
