@@ -5,13 +5,29 @@ A new block is one function in this folder and one line in `BLOCKS`.
 
 from __future__ import annotations
 
-from flopwise.blocks.conv import avgpool, conv_block, conv_stem, patchify
+from flopwise.blocks.conv import conv_block, conv_stem, patchify
 from flopwise.blocks.convnext import convnext
 from flopwise.blocks.graph import Graph, Layer, Type
-from flopwise.blocks.head import add, classifier, concat
+from flopwise.blocks.head import classifier
+from flopwise.blocks.join import (
+    act,
+    add,
+    avgpool,
+    cat_tokens,
+    concat,
+    dropout,
+    global_pool,
+    identity,
+    maxpool,
+    mul,
+    norm,
+    upsample,
+    zero,
+)
+from flopwise.blocks.reach import depends, prune
 from flopwise.blocks.residual import basic, residual
 from flopwise.blocks.signature import Block, Field, block
-from flopwise.blocks.stage import add_stage, piece, trace_block
+from flopwise.blocks.stage import add_stage, call_stage, conversions, piece, trace_block
 from flopwise.blocks.tensor import Map, Tensor, Tokens, Trace, Vec
 from flopwise.blocks.vit import (
     class_token,
@@ -37,7 +53,11 @@ __all__ = [
     "Vec",
     "add_stage",
     "block",
+    "call_stage",
+    "conversions",
+    "depends",
     "piece",
+    "prune",
     "trace_block",
 ]
 
@@ -45,7 +65,6 @@ BLOCKS: dict[str, Block] = {
     "conv": conv_block,  # blocks/conv.py
     "conv_stem": conv_stem,
     "patchify": patchify,
-    "avgpool": avgpool,
     "basic": basic,  # blocks/residual.py
     "residual": residual,
     "convnext": convnext,  # blocks/convnext.py
@@ -56,7 +75,18 @@ BLOCKS: dict[str, Block] = {
     "to_tokens": to_tokens,
     "to_map": to_map,
     "linear": linear_block,
-    "add": add,  # blocks/head.py
+    "add": add,  # blocks/join.py
+    "mul": mul,
     "concat": concat,
-    "classifier": classifier,
+    "cat_tokens": cat_tokens,
+    "zero": zero,
+    "identity": identity,
+    "avgpool": avgpool,
+    "maxpool": maxpool,
+    "global_pool": global_pool,
+    "upsample": upsample,
+    "norm": norm,
+    "act": act,
+    "dropout": dropout,
+    "classifier": classifier,  # blocks/head.py
 }

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from flopwise.blocks.layers import Act, act, avg_pool, conv, max_pool
+from flopwise.blocks.layers import Act, act, conv, max_pool
 from flopwise.blocks.parts import Norm, norm
 from flopwise.blocks.signature import First, Local, Odd, Positive, block
 from flopwise.blocks.tensor import Map
-from flopwise.errors import BlockError
 
-__all__ = ["avgpool", "conv_block", "conv_stem", "patchify"]
+__all__ = ["conv_block", "conv_stem", "patchify"]
 
 
 @block(name="conv", init="resnet")
@@ -78,28 +77,6 @@ def patchify(x: Map, *, patch: Positive = 4, dim: Positive, norm: Local[Norm] = 
     """
     x = conv(x, dim, name="0", kernel=patch, stride=patch, pad=0, bias=norm != "bn")
     return _norm(x, norm, name="1")
-
-
-@block(once=True)
-def avgpool(x: Map, *, to: Positive) -> Map:
-    """Average pooling to a square map.
-
-    Settings:
-        to: Height and width of the output; they divide the input's.
-    """
-    stride = x.height // to
-    if x.height != x.width or to * stride != x.height:
-        raise BlockError(
-            "E312",
-            f"a map of {x.height}x{x.width} cannot be pooled to {to}x{to}",
-            setting="to",
-            helps=(f"sizes that work: {', '.join(map(str, _divisors(x.height)))}",),
-        )
-    return avg_pool(x, kernel=stride, stride=stride)
-
-
-def _divisors(size: int) -> list[int]:
-    return [each for each in range(1, size + 1) if size % each == 0]
 
 
 _norm = norm  # the blocks above name a setting `norm`

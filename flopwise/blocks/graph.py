@@ -21,12 +21,14 @@ class Type:
         shape: The physical shape without the batch axis.
         extra: Tokens: how many leading tokens are no patches (class token).
         grid: Tokens: height and width of the patch grid, if they still lie on one.
+        absent: Whether it is what `zero` leaves: an edge that is not there.
     """
 
     kind: str
     shape: tuple[int, ...]
     extra: int = 0
     grid: tuple[int, int] | None = None
+    absent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class Graph:
         layers: Steps in order; the outputs of each get the next free ids.
         outputs: Ids of the results.
         init: Name of the family's initialisation rule for the layers inside.
+        head: Whether the last layer is the classifier that a user may replace.
+        features: Ids of further results of a network, which timm may take as features.
     """
 
     title: str
@@ -95,6 +99,7 @@ class Graph:
     outputs: tuple[int, ...]
     init: str = "torch"
     head: bool = False
+    features: tuple[int, ...] = ()
 
     @cached_property
     def macs(self) -> int:

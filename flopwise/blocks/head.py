@@ -1,10 +1,9 @@
-"""Joining branches, and the classifier."""
+"""The classifier."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from flopwise.blocks import layers
 from flopwise.blocks.layers import (
     dropout,
     global_mean,
@@ -17,7 +16,7 @@ from flopwise.blocks.signature import Local, Positive, block
 from flopwise.blocks.tensor import Map, Tensor, Tokens, Vec
 from flopwise.errors import BlockError
 
-__all__ = ["add", "classifier", "concat"]
+__all__ = ["classifier"]
 
 
 @block(once=True, init="head", head=True)
@@ -61,18 +60,3 @@ def _pooled(x: Map | Tokens | Vec, pool: str, norm: str) -> Vec:
 def _word(x: Tensor) -> str:
     """Names the kind of a tensor."""
     return "a map" if isinstance(x, Map) else "a vector"
-
-
-@block(once=True)
-def add(*xs: Tensor) -> Tensor:
-    """Adds inputs of equal shape."""
-    total = xs[0]
-    for x in xs[1:]:
-        total = total + x
-    return total
-
-
-@block(once=True)
-def concat(*xs: Tensor) -> Tensor:
-    """Joins inputs along their channels."""
-    return layers.concat(xs)

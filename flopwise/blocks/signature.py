@@ -20,6 +20,8 @@ __all__ = [
     "Field",
     "First",
     "Local",
+    "Made",
+    "Natural",
     "Odd",
     "Positive",
     "Rate",
@@ -31,7 +33,9 @@ __all__ = [
 
 T = TypeVar("T")
 Scalar = int | float | bool | str
-FieldType = Literal["int", "float", "bool", "text"]
+Made = Tensor | tuple[Tensor, ...]
+"""What a block's function returns: one tensor, or one for each of its `outputs`."""
+FieldType = Literal["int", "float", "bool", "text", "list[int]"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class _Mark:
     local: bool = False
 
 
+Natural = Annotated[int, _Mark(low=0)]
 Positive = Annotated[int, _Mark(low=1)]
 Odd = Annotated[int, _Mark(low=1, odd=True)]
 Rate = Annotated[float, _Mark(low=0.0, high=1.0)]
@@ -59,13 +64,14 @@ class Field:
 
     Attributes:
         name: The key a spec writes.
-        type: `int`, `float`, `bool` or `text`.
+        type: `int`, `float`, `bool`, `text` or `list[int]`.
         default: The value when the spec says nothing; None means "as the input has it".
         required: True when a spec must write it.
         choices: The allowed texts, if they are closed.
         low: Smallest allowed number.
         high: Largest allowed number.
         odd: True when even numbers are refused.
+        multiple_of: What a number must be a multiple of.
         first: True when only the first repetition of a stage (or its entry) sees the value.
         local: True when file-wide `defaults` do not reach it.
         doc: One line of help.
@@ -73,12 +79,13 @@ class Field:
 
     name: str
     type: FieldType
-    default: Scalar | None = None
+    default: Scalar | tuple[int, ...] | None = None
     required: bool = False
     choices: tuple[str, ...] = ()
     low: float | None = None
     high: float | None = None
     odd: bool = False
+    multiple_of: int | None = None
     first: bool = False
     local: bool = False
     doc: str = ""
@@ -86,7 +93,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Block:
-    """A named piece of a network: a function from symbolic tensors and settings to a tensor.
+    """A named piece of a network: a function from symbolic tensors and settings to tensors.
 
     Attributes:
         name: The word a spec writes after `block:`.
@@ -100,10 +107,12 @@ class Block:
         init: Name of the family's initialisation rule.
         head: True when the last layer is the classifier that a user may replace.
         scope: Which of `i` and `n`, the number of the repetition and of all, the function takes.
+        outputs: Names of the outputs, the first being the default; empty for one without a name.
+        absent: True when the block sees which inputs are absent; to others they are zeros.
     """
 
     name: str
-    function: Callable[..., Tensor]
+    function: Callable[..., Made]
     entry: Callable[..., Tensor] | None
     fields: Mapping[str, Field]
     own: frozenset[str]
@@ -114,6 +123,8 @@ class Block:
     head: bool
     doc: str
     scope: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    absent: bool = False
 
     @property
     def variadic(self) -> bool:
@@ -122,7 +133,7 @@ class Block:
 
 
 @overload
-def block(function: Callable[..., Tensor], /) -> Block: ...
+def block(function: Callable[..., Made], /) -> Block: ...
 
 
 @overload
@@ -133,11 +144,13 @@ def block(
     once: bool = ...,
     init: str = ...,
     head: bool = ...,
-) -> Callable[[Callable[..., Tensor]], Block]: ...
+    outputs: tuple[str, ...] = ...,
+    absent: bool = ...,
+) -> Callable[[Callable[..., Made]], Block]: ...
 
 
 def block(
-    function: Callable[..., Tensor] | None = None,
+    function: Callable[..., Made] | None = None,
     /,
     *,
     name: str | None = None,
@@ -145,10 +158,12 @@ def block(
     once: bool = False,
     init: str = "torch",
     head: bool = False,
-) -> Block | Callable[[Callable[..., Tensor]], Block]:
+    outputs: tuple[str, ...] = (),
+    absent: bool = False,
+) -> Block | Callable[[Callable[..., Made]], Block]:
     """Wraps a function over symbolic tensors into a `Block`; it registers nothing."""
 
-    def wrap(body: Callable[..., Tensor]) -> Block:
+    def wrap(body: Callable[..., Made]) -> Block:
         ports, fields = read_signature(body)
         entry_fields = read_signature(entry)[1] if entry else {}
         return Block(
@@ -163,13 +178,15 @@ def block(
             init=init,
             head=head,
             doc=inspect.getdoc(body) or "",
+            outputs=outputs,
+            absent=absent,
         )
 
     return wrap if function is None else wrap(function)
 
 
 def read_signature(
-    body: Callable[..., Tensor],
+    body: Callable[..., Made],
 ) -> tuple[dict[str, tuple[type[Tensor], ...]], dict[str, Field]]:
     """Returns the ports (name -> accepted kinds) and the settings of a block function."""
     hints = get_type_hints(body, include_extras=True)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, wraps
 from typing import Any, TypeVar, cast
 
 from flopwise.blocks.graph import Graph, Type, describe
 from flopwise.blocks.layers import to_map, to_tokens
-from flopwise.blocks.signature import Block
-from flopwise.blocks.tensor import Map, Tensor, Tokens, Trace
+from flopwise.blocks.signature import Block, Made
+from flopwise.blocks.tensor import Tensor, Trace, symbol
 from flopwise.errors import BlockError
 
-__all__ = ["add_stage", "piece", "trace_block"]
+__all__ = ["add_stage", "call_stage", "conversions", "piece", "trace_block"]
 
 R = TypeVar("R", bound=Tensor)
 Settings = tuple[tuple[str, Any], ...]
@@ -37,7 +38,7 @@ def piece(function: Callable[..., R]) -> Callable[..., R]:
         if not name:
             return function(*inputs, **settings)
         graph = _trace(function, _types(inputs), tuple(settings.items()), "", False)
-        return cast(R, _call(inputs[0].trace, name, "block", graph, inputs))
+        return cast(R, _call(inputs[0].trace, name, "block", graph, inputs)[0])
 
     return call
 
@@ -57,7 +58,18 @@ def add_stage(
     inputs: Sequence[Tensor],
     settings: Sequence[Mapping[str, Any]],
 ) -> Tensor:
-    """Appends a stage to a network's graph and returns its output.
+    """Appends a stage to a network's graph and returns its output, or the first of several."""
+    return call_stage(trace, name, block, inputs, settings)[0]
+
+
+def call_stage(
+    trace: Trace,
+    name: str,
+    block: Block,
+    inputs: Sequence[Tensor],
+    settings: Sequence[Mapping[str, Any]],
+) -> tuple[Tensor, ...]:
+    """Appends a stage to a network's graph and returns all its outputs.
 
     Args:
         trace: The network under construction.
@@ -70,10 +82,20 @@ def add_stage(
     Raises:
         BlockError: if a port gets the wrong kind of tensor, or a layer does not fit.
     """
-    fitted = [_fit(x, block, port, name) for port, x in enumerate(inputs)]
+    ways = conversions(block, _types(inputs), name)
+    fitted = [_converted(x, way) for way, x in zip(ways, inputs, strict=True)]
+    if not block.absent:  # others read an absent value as zeros
+        fitted = [_marked(x, absent=False) for x in fitted]
     if block.once:
         graph = trace_block(block, _types(fitted), settings[0])
         return _call(trace, name, "block", graph, fitted)
+    if len(settings) > 1 and (len(fitted) > 1 or block.outputs):
+        raise BlockError(
+            "E316",
+            f"block '{block.name}' has several inputs or outputs, so it cannot be repeated",
+            setting="depth",
+            helps=("write one stage per repetition, each with its own 'from'",),
+        )
     frozen = tuple(tuple(each.items()) for each in settings)
     graph = _trace_stage(block, _types(fitted), frozen)
     return _call(trace, name, "stage", graph, fitted)
@@ -82,18 +104,19 @@ def add_stage(
 @lru_cache(maxsize=MEMO)
 def _trace_stage(block: Block, types: tuple[Type, ...], settings: tuple[Settings, ...]) -> Graph:
     trace = Trace()
-    x = _enter(block, [trace.input(kind) for kind in types], dict(settings[0]))
+    x: Sequence[Tensor] = [trace.input(kind) for kind in types]
+    x = _enter(block, x, dict(settings[0]))
     for repetition, frozen in enumerate(settings):
         values = dict(frozen)
         if repetition:
             first = (key for key, field in block.fields.items() if field.first)
             values |= {key: block.fields[key].default for key in first}
         graph = trace_block(block, _types(x), values)
-        x = [_call(trace, str(repetition), "block", graph, x)]
-    return trace.close(x[0], title=block.name, doc=block.doc, init=block.init)
+        x = _call(trace, str(repetition), "block", graph, x)
+    return trace.close(*x, title=block.name, doc=block.doc, init=block.init)
 
 
-def _enter(block: Block, inputs: list[Tensor], settings: Mapping[str, Any]) -> list[Tensor]:
+def _enter(block: Block, inputs: Sequence[Tensor], settings: Mapping[str, Any]) -> Sequence[Tensor]:
     """Traces the entry under its own name; an entry that does nothing leaves no layer."""
     if block.entry is None:
         return inputs
@@ -102,12 +125,12 @@ def _enter(block: Block, inputs: list[Tensor], settings: Mapping[str, Any]) -> l
     graph = _trace(block.entry, _types(inputs), chosen, block.init, False)
     if not graph.layers:
         return inputs
-    return [_call(inputs[0].trace, block.entry.__name__, "block", graph, inputs)]
+    return _call(inputs[0].trace, block.entry.__name__, "block", graph, inputs)
 
 
 @lru_cache(maxsize=MEMO)
 def _trace(
-    function: Callable[..., Tensor],
+    function: Callable[..., Made],
     types: tuple[Type, ...],
     settings: Settings,
     init: str,
@@ -115,15 +138,18 @@ def _trace(
     title: str = "",
 ) -> Graph:
     trace = Trace()
-    output = function(*(trace.input(kind) for kind in types), **dict(settings))
+    made = function(*(trace.input(kind) for kind in types), **dict(settings))
+    outputs = made if isinstance(made, tuple) else (made,)
     doc = inspect.getdoc(function) or ""
     return trace.close(
-        output, title=title or function.__name__.strip("_"), doc=doc, init=init, head=head
+        *outputs, title=title or function.__name__.strip("_"), doc=doc, init=init, head=head
     )
 
 
-def _call(trace: Trace, name: str, kind: str, graph: Graph, inputs: Sequence[Tensor]) -> Tensor:
-    (output,) = trace.append(
+def _call(
+    trace: Trace, name: str, kind: str, graph: Graph, inputs: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    return trace.append(
         kind,
         inputs,
         [graph.types[index] for index in graph.outputs],
@@ -132,26 +158,53 @@ def _call(trace: Trace, name: str, kind: str, graph: Graph, inputs: Sequence[Ten
         activations=graph.activations,
         graph=graph,
     )
-    return output
 
 
 def _types(tensors: Sequence[Tensor]) -> tuple[Type, ...]:
     return tuple(tensor.type for tensor in tensors)
 
 
-def _fit(x: Tensor, block: Block, port: int, name: str) -> Tensor:
-    """Inserts the loss-free converter an input needs, or says why there is none."""
-    takes = block.takes[min(port, len(block.takes) - 1)]
-    if isinstance(x, takes):
-        return x
-    if Tokens in takes and isinstance(x, Map):
-        return to_tokens(x)
-    if Map in takes and isinstance(x, Tokens) and x.grid is not None and not x.extra:
-        return to_map(x)
-    wanted = " or ".join({"map": "a map", "vec": "a vector"}.get(t.kind, t.kind) for t in takes)
-    helps = ["insert  {block: to_map}  before it"] if isinstance(x, Tokens) and Map in takes else []
-    if isinstance(x, Tokens) and x.extra and helps:
+def _converted(x: Tensor, way: str) -> Tensor:
+    return _marked(CONVERTERS[way](x), absent=x.type.absent) if way else x
+
+
+def _marked(x: Tensor, *, absent: bool) -> Tensor:
+    """Returns the same value, absent or not."""
+    same = x.type.absent is absent
+    return x if same else symbol(replace(x.type, absent=absent), x.trace, x.index)
+
+
+def conversions(block: Block, types: Sequence[Type], name: str) -> tuple[str, ...]:
+    """Names the loss-free converter that each input of a stage needs, empty for none.
+
+    A block that joins any number of inputs makes all of them what the first is.
+
+    Raises:
+        BlockError: An input is of a kind that no converter makes right (E307).
+    """
+    takes = [block.takes[min(port, len(block.takes) - 1)] for port in range(len(types))]
+    if block.variadic:
+        takes = [tuple(t for t in takes[0] if t.kind == types[0].kind) or takes[0]] * len(types)
+    return tuple(
+        _conversion(block, kinds, type, name) for kinds, type in zip(takes, types, strict=True)
+    )
+
+
+def _conversion(block: Block, takes: tuple[type[Tensor], ...], found: Type, name: str) -> str:
+    kinds = [kind.kind for kind in takes]
+    if found.kind in kinds:
+        return ""
+    if "tokens" in kinds and found.kind == "map":
+        return "to_tokens"
+    if "map" in kinds and found.kind == "tokens" and found.grid and not found.extra:
+        return "to_map"
+    wanted = " or ".join({"map": "a map", "vec": "a vector"}.get(kind, kind) for kind in kinds)
+    helps = ["insert  {block: to_map}  before it"] if found.grid and "map" in kinds else []
+    if found.extra and helps:
         helps = ["insert  {block: to_map, drop: cls}  to throw the class token away"]
     raise BlockError(
-        "E307", f"'{name}' gets {describe(x.type)}, but '{block.name}' needs {wanted}", helps=helps
+        "E307", f"'{name}' gets {describe(found)}, but '{block.name}' needs {wanted}", helps=helps
     )
+
+
+CONVERTERS: dict[str, Callable[[Any], Tensor]] = {"to_tokens": to_tokens, "to_map": to_map}

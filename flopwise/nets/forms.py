@@ -66,6 +66,13 @@ FORMS: dict[str, Form] = {
     "act": Form(forward="{function}({0})"),
     "max_pool": Form(forward="F.max_pool2d({0}, {kernel}, stride={stride}, padding={pad})"),
     "avg_pool": Form(forward="F.avg_pool2d({0}, {kernel}, stride={stride})"),
+    "padded_avg_pool": Form(
+        forward="F.avg_pool2d({0}, {kernel}, stride={stride}, padding={pad}, "
+        "count_include_pad=False)"
+    ),
+    "upsample": Form(forward='F.interpolate({0}, scale_factor={scale}, mode="{mode}")'),
+    "zero": Form(forward="torch.zeros_like({0})"),
+    "cat_tokens": Form(forward="torch.cat([{all}], dim=1)"),
     "global_mean": Form(forward="{0}.mean((2, 3){keepdim})"),
     "channels_last": Form(forward="{0}.permute(0, 2, 3, 1)"),
     "channels_first": Form(forward="{0}.permute(0, 3, 1, 2)"),
