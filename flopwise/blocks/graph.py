@@ -117,6 +117,11 @@ class Graph:
         return sum(layer.activations for layer in self.layers)
 
     @cached_property
+    def blocks(self) -> int:
+        """How many inner graphs there are, those inside them included."""
+        return sum(1 + layer.graph.blocks for layer in self.layers if layer.graph)
+
+    @cached_property
     def types(self) -> tuple[Type, ...]:
         """The type of every value, by id."""
         return self.inputs + tuple(out for layer in self.layers for out in layer.outputs)

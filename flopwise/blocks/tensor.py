@@ -27,6 +27,7 @@ class Trace:
         self._layers: list[Layer] = []
         self._count = 0
         self._names: set[str] = set()
+        self.blocks = 0  # inner graphs so far, those inside them included
 
     def input(self, type: Type) -> Tensor:
         """Adds an input of the graph; all inputs come before the first layer."""
@@ -54,6 +55,7 @@ class Trace:
         if name and name in self._names:
             raise BlockError("E311", f"two layers are called '{name}' in one block")
         self._names.add(name)
+        self.blocks += 1 + graph.blocks if graph else 0
         self._layers.append(
             Layer(
                 kind=kind,

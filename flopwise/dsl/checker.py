@@ -76,7 +76,7 @@ class Checker:
 
     def setting(self, node: Node, rule: RuleLike, what: str) -> Setting | None:
         """Returns a value or expression, checked as far as its text allows."""
-        shape = Rule(name=rule.name, type="size" if rule.type == "size" else "float")
+        shape = Rule(name=rule.name, type="size" if rule.type in ("size", "list[int]") else "float")
         if rule.type != "value" and not self.shape(node, shape):
             return None
         try:
@@ -100,7 +100,7 @@ class Checker:
             fact = f"{what} must be written out; no expression is evaluated here"
             self.fault("E201", fact, node.place, "write the value itself")
             return None
-        if isinstance(setting.value, tuple) and rule.type not in ("size", "value"):
+        if isinstance(setting.value, tuple) and rule.type not in ("size", "list[int]", "value"):
             self.shape(node, Rule(name=rule.name, type="float"))
             return None
         return self.fits(setting.value, rule, what, setting.place, literal=True)

@@ -15,7 +15,7 @@ from flopwise.dsl.functions import show
 from flopwise.dsl.tree import Items, Node, Scalar
 from flopwise.errors import Fault, Place, SpecError
 
-__all__ = ["Plan", "Setting", "StagePlan", "read_setting"]
+__all__ = ["Fixed", "Plan", "Setting", "StagePlan", "read_setting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,22 @@ class Setting:
         """Spells how a value came about, such as `dim = 2*w = 400`."""
         text = str(self.value)
         return f"{name} = {show(value)}" if text == name else f"{name} = {text} = {show(value)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed(Setting):
+    """A setting that was evaluated where it is written, to hold in another scope."""
+
+    given: Value
+
+    def evaluate(self, scope: Scope) -> Value:
+        """Returns the value it was given."""
+        return self.given
+
+    @property
+    def names(self) -> frozenset[str]:
+        """No names: it needs none any more."""
+        return frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

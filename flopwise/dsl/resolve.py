@@ -16,14 +16,13 @@ from flopwise.dsl.network import Input, Network, Stage
 from flopwise.dsl.plan import Plan, Setting, StagePlan
 from flopwise.dsl.recipe import Recipe, recipe_rules
 from flopwise.dsl.tables import INPUT, TOP
-from flopwise.dsl.tracing import Tracing
+from flopwise.dsl.tracing import MAX_BLOCKS, Tracing
 from flopwise.dsl.values import RuleLike
 from flopwise.dsl.wire import wire
 from flopwise.errors import Fault, SpecError
 
 __all__ = ["Resolver"]
 
-MAX_BLOCKS = 20_000
 TYPED: Mapping[str, RuleLike] = {
     "classes": TOP["classes"],
     "input.size": INPUT["size"],

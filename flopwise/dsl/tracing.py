@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from flopwise.blocks import Graph, Tensor, Trace, Type, add_stage
 from flopwise.blocks.graph import describe
@@ -12,7 +13,9 @@ from flopwise.dsl.network import Input, Stage
 from flopwise.dsl.plan import Setting, StagePlan
 from flopwise.errors import BlockError, Fault, Place, SpecError
 
-__all__ = ["Tracing"]
+__all__ = ["MAX_BLOCKS", "Tracing"]
+
+MAX_BLOCKS = 20_000
 
 
 class Tracing:
@@ -24,11 +27,16 @@ class Tracing:
         plans: Sequence[StagePlan],
         written: Mapping[str, Written],
         origins: Mapping[str, Setting],
+        inside: str = "",
     ) -> None:
-        """Takes stages, their plans, the settings of each, and where every name gets its value."""
+        """Takes stages, their plans, the settings of each, and where every name gets its value.
+
+        `inside` names the composite block whose stages these are.
+        """
         self.stages = {stage.name: stage for stage in stages}
         self.places = {plan.name: plan.place for plan in plans}
         self.written, self.origins = written, origins
+        self.inside = f" of block '{inside}'" if inside else ""
 
     def graph(self, order: Sequence[str], images: Input, title: str) -> Graph:
         """Returns the graph; the last stage is the output.
@@ -38,6 +46,15 @@ class Tracing:
         """
         trace = Trace()
         tensors = {"input": trace.input(Type("map", (images.channels, *images.size)))}
+        self.add(trace, tensors, order)
+        return trace.close(tensors[list(self.stages)[-1]], title=title)
+
+    def add(self, trace: Trace, tensors: dict[str, Tensor], order: Sequence[str]) -> None:
+        """Adds the stages to a trace, in this order, and what they give to the tensors.
+
+        Raises:
+            SpecError: A block cannot be applied.
+        """
         for name in order:
             stage = self.stages[name]
             reads = [tensors[source] for source in stage.inputs]
@@ -46,7 +63,20 @@ class Tracing:
                 tensors[name] = add_stage(trace, name, stage.block, reads, stage.settings)
             except BlockError as error:
                 raise SpecError([self._told(error, stage, reads)]) from None
-        return trace.close(tensors[list(self.stages)[-1]], title=title)
+            except SpecError as error:  # told inside a composite block
+                raise SpecError(self._passed_on(fault, stage) for fault in error.faults) from None
+            if trace.blocks > MAX_BLOCKS:
+                raise SpecError([self._too_large(stage)])
+
+    def _passed_on(self, fault: Fault, stage: Stage) -> Fault:
+        """Adds to a fault inside a composite block the stage that uses it, and its numbers."""
+        via = (self.places[stage.name], f"used in stage '{stage.name}'{self.inside}")
+        sums = (f"{text} (stage '{stage.name}')" for _, text in self._sums(stage))
+        return replace(fault, also=(*fault.also, via), notes=(*fault.notes, *sums))
+
+    def _too_large(self, stage: Stage) -> Fault:
+        fact = f"the network has more than {MAX_BLOCKS} blocks; no more are allowed"
+        return Fault(code="E005", message=fact, place=self.places[stage.name], label="reached here")
 
     def _told(self, error: BlockError, stage: Stage, reads: Sequence[Tensor]) -> Fault:
         """Gives a bare fact its address: the setting at fault, or the stage and what it reads."""
@@ -55,7 +85,9 @@ class Tracing:
         known = stage.name in error.message
         return Fault(
             code=error.code,
-            message=error.message if known else f"{error.message} (stage '{stage.name}')",
+            message=error.message
+            if known
+            else f"{error.message} (stage '{stage.name}'{self.inside})",
             place=setting.place if setting else self.places[stage.name],
             also=tuple(also),
             helps=error.helps,

@@ -14,13 +14,25 @@ from flopwise.errors import nearest
 __all__ = ["Misfit", "Rule", "RuleLike", "RuleType", "fit", "read_share", "read_window_edge"]
 
 RuleType: TypeAlias = Literal[
-    "int", "float", "bool", "text", "quantity", "percent", "size", "map", "list", "any", "value"
+    "int",
+    "float",
+    "bool",
+    "text",
+    "list[int]",
+    "quantity",
+    "percent",
+    "size",
+    "map",
+    "list",
+    "any",
+    "value",
 ]
 WANTED: Mapping[str, str] = {
     "int": "a whole number",
     "float": "a number",
     "bool": "true or false",
     "text": "text",
+    "list[int]": "a list of whole numbers",
     "quantity": "a quantity such as 4.5G, 30M or 512K",
     "percent": "a share such as 1% or 0.01",
     "size": "one whole number, or [height, width]",
@@ -44,6 +56,8 @@ class RuleLike(Protocol):
     @property
     def odd(self) -> bool: ...  # noqa: D102
     @property
+    def multiple_of(self) -> int | None: ...  # noqa: D102
+    @property
     def choices(self) -> tuple[str, ...]: ...  # noqa: D102
 
 
@@ -60,6 +74,7 @@ class Rule:
         low: Smallest allowed number.
         high: Largest allowed number.
         odd: Whether even numbers are refused.
+        multiple_of: What a number must be a multiple of.
         choices: The allowed texts, if they are closed.
     """
 
@@ -71,6 +86,7 @@ class Rule:
     low: float | None = None
     high: float | None = None
     odd: bool = False
+    multiple_of: int | None = None
     choices: tuple[str, ...] = ()
 
 
@@ -95,7 +111,7 @@ def fit(value: Value, rule: RuleLike, what: str, *, computed: bool = False) -> V
     Raises:
         Misfit: It does not fit.
     """
-    if rule.type in ("quantity", "percent", "size"):
+    if rule.type in ("quantity", "percent", "size", "list[int]"):
         return _fit_special(value, rule, what)
     if not _has_type(value, rule.type):
         raise _wrong_type(value, rule, what, computed)
@@ -103,15 +119,7 @@ def fit(value: Value, rule: RuleLike, what: str, *, computed: bool = False) -> V
         if rule.choices and value not in rule.choices:
             raise _no_choice(str(value), rule, what)
         return value
-    _check_range(value, rule, what)
-    if rule.odd and value % 2 == 0:
-        near = sorted({max(1, int(value) - 1), int(value) + 1})
-        raise Misfit(
-            "E206",
-            f"{what} is {value}, an even number",
-            "must be odd",
-            f"use {' or '.join(map(str, near))}: only an odd size has a middle",
-        )
+    _check_number(value, rule, what)
     return float(value) if rule.type == "float" else value
 
 
@@ -169,6 +177,27 @@ def _no_choice(value: str, rule: RuleLike, what: str) -> Misfit:
     return Misfit("E204", fact, "unknown word", *helps, note=f"words: {_list(rule.choices)}")
 
 
+def _check_number(value: float, rule: RuleLike, what: str) -> None:
+    _check_range(value, rule, what)
+    if rule.odd and value % 2 == 0:
+        near = sorted({max(1, int(value) - 1), int(value) + 1})
+        raise Misfit(
+            "E206",
+            f"{what} is {value}, an even number",
+            "must be odd",
+            f"use {' or '.join(map(str, near))}: only an odd size has a middle",
+        )
+    if rule.multiple_of and value % rule.multiple_of:
+        step = rule.multiple_of
+        near = sorted({max(step, int(value // step) * step), (int(value // step) + 1) * step})
+        raise Misfit(
+            "E207",
+            f"{what} is {value}, not a multiple of {step}",
+            f"must be a multiple of {step}",
+            f"use {' or '.join(map(str, near))}",
+        )
+
+
 def _check_range(value: float, rule: RuleLike, what: str) -> None:
     help_ = f"write {WANTED[rule.type]}{_bounds(rule)}"
     if rule.low is not None and value < rule.low:
@@ -184,6 +213,10 @@ def _fit_special(value: Value, rule: RuleLike, what: str) -> Value:
     found: Value | None = None
     if rule.type == "size":
         found = _size(value)
+    elif rule.type == "list[int]":
+        found = (
+            value if isinstance(value, tuple) and all(_has_type(v, "int") for v in value) else None
+        )
     elif rule.type == "percent":
         found = read_share(value)
     elif (read := read_window_edge(value, up=False)) is not None:
@@ -192,12 +225,13 @@ def _fit_special(value: Value, rule: RuleLike, what: str) -> Value:
         label = f"this is {kind_of(value)}"
         raise Misfit("E202", f"{what} must be {WANTED[rule.type]}", label, _advice(rule))
     for part in found if isinstance(found, tuple) else (found,):
-        _check_range(part, rule, what)  # type: ignore[arg-type]
+        _check_number(part, rule, what)  # type: ignore[arg-type]
     return found
 
 
 def _advice(rule: RuleLike) -> str:
     return {
+        "list[int]": "write a list such as [64, 128]",
         "size": "write  size: 224  or  size: [192, 256]",
         "percent": "write a share such as 1%",
         "quantity": "write a quantity such as 4.5G (K, M, G, T are 10^3, 10^6, 10^9, 10^12)",
