@@ -17,7 +17,7 @@ from flopwise.dsl.syntax import explain
 from flopwise.dsl.tree import Builder, Node
 from flopwise.errors import Fault, Place, Source, SpecError
 
-__all__ = ["decode", "make_source", "parse"]
+__all__ = ["decode", "events", "make_source", "parse"]
 
 MAX_BYTES = 1 << 20
 
@@ -78,7 +78,7 @@ def parse(text: str, source: Source, *, pure: bool = False) -> Node:
     _refuse_characters(text, source)
     builder = Builder(source)
     try:
-        for event in _events(text, pure):
+        for event in events(text, pure=pure):
             if builder.take(event):
                 break
     except yaml.MarkedYAMLError as error:
@@ -135,7 +135,8 @@ def _character_fault(found: str, place: Place) -> Fault:
     )
 
 
-def _events(text: str, pure: bool) -> Iterator[Any]:
+def events(text: str, *, pure: bool = False) -> Iterator[Any]:
+    """Yields the events of a YAML text, whose marks say where everything stands."""
     ours = pure or not hasattr(yaml, "CSafeLoader")
     parser: Any = _PureParser(text) if ours else yaml.CSafeLoader(text)  # only its parser is used
     while True:
