@@ -6,7 +6,7 @@ Every function raises `ValueError` with a sentence for the user when its operand
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import ceil, floor, isfinite
+from math import ceil, floor, isfinite, log, sqrt
 from typing import TypeAlias
 
 from flopwise.dsl.scalars import LARGEST
@@ -129,6 +129,33 @@ def _pick(index: Value, *choices: Value) -> Value:
     return _item(choices, index)
 
 
+def _power(x: Value, y: Value) -> Number:
+    """`pow(x, y)`: whole when both are and y is not negative, as far as that is exact."""
+    base, exponent = _number(x), _number(y)
+    if base == 0 and exponent < 0:
+        raise ValueError("division by zero")
+    try:
+        found = float(base) ** exponent  # overflows where a whole number would grow for ever
+    except OverflowError:
+        raise ValueError("the result is larger than 2^53") from None
+    if isinstance(found, complex):
+        raise ValueError(f"a root of the negative number {show(x)} is not real")
+    exact = isinstance(base, int) and isinstance(exponent, int) and exponent >= 0
+    return base**exponent if exact and abs(found) <= LARGEST else found
+
+
+def _above_zero(x: Value, name: str) -> Number:
+    """Returns the argument if it is a number above 0."""
+    if _number(x) <= 0:
+        raise ValueError(f"{name}() needs a number above 0, but this is {show(x)}")
+    return _number(x)
+
+
+def _root(x: Value) -> float:
+    """Returns the square root."""
+    return sqrt(_number(x)) if _number(x) == 0 else sqrt(_above_zero(x, "sqrt"))
+
+
 def _numbers(values: tuple[Value, ...]) -> list[Number]:
     """Returns the arguments, or the items of a single list, as numbers."""
     single = values[0] if len(values) == 1 and isinstance(values[0], tuple) else values
@@ -166,6 +193,9 @@ FUNCTIONS: Mapping[str, Callable[..., Value]] = {
     "round": lambda x: round(_number(x)),
     "len": lambda x: len(_listed(x)),
     "sum": lambda *values: sum(_numbers(values)),
+    "pow": _power,
+    "sqrt": _root,
+    "log": lambda x: log(_above_zero(x, "log")),
     "multiple": _multiple,
     "pick": _pick,
 }

@@ -134,7 +134,7 @@ class _Parser:
         self.index -= token.kind != "end"
         what = f"'{token.text}'" if token.text else "the end"
         power = token.text == "*" == self.tokens[self.index - 1].text
-        helps = ["there is no power; write w*w"] if power else []
+        helps = ["there is no power sign; write w*w or pow(w, 2)"] if power else []
         return self.fail(f"a value is expected here, but this is {what}", *helps)
 
     def fail(self, message: str, *helps: str) -> Term:
@@ -215,7 +215,7 @@ def _unreadable(text: str, at: int) -> WrongError:
         "&": "write 'and'",
         "|": "write 'or'",
         "!": "write 'not', or != to compare",
-        "^": "there is no power; write w*w",
+        "^": "there is no power sign; write w*w or pow(w, 2)",
         "$": "inside $( ... ) names stand without $",
         "{": "lists are written [a, b]",
     }
