@@ -22,8 +22,8 @@ ROOMS = (  # from top to bottom
     "export",
     "train",
     "nets",
-    "cost",
     "dsl",
+    "cost",
     "blocks",
     "errors",
 )

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol, TypeVar
 
 from flopwise.blocks import Graph
 from flopwise.dsl.checker import Checker
 from flopwise.dsl.expr import Value
+from flopwise.dsl.figures import read_figure
+from flopwise.dsl.network import Network
 from flopwise.dsl.plan import Plan
-from flopwise.dsl.scalars import read_quantity
+from flopwise.dsl.recipe import Recipe
+from flopwise.dsl.rows import Row, Table
 from flopwise.dsl.space import Search
 from flopwise.dsl.tables import EXPECT
 from flopwise.dsl.tree import Node, Scalar, Section
-from flopwise.errors import Fault, Place
+from flopwise.errors import Fault, SpecError
 
-__all__ = ["check_expect", "outside", "unused"]
+__all__ = ["check_expect", "check_rows", "outside", "unused"]
+
+
+class Designed(Protocol):
+    """What a row and the spec it starts from are compared by."""
+
+    @property
+    def recipe(self) -> Recipe: ...
+
+    def network(self) -> Network: ...
+
+
+Each = TypeVar("Each", bound=Designed)
 
 
 def unused(plan: Plan, search: Search | None, tree: Section) -> list[Fault]:
@@ -23,7 +39,9 @@ def unused(plan: Plan, search: Search | None, tree: Section) -> list[Fault]:
     for stage in plan.stages:
         settings += [stage.block, *stage.repeated, *([stage.depth] if stage.depth else [])]
     used = {name for setting in settings for name in setting.names}
-    used |= {name for each in (search.require if search else ()) for name in each.names}
+    if search:
+        conditions = [each for several in search.when.values() for each in several]
+        used |= {name for each in (*search.require, *conditions) for name in each.names}
     section = tree.entries.get("vars")
     return [
         Fault(
@@ -37,19 +55,15 @@ def unused(plan: Plan, search: Search | None, tree: Section) -> list[Fault]:
     ]
 
 
-def outside(
-    search: Search | None,
-    value_of: Callable[[str], Value | None],
-    places: Mapping[str, Place],
-) -> list[Fault]:
+def outside(search: Search | None, written: Mapping[str, Value]) -> list[Fault]:
     """Warns of written values outside their domain: the written network is then no candidate."""
     warnings = []
-    for target, domain in (search.space if search else {}).items():
-        value = value_of(target)
-        if value is not None and not domain.contains(value):
+    for target, value in written.items() if search else ():
+        if search and not search.space[target].contains(value):
+            domain = search.space[target]
             fact = f"the written value {value} of '{target}' is not in its domain {domain}"
             note = "so the written network is not the first trial"
-            place = places[target]
+            place = search.places[target]
             warnings.append(Fault(code="W502", message=fact, place=place, notes=(note,)))
     return warnings
 
@@ -65,11 +79,52 @@ def check_expect(checker: Checker, graph: Graph, node: Node | None) -> None:
         value = checker.literal(written, EXPECT[metric], f"'{metric}' of 'expect'")
         if value is None:
             continue
-        text = str(written.value) if isinstance(written, Scalar) else ""
-        target, half = read_quantity(text) or (float(value), 0.5)  # type: ignore[arg-type]
+        figure = read_figure(written) if isinstance(written, Scalar) else None
         actual = getattr(graph, metric)
-        if abs(actual - target) > half * (1 + 1e-9):
-            fact = f"{metric} are {actual}, but {text} is expected"
+        if figure and not figure.agrees(actual):
+            fact = f"{metric} are {actual}, but {figure.text} is expected"
             help_ = f"write  {metric}: {actual}, or mend the network"
             note = "costs are compared at the precision they are written with"
             checker.fault("E310", fact, written.place, help_, note=note)
+
+
+def check_rows(
+    checker: Checker, table: Table, base: Each, spec_of: Callable[[str], Each]
+) -> None:
+    """Checks every row, but none that starts from a row with faults: they would only come again.
+
+    Args:
+        checker: Collects what is found.
+        table: The table.
+        base: The spec that holds it.
+        spec_of: What makes the spec of a row.
+    """
+    made: dict[str | None, Each] = {None: base}
+    for name, row in table.rows.items():
+        if row.parent not in made:
+            continue
+        try:
+            made[name] = spec_of(name)
+        except SpecError as error:
+            checker.faults += error.faults
+            continue
+        if row.changes and not row.start and _same(made[name], made[row.parent], row):
+            fact = f"row '{name}' resolves to the same network as its parent"
+            parent = f"row '{row.parent}'" if row.parent else "the spec that holds the table"
+            help_ = "change something that counts, or delete the row"
+            note = f"its parent is {parent}"
+            checker.fault("W301", fact, row.place, help_, note=note)
+
+
+def _same(one: Designed, other: Designed, row: Row) -> bool:
+    """Whether a row trains exactly what its parent trains, in the same search."""
+    if any(change.path.startswith(("search.", "export.", "train.")) for change in row.changes):
+        return False
+    a, b = one.network(), other.network()
+    return a.hash == b.hash and one.recipe == other.recipe and list(_inits(a)) == list(_inits(b))
+
+
+def _inits(network: Network) -> Iterator[object]:
+    """Yields what the hash leaves out of a layer: how it begins, and what is dropped."""
+    for _, layer in network.graph.walk():
+        yield layer.init

@@ -32,11 +32,25 @@ class Checker:
         self.warnings: list[Fault] = []
 
     def fault(
-        self, code: str, message: str, place: Place, *helps: str, label: str = "", note: str = ""
+        self,
+        code: str,
+        message: str,
+        place: Place,
+        *helps: str,
+        label: str = "",
+        note: str = "",
+        also: tuple[tuple[Place, str], ...] = (),
     ) -> None:
         """Notes one fault, or one warning if its code begins with W."""
-        notes = (note,) if note else ()
-        told = Fault(code=code, message=message, place=place, label=label, helps=helps, notes=notes)
+        told = Fault(
+            code=code,
+            message=message,
+            place=place,
+            label=label,
+            also=also,
+            helps=helps,
+            notes=(note,) if note else (),
+        )
         (self.warnings if code.startswith("W") else self.faults).append(told)
 
     def stop_if_faulty(self) -> None:

@@ -10,19 +10,27 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 from flopwise.dsl.load import decode, make_source, parse
+from flopwise.dsl.shipped import ZOO, presets, shipped_row, shipped_rows
 from flopwise.dsl.tree import Node, Scalar, Section
 from flopwise.errors import Fault, Place, Source, SpecError, nearest
 
-__all__ = ["VERSION", "File", "presets", "read_chain", "read_text"]
+__all__ = [
+    "VERSION",
+    "File",
+    "presets",
+    "read_chain",
+    "read_named",
+    "read_text",
+    "split_row",
+]
 
 VERSION = 1
 MAX_CHAIN = 16
-ZOO = Path(__file__).parent.parent / "zoo"
-PRESET = re.compile(r"std/([A-Za-z0-9_.-]+)")
+PRESET = re.compile(r"std/([A-Za-z0-9_.+-]+)")
+ROW = re.compile(r"(std/[^#]+|.+\.ya?ml)#([^#/]+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +82,63 @@ def read_text(text: str, name: str, root: Path | None = None) -> tuple[File, ...
     return _follow([file], (root or Path.cwd()).resolve())
 
 
-@cache
-def presets() -> dict[str, Path]:
-    """Returns the shipped specs by name."""
-    return {path.stem: path for path in sorted(ZOO.rglob("*.yaml"))}
+def read_named(
+    files: Sequence[File], node: Scalar, root: Path | None, key: str
+) -> tuple[File, ...]:
+    """Returns the file that a value names, and everything it extends.
+
+    Args:
+        files: The files of the spec; one of them says it.
+        node: The value, such as `./other.yaml`, `std/NAME` or `./other.yaml#row`.
+        root: The folder that may not be left.
+        key: The key the value stands at, for messages.
+
+    Raises:
+        SpecError: The file cannot be read, or may not be named.
+    """
+    child = next((f for f in files if f.name == node.place.source.name), files[0])
+    value, _ = split_row(str(node.value))
+    border = _border(files, root)
+    path, name = _wanted(child, value, border, node, key), _display(child, value)
+    file = _read(path, name, _key(path, border, name), _Link(node, key))
+    return _follow([file], border)
+
+
+def split_row(name: str) -> tuple[str, str]:
+    """Splits `file.yaml#row` in two; the row is empty where none is named.
+
+    `std/ROW` is found in the shipped file that has this row.
+
+    >>> split_row("nets/road.yaml#kernel_7"), split_row("std/resnet50")
+    (('nets/road.yaml', 'kernel_7'), ('std/resnet50', ''))
+    """
+    match = ROW.fullmatch(name)
+    if match and not os.path.exists(name):  # noqa: PTH110  unlike Path, it takes any text
+        return match[1], match[2]
+    shipped = PRESET.fullmatch(name)
+    if shipped and shipped[1] not in presets() and (file := shipped_row(shipped[1])):
+        return f"std/{file}", shipped[1]
+    return name, ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """What names a file inside another: the value, and the key it stands at."""
+
+    said: Scalar
+    key: str
+
+
+def _border(files: Sequence[File], root: Path | None) -> Path:
+    """Returns the folder that no named file may leave: the first file's own, if none is given."""
+    path = files[0].path
+    return (root or (path.parent if path else Path.cwd())).resolve()
+
+
+def _key(path: Path, root: Path, name: str) -> str:
+    """Returns how a study stores a file: its path below the root."""
+    inside = path.resolve().is_relative_to(root)
+    return path.resolve().relative_to(root).as_posix() if inside else name
 
 
 def _preset(name: str) -> Path | None:
@@ -137,21 +198,18 @@ def _parent(files: Sequence[File], node: Node, root: Path) -> File:
     if len(files) >= MAX_CHAIN:
         fact = f"more than {MAX_CHAIN} files extend each other"
         raise SpecError([Fault(code="E110", message=fact, place=node.place)])
-    name, wanted = _display(child, node.value), _wanted(child, node, root)
+    name, wanted = _display(child, node.value), _wanted(child, node.value, root, node, "extends")
     for at, file in enumerate(files):
         if file.path and file.path.resolve() == wanted.resolve():
             circle = " -> ".join([each.name for each in files[at:]] + [file.name])
             fact = f"files extend each other in a circle: {circle}"
             help_ = "delete one of these 'extends'"
             raise SpecError([Fault(code="E110", message=fact, place=node.place, helps=(help_,))])
-    inside = wanted.resolve().is_relative_to(root)
-    key = wanted.resolve().relative_to(root).as_posix() if inside else name
-    return _read(wanted, name, key, node)
+    return _read(wanted, name, _key(wanted, root, name), _Link(node, "extends"))
 
 
-def _wanted(child: File, node: Scalar, root: Path) -> Path:
-    """Returns the path that an `extends` names, if it is allowed to."""
-    value = str(node.value)
+def _wanted(child: File, value: str, root: Path, node: Scalar, key: str) -> Path:
+    """Returns the path that a value names, if it is allowed to."""
     if value.startswith("std/"):
         found = _preset(value)
         if found is None:
@@ -169,7 +227,7 @@ def _wanted(child: File, node: Scalar, root: Path) -> Path:
                     message=f"'{value}' leaves the folder of the project",
                     place=node.place,
                     notes=(
-                        f"a spec may extend std/NAME and files below '{os.path.relpath(border)}'",
+                        f"'{key}' may name std/NAME and files below '{os.path.relpath(border)}'",
                     ),
                     helps=("move the file there, or name another root",),
                 )
@@ -186,23 +244,24 @@ def _display(child: File, value: str) -> str:
     return os.path.normpath(Path(child.name).parent / value)
 
 
-def _read(path: Path, name: str, key: str, said: Scalar | None) -> File:
+def _read(path: Path, name: str, key: str, link: _Link | None) -> File:
     try:
         data = path.read_bytes()
     except (OSError, ValueError) as error:  # a ValueError is a path with a NUL in it
-        raise SpecError([_unreadable(path, name, error, said)]) from None
+        raise SpecError([_unreadable(path, name, error, link)]) from None
     text = decode(data, name)
     try:
         return File(name, key, path, text, _tree(text, name))
     except SpecError as error:
-        if said is None:
+        if link is None:
             raise
-        via = (said.place, "extended here")
+        via = (link.said.place, "extended here" if link.key == "extends" else "named here")
         raise SpecError(replace(f, also=(*f.also, via)) for f in error.faults) from None
 
 
-def _unreadable(path: Path, name: str, error: OSError | ValueError, said: Scalar | None) -> Fault:
-    named = " named by 'extends'" if said else ""
+def _unreadable(path: Path, name: str, error: OSError | ValueError, link: _Link | None) -> Fault:
+    named = f" named by '{link.key}'" if link else ""
+    said = link.said if link else None
     reason = "there is no such file"
     helps: list[str] = []
     if isinstance(error, IsADirectoryError):
@@ -239,7 +298,7 @@ def _near_files(path: Path, wanted: str) -> list[str]:
 
 def _no_preset(name: str, place: Place | None) -> Fault:
     stem = name.removeprefix("std/")
-    near = nearest(stem.removesuffix(".yaml"), presets())
+    near = nearest(stem.removesuffix(".yaml"), [*presets(), *(row for _, row in shipped_rows())])
     known = ", ".join(presets())
     return Fault(
         code="E105",

@@ -184,7 +184,7 @@ class _Merger:
         entries, keys = dict(base.entries), dict(base.keys)
         for name, node in child.entries.items():
             at, place = (*path, name), child.keys[name]
-            if not path and name.startswith("x_"):
+            if not path and (name == "table" or name.startswith("x_")):  # null means null there
                 entries[name], keys[name] = node, place
             elif isinstance(node, Scalar) and node.value is None:
                 self.remove(entries, keys, name, node, place)

@@ -6,27 +6,32 @@ values for addresses (a variable by name, a place by dotted path) on top of what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from flopwise.dsl.audit import check_expect, outside, unused
+from flopwise.dsl.audit import check_expect, check_rows, outside, unused
 from flopwise.dsl.check import build_plan
 from flopwise.dsl.checker import Checker
 from flopwise.dsl.expr import Value
-from flopwise.dsl.files import File, read_chain, read_text
-from flopwise.dsl.merge import apply_changes, merge_files, read_sets
+from flopwise.dsl.files import File, read_chain, read_text, split_row
+from flopwise.dsl.fitting import Look, solve
+from flopwise.dsl.merge import merge_files
 from flopwise.dsl.network import Input, Network
+from flopwise.dsl.origin import Origin, Shelf
+from flopwise.dsl.paths import whole_of
 from flopwise.dsl.plan import Plan, Setting
-from flopwise.dsl.probe import Look, Probe, probe
+from flopwise.dsl.probe import Probe, probe
 from flopwise.dsl.recipe import Recipe
 from flopwise.dsl.render import render_spec
 from flopwise.dsl.resolve import Resolver
-from flopwise.dsl.searching import read_search, target_rules
+from flopwise.dsl.rows import Table, no_row
+from flopwise.dsl.searching import read_search
 from flopwise.dsl.space import Search
 from flopwise.dsl.tables import METRICS
+from flopwise.dsl.targets import Activity, settings_of, target_rules
 from flopwise.dsl.tree import Items, Node, Scalar, Section
 from flopwise.errors import Fault, Place, Source, SpecError, nearest
 
@@ -59,6 +64,7 @@ class Spec:
         warnings: What is suspicious but allowed.
         search: Its space and budget, if it has any.
         export: Its `export` section as plain data.
+        table: Its table of named networks, if it has one.
         classes_written: Whether the number of classes is written or the default.
     """
 
@@ -69,9 +75,9 @@ class Spec:
     warnings: tuple[Fault, ...]
     search: Search | None
     export: Mapping[str, object]
+    table: Table | None
     classes_written: bool
-    _files: tuple[File, ...] = field(repr=False)
-    _sets: tuple[tuple[str, str], ...] = field(repr=False)
+    _origin: Origin = field(repr=False)
     _plan: Plan = field(repr=False)
     _resolver: Resolver = field(repr=False)
     _targets: Mapping[str, Place] = field(repr=False)
@@ -100,12 +106,14 @@ class Spec:
         if not picks:
             return self._written
         settings = self._settings(picks)
-        return self._pointed(lambda: self._resolver.network(settings))
+        return self._origin.pointed(lambda: self._resolver.network(settings))
 
     def recipe_for(self, picks: Mapping[str, Value]) -> Recipe:
         """Returns the recipe at these picks."""
         settings = self._settings(picks)
-        return self._pointed(lambda: self._resolver.recipe(settings)) if picks else self.recipe
+        return (
+            self._origin.pointed(lambda: self._resolver.recipe(settings)) if picks else self.recipe
+        )
 
     def value(self, path: str) -> Value | None:
         """Returns what is written at an address; None where nothing is."""
@@ -116,16 +124,37 @@ class Spec:
             value: Value = getattr(self.recipe, rest)
             return value
         if head == "net":
-            name, _, key = rest.partition(".")
-            stage = next(each for each in self._written.stages if each.name == name)
+            whole, index = whole_of(path)
+            _, name, key = whole.split(".")
+            stage = next((each for each in self._written.stages if each.name == name), None)
+            if stage is None or (index or 0) >= stage.depth:
+                return None
             extra: Mapping[str, Value] = {"depth": stage.depth, "block": stage.block.name}
-            return extra.get(key, stage.settings[0].get(key))
+            return extra.get(key, stage.settings[index or 0].get(key))
         setting = self._plan.places.get(path)
         return setting.evaluate(self._written.values) if setting else None
 
     def set(self, sets: Sets) -> Spec:
         """Returns the same spec with further paths set, as `--set` does."""
-        return _build(self._files, (*self._sets, *sets), self.path)
+        return _build(replace(self._origin, sets=(*self._origin.sets, *sets)))
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The names of its table's rows, in order."""
+        return tuple(self.table.rows) if self.table else ()
+
+    def row(self, name: str) -> Spec:
+        """Returns the spec of a row of its table; the same one each time.
+
+        Raises:
+            SpecError: There is no such row (E410), or its network cannot be built.
+        """
+        if name not in self._rows:
+            trees = self._origin.trees
+            if trees is None or name not in self.rows:
+                raise SpecError([no_row(name, self.rows, None, f"'{self.name}'")])
+            self._rows[name] = _build(self._origin.of_row(name, trees))
+        return self._rows[name]
 
     def render(self, picks: Mapping[str, Value] = {}) -> str:
         """Returns the resolved spec: the same network without variables, defaults or parents."""
@@ -159,6 +188,26 @@ class Spec:
                 reasons.append(f"not met: {requirement.text}")
         return reasons
 
+    def active(self, picks: Mapping[str, Value]) -> dict[str, Value]:
+        """Returns the picks that count: conditions leave out others, which stay as written."""
+        return self._activity.active(picks)
+
+    @cached_property
+    def written(self) -> Mapping[str, Value]:
+        """The picks that make the written network: those that count and have a value."""
+        space = self.search.space if self.search else {}
+        values = {target: self.value(target) for target in space}
+        return self.active({target: v for target, v in values.items() if v is not None})
+
+    def fitted(self, picks: Mapping[str, Value], *, budget: int = 0) -> Mapping[str, Value]:
+        """Returns the picks with the value that `fit` solves for; as they are without a fit.
+
+        The value brings the cost nearest to its goal, among those that meet budget and
+        requirements if there are any.
+        """
+        found = self._look(picks, budget)
+        return found.picks if found else picks
+
     def probe(self, draws: int = 500, *, seed: int = 0, budget: int = 0) -> Probe:
         """Looks for a candidate that meets the budget, by arithmetic alone.
 
@@ -168,9 +217,20 @@ class Spec:
         if self.search is None:
             fact = f"'{self.name}' has no search section"
             raise SpecError([Fault(code="E505", message=fact)])
-        return probe(self.search, lambda picks: self._look(picks, budget), draws, seed, budget)
+
+        def look(picks: Mapping[str, Value]) -> Look | None:
+            return self._look(self.active(picks), budget)
+
+        return probe(self.search, look, draws, seed, budget)
 
     def _look(self, picks: Mapping[str, Value], budget: int) -> Look | None:
+        """Returns what arithmetic says about picks, after solving the fit if there is one."""
+        fit = self.search.fit if self.search else None
+        if fit is None or fit.vary in picks:
+            return self._judged(picks, budget)
+        return solve(fit, lambda value: self._judged({**picks, fit.vary: value}, budget))
+
+    def _judged(self, picks: Mapping[str, Value], budget: int) -> Look | None:
         try:
             network = self.network(picks)
         except SpecError:  # such as heads that do not divide a width
@@ -180,8 +240,16 @@ class Spec:
         return Look(picks=picks, costs=costs, reasons=reasons)
 
     @cached_property
+    def _activity(self) -> Activity:
+        return Activity(settings_of(self._plan), self.search.when if self.search else {})
+
+    @cached_property
     def _written(self) -> Network:
-        return self._pointed(lambda: self._resolver.network({}))
+        return self._origin.pointed(lambda: self._resolver.network({}))
+
+    @cached_property
+    def _rows(self) -> dict[str, Spec]:
+        return {}
 
     @cached_property
     def _rules(self) -> Mapping[str, object]:
@@ -202,9 +270,6 @@ class Spec:
             raise SpecError(faults)
         return settings
 
-    def _pointed(self, make: Callable[[], T]) -> T:
-        return _pointed(make, self._files)
-
 
 def load(path: str | Path, *, sets: Sets = (), root: Path | None = None) -> Spec:
     """Reads and checks a spec.
@@ -220,62 +285,73 @@ def load(path: str | Path, *, sets: Sets = (), root: Path | None = None) -> Spec
     >>> load("std/convnext_tiny").network().graph.macs
     4455531264
     """
-    files = read_chain(path, root)
-    shipped = str(path).startswith("std/")
-    return _build(files, sets, None if shipped else Path(path))
+    file, row = split_row(str(path))
+    files = read_chain(file if row else path, root)
+    shipped = file.startswith("std/")
+    return _open(files, sets, None if shipped else Path(file), root, row)
 
 
 def loads(text: str, *, name: str = "<text>", sets: Sets = ()) -> Spec:
     """Reads and checks a spec that is a text; `extends` starts from the working folder."""
-    return _build(read_text(text, name), sets, None)
+    return _open(read_text(text, name), sets, None)
 
 
-def _build(files: tuple[File, ...], sets: Sets, path: Path | None) -> Spec:
-    return _pointed(lambda: _checked(files, tuple(sets), path), files)
+def _open(
+    files: tuple[File, ...], sets: Sets, path: Path | None, root: Path | None = None, row: str = ""
+) -> Spec:
+    shelf = Shelf(root)
+    bare = Origin(files=files, tree=files[0].tree, path=path, shelf=shelf)
+    origin = replace(bare, tree=bare.pointed(lambda: merge_files(files)))
+    if row:
+        origin = origin.of_row(row, shelf.trees_with(files, origin.tree, row))
+    return _build(replace(origin, sets=tuple(sets)))
 
 
-def _checked(files: tuple[File, ...], sets: tuple[tuple[str, str], ...], path: Path | None) -> Spec:
-    tree = apply_changes(merge_files(files), read_sets(sets))
+def _build(origin: Origin) -> Spec:
+    return origin.pointed(lambda: _checked(origin))
+
+
+def _checked(origin: Origin) -> Spec:
+    tree = origin.changed()
     checker = Checker()
     plan = build_plan(tree, checker)
     node = tree.entries.get("search")
     search = None
     if isinstance(node, Section):
         search = read_search(node, tree.keys["search"], plan, checker)
+    trees = origin.shelf.trees(origin.files, tree, checker)
+    origin = replace(origin, trees=origin.trees if origin.row else trees)
     name, doc = (_text(tree.entries.get(key)) for key in ("name", "doc"))
     spec = Spec(
         name=name,
         doc=doc,
-        path=path,
-        sources={file.key: file.text for file in files},
-        warnings=(*unused(plan, search, tree), *checker.warnings),
+        path=origin.path,
+        sources=origin.sources,
+        warnings=() if origin.row else tuple(unused(plan, search, tree)),
         search=search,
         export=_export(tree.entries.get("export")),
+        table=trees.table if trees else None,
         classes_written="classes" in tree.entries,
-        _files=files,
-        _sets=sets,
+        _origin=origin,
         _plan=plan,
         _resolver=Resolver(plan, name),
-        _targets=_targets(node),
+        _targets=search.places if search else {},
     )
     spec.network()
     spec.recipe_for({})
     spec.feasible(spec.network(), spec.network().graph)  # a requirement of the wrong type shows now
-    if not sets:
+    if not origin.sets:
         check_expect(checker, spec.network().graph, tree.entries.get("expect"))
     checker.stop_if_faulty()
-    return replace(
-        spec, warnings=(*spec.warnings, *outside(spec.search, spec.value, spec._targets))
-    )
+    if spec.table and not origin.sets:
+        check_rows(checker, spec.table, spec, spec.row)
+        checker.stop_if_faulty()
+    more = (*checker.warnings, *outside(spec.search, spec.written))
+    return replace(spec, warnings=(*spec.warnings, *more)) if more else spec
 
 
 def _text(node: Node | None) -> str:
     return str(node.value) if isinstance(node, Scalar) else ""
-
-
-def _targets(node: Node | None) -> dict[str, Place]:
-    space = node.entries.get("space") if isinstance(node, Section) else None
-    return {k: n.place for k, n in space.entries.items()} if isinstance(space, Section) else {}
 
 
 def _export(node: Node | None) -> Mapping[str, object]:
@@ -287,23 +363,3 @@ def _data(node: Node) -> object:
     if isinstance(node, Section):
         return {name: _data(each) for name, each in node.entries.items()}
     return [_data(each) for each in node.items] if isinstance(node, Items) else node.value
-
-
-def _pointed(make: Callable[[], T], files: Sequence[File]) -> T:
-    """Adds to every fault in a parent the line of the spec that brings the parent in."""
-    try:
-        return make()
-    except SpecError as error:
-        said = files[0].parent
-        inherited = {file.name for file in files[1:]} - {files[0].name}
-        if said is None or not any(
-            f.place and f.place.source.name in inherited for f in error.faults
-        ):
-            raise
-        via = (said.place, "inherited through this line")
-        raise SpecError(
-            replace(f, also=(*f.also, via))
-            if f.place and f.place.source.name in inherited and via not in f.also
-            else f
-            for f in error.faults
-        ) from None

@@ -6,28 +6,37 @@ import keyword
 from collections.abc import Mapping
 
 from flopwise.blocks import Block
+from flopwise.cost import CONVENTIONS
 from flopwise.dsl.functions import FUNCTIONS, Value
 from flopwise.dsl.grammar import WORDS
 from flopwise.dsl.values import Rule, RuleLike
 
 __all__ = [
+    "COMPOSITE",
     "DEFAULT_VALUES",
+    "DOMAIN",
     "EXPECT",
     "FINAL",
+    "FIT",
     "INPUT",
     "METRICS",
     "NODE",
     "OBJECTIVES",
+    "PARAM",
     "RESERVED_STAGES",
     "RESERVED_VARIABLES",
+    "ROW",
     "SAMPLER",
+    "SAMPLERS",
     "SEARCH",
+    "TABLE",
     "TOP",
     "fields_of",
 ]
 
 METRICS = ("macs", "params", "activations")
 OBJECTIVES = ("top1", "balanced", "loss")
+SAMPLERS = ("tpe", "random", "grid", "nsga2")
 
 
 def _table(*rules: Rule) -> Mapping[str, Rule]:
@@ -69,16 +78,103 @@ TOP = _table(
         doc="Settings for every block, or for one kind of block.",
     ),
     Rule(
+        name="use",
+        type="list",
+        example="use: [./my_blocks.py]",
+        doc="Python files with blocks of your own.",
+    ),
+    Rule(
+        name="blocks",
+        type="map",
+        example="blocks:  and below it a name, with  params  and  net",
+        doc="Blocks made of other blocks.",
+    ),
+    Rule(
         name="net",
         type="map",
         example="net:  and below it a line per stage, such as  stem: {block: conv, dim: 64}",
         required=True,
         doc="The stages, one per line.",
     ),
+    Rule(
+        name="output",
+        type="text",
+        example="output: head",
+        doc="The stage that is the result; the last one that no other reads if not written.",
+    ),
+    Rule(
+        name="features",
+        type="list",
+        example="features: [stage1, stage4]",
+        doc="Stages whose outputs timm may take as features.",
+    ),
+    Rule(
+        name="strict_kinds",
+        type="bool",
+        doc="true refuses converters between maps and tokens that are not written.",
+    ),
+    Rule(name="inferred", type="any", doc="What `flopwise resolve` found; checked, else ignored."),
     Rule(name="expect", type="map", doc="Costs the network must have."),
     Rule(name="search", type="map", doc="What may vary, within which budget."),
+    Rule(
+        name="table",
+        type="map",
+        example="table: {rows: {wide: {set: {w: 96}}}}",
+        doc="Named networks, each a few changes away from another.",
+    ),
     Rule(name="train", type="map", doc="How the network is trained."),
     Rule(name="export", type="map", doc="How the network is exported."),
+)
+COMPOSITE = _table(
+    Rule(
+        name="params",
+        type="map",
+        example="params: {dim: int, ratio: {type: float, default: 0.25}}",
+        doc="Its settings: name -> type, or a map of type, default and limits.",
+    ),
+    Rule(
+        name="kind",
+        type="text",
+        choices=("map", "tokens", "vec", "same"),
+        doc="What it takes; same is whatever comes.",
+    ),
+    Rule(
+        name="ports",
+        type="any",
+        example="ports: [main, skip]",
+        doc="Names of its inputs, or a map from each to what it takes; else one, called input.",
+    ),
+    Rule(
+        name="net",
+        type="map",
+        required=True,
+        example="net:  and below it a line per stage, as in the network",
+        doc="The stages inside.",
+    ),
+    Rule(
+        name="output",
+        type="any",
+        example="output: {map: body, mask: gate}",
+        doc="The stage that is its output, or a map of several; else the last stage.",
+    ),
+    Rule(name="doc", type="text", doc="What it does, in a sentence."),
+)
+PARAM = _table(
+    Rule(
+        name="type",
+        type="text",
+        required=True,
+        choices=("int", "float", "bool", "text", "choice", "list[int]"),
+        example="type: int",
+        doc="What it holds.",
+    ),
+    Rule(name="default", type="value", doc="Its value where a stage does not write it."),
+    Rule(name="min", type="float", doc="The smallest allowed number."),
+    Rule(name="max", type="float", doc="The largest allowed number."),
+    Rule(name="odd", type="bool", doc="Whether even numbers are refused."),
+    Rule(name="multiple_of", type="int", low=1, doc="What a number must be a multiple of."),
+    Rule(name="choices", type="list", doc="The words of a choice."),
+    Rule(name="doc", type="text", doc="What it does, in a sentence."),
 )
 INPUT = _table(
     Rule(name="size", type="size", low=1, high=65536, doc="Pixels: one number or [height, width]."),
@@ -87,6 +183,7 @@ INPUT = _table(
 NODE = _table(
     Rule(name="block", type="text", required=True, doc="What the stage repeats."),
     Rule(name="depth", type="int", low=1, high=1000, doc="How often."),
+    Rule(name="when", type="bool", doc="false leaves the stage out; its readers read its input."),
     Rule(name="from", type="any", doc="The stage, or list of stages, it reads; else the previous."),
 )
 EXPECT = _table(*(Rule(name=metric, type="quantity", low=0) for metric in METRICS))
@@ -123,7 +220,7 @@ SEARCH = _table(
         type="map",
         example="space: {w: {choice: [32, 48, 64]}}",
         required=True,
-        doc="Target path -> choice or range.",
+        doc="Target path -> choice, range, subset or permutation.",
     ),
     Rule(name="budget", type="any", doc="Metric -> window; or a list of such maps."),
     Rule(
@@ -133,12 +230,25 @@ SEARCH = _table(
         doc="Expressions that must be true.",
     ),
     Rule(
-        name="objective",
+        name="fit",
         type="map",
+        example="fit: {vary: w, to: {macs: 4.5G}, within: 1%}",
+        doc="A whole number that is solved for a cost instead of being sampled.",
+    ),
+    Rule(
+        name="objective",
+        type="any",
         example="objective: {maximize: top1}",
-        doc="{maximize: top1} or {minimize: loss}.",
+        doc="{maximize: top1} or {minimize: loss}; or a list, such as with {minimize: macs}.",
     ),
     Rule(name="trials", type="int", low=1, high=1_000_000, doc="How many candidates are trained."),
+    Rule(
+        name="max_rejects",
+        type="int",
+        low=1,
+        high=1_000_000,
+        doc="Draws that may miss the budget before a search gives up on finding one more.",
+    ),
     Rule(
         name="sampler",
         type="map",
@@ -152,8 +262,43 @@ SEARCH = _table(
         doc="How the best are judged at the end.",
     ),
 )
+DOMAIN = _table(
+    Rule(name="choice", type="any", doc="The values, such as [3, 5, 7]; a list may be one."),
+    Rule(name="range", type="any", doc="The smallest and the largest value."),
+    Rule(name="step", type="any", doc="The distance between two values of a range."),
+    Rule(name="log", type="bool", doc="Whether a range is drawn on a logarithmic scale."),
+    Rule(name="subset", type="any", doc="Elements of which some are taken; a list."),
+    Rule(name="min", type="any", doc="How many elements of a subset at least."),
+    Rule(name="max", type="any", doc="How many elements of a subset at most."),
+    Rule(name="permutation", type="any", doc="Elements that are put in some order; a list."),
+    Rule(name="when", type="value", doc="The target counts only while this is true."),
+)
+FIT = _table(
+    Rule(
+        name="vary",
+        type="text",
+        required=True,
+        example="vary: w",
+        doc="The target that is solved; a whole number.",
+    ),
+    Rule(
+        name="to",
+        type="map",
+        required=True,
+        example="to: {macs: 4.5G}",
+        doc="The cost it is solved for.",
+    ),
+    Rule(name="within", type="percent", low=0, high=1, doc="How far off it may be; 1% by default."),
+    Rule(name="range", type="any", doc="Its values, if 'space' does not say them."),
+    Rule(name="step", type="any", doc="The distance between two of them."),
+)
 SAMPLER = _table(
-    Rule(name="kind", type="text", choices=("tpe", "random"), doc="tpe learns, random does not."),
+    Rule(
+        name="kind",
+        type="text",
+        choices=SAMPLERS,
+        doc="tpe and nsga2 (for several objectives) learn; random draws; grid lists all.",
+    ),
     Rule(name="seed", type="int", low=0, high=2**32, doc="Seed of the proposals."),
 )
 FINAL = _table(
@@ -162,7 +307,53 @@ FINAL = _table(
     Rule(name="epochs", type="int", low=1, high=100_000, doc="Epochs of each training."),
 )
 
+TABLE = _table(
+    Rule(name="title", type="text", doc="What the table shows."),
+    Rule(name="source", type="text", doc="Where its reference figures come from."),
+    Rule(
+        name="inherit",
+        type="text",
+        choices=("previous", "base"),
+        doc="What a row without 'from' starts from: the row above it (default) or this spec.",
+    ),
+    Rule(name="columns", type="list", example="columns: [top1, macs]", doc="Reference columns."),
+    Rule(
+        name="convention",
+        type="text",
+        choices=tuple(CONVENTIONS),
+        doc="How the MACs of the reference column are counted.",
+    ),
+    Rule(
+        name="rows",
+        type="map",
+        example="rows: {wide: {set: {w: 96}}}",
+        doc="Name of a network -> its row.",
+    ),
+    Rule(
+        name="matrix",
+        type="map",
+        example="matrix: {kernel: {k3: {set: {k: 3}}, k5: {set: {k: 5}}}}",
+        doc="Axis -> label -> changes; a row for each combination.",
+    ),
+)
+ROW = _table(
+    Rule(name="from", type="text", doc="The earlier row it starts from; base is this spec."),
+    Rule(name="spec", type="text", doc="The file, or std/NAME, it starts from."),
+    Rule(name="set", type="map", example="set: {w: 96}", doc="Path -> value; null removes."),
+    Rule(name="ref", type="map", example="ref: {macs: 4.5G}", doc="Published figure per column."),
+    Rule(
+        name="convention",
+        type="text",
+        choices=tuple(CONVENTIONS),
+        doc="How the MACs of this row's reference are counted.",
+    ),
+    Rule(name="expect", type="map", doc="Costs the row's network must have."),
+    Rule(name="note", type="text", doc="Free text."),
+    Rule(name="skip", type="bool", doc="true keeps the row out of printed tables."),
+)
 
-def fields_of(block: Block) -> Mapping[str, RuleLike]:
+
+def fields_of(block: Block | None) -> Mapping[str, RuleLike]:
     """Returns everything a stage of this block may write, `depth` included."""
-    return {**block.fields, "depth": NODE["depth"]}
+    fields = block.fields if block else {}
+    return {**fields, "depth": NODE["depth"], "when": NODE["when"]}
