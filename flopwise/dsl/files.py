@@ -15,6 +15,7 @@ from pathlib import Path
 from flopwise.dsl.load import decode, make_source, parse
 from flopwise.dsl.shipped import ZOO, presets, shipped_row, shipped_rows
 from flopwise.dsl.tree import Node, Scalar, Section
+from flopwise.dsl.upgrade import upgrade_tree
 from flopwise.errors import Fault, Place, Source, SpecError, nearest
 
 __all__ = [
@@ -161,6 +162,7 @@ def _tree(text: str, name: str) -> Section:
                 )
             ]
         )
+    tree = upgrade_tree(tree)
     _check_version(tree, source)
     return tree
 

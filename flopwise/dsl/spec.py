@@ -33,6 +33,7 @@ from flopwise.dsl.space import Search
 from flopwise.dsl.tables import METRICS
 from flopwise.dsl.targets import Activity, settings_of, target_rules
 from flopwise.dsl.tree import Items, Node, Scalar, Section
+from flopwise.dsl.upgrade import old_version
 from flopwise.errors import Fault, Place, Source, SpecError, nearest
 
 __all__ = ["Costs", "Spec", "load", "loads"]
@@ -205,6 +206,8 @@ class Spec:
         The value brings the cost nearest to its goal, among those that meet budget and
         requirements if there are any.
         """
+        if self.search is None or self.search.fit is None:
+            return picks
         found = self._look(picks, budget)
         return found.picks if found else picks
 
@@ -346,7 +349,8 @@ def _checked(origin: Origin) -> Spec:
     if spec.table and not origin.sets:
         check_rows(checker, spec.table, spec, spec.row)
         checker.stop_if_faulty()
-    more = (*checker.warnings, *outside(spec.search, spec.written))
+    old = [told for file in origin.files for told in old_version(file.tree)]
+    more = (*checker.warnings, *outside(spec.search, spec.written), *old)
     return replace(spec, warnings=(*spec.warnings, *more)) if more else spec
 
 
