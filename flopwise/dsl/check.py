@@ -13,11 +13,11 @@ from flopwise.dsl.checker import Checker
 from flopwise.dsl.expr import Expression
 from flopwise.dsl.plan import Plan, Setting, StagePlan
 from flopwise.dsl.recipe import recipe_rules
-from flopwise.dsl.stages import read_defaults, read_stages
+from flopwise.dsl.stages import check_reads, read_defaults, read_ends, read_stages
 from flopwise.dsl.tables import DEFAULT_VALUES, INPUT, RESERVED_VARIABLES, TOP
 from flopwise.dsl.tree import Node, Section
 from flopwise.dsl.values import Rule
-from flopwise.errors import Fault, Place, nearest
+from flopwise.errors import Fault, Place
 
 __all__ = ["build_plan"]
 
@@ -46,10 +46,21 @@ def build_plan(tree: Section, checker: Checker) -> Plan:
     stages = tuple(read_stages(checker, maps["net"], tree.keys["net"]) if "net" in maps else ())
     checker.stop_if_faulty()
     _check_names(checker, values, places, stages)
-    _check_inputs(checker, stages)
+    output = read_ends(checker, "output", good["output"]) if "output" in good else ()
+    features = read_ends(checker, "features", good["features"]) if "features" in good else ()
+    check_reads(checker, stages, ("input",), (*output, *features))
+    strict = "strict_kinds" in good and checker.literal(
+        good["strict_kinds"], TOP["strict_kinds"], "'strict_kinds'"
+    )
     checker.stop_if_faulty()
     return Plan(
-        values=_ordered(checker, values), places=places, stages=stages, blocks=checker.blocks
+        values=_ordered(checker, values),
+        places=places,
+        stages=stages,
+        blocks=checker.blocks,
+        output=output,
+        features=features,
+        strict_kinds=bool(strict),
     )
 
 
@@ -106,18 +117,6 @@ def _train(checker: Checker, section: Section, at: Place) -> dict[str, Setting]:
     return found
 
 
-def _check_inputs(checker: Checker, stages: Iterable[StagePlan]) -> None:
-    """Checks that `from` names stages."""
-    known = ["input", *(stage.name for stage in stages)]
-    for stage in stages:
-        for name, place in stage.inputs or ():
-            if name not in known:
-                near = nearest(name, known)
-                helps = (f"did you mean '{near}'?",) if near else ()
-                fact = f"there is no stage called '{name}' to take input from"
-                checker.fault("E104", fact, place, *helps, note=f"stages: {', '.join(known)}")
-
-
 def _check_names(
     checker: Checker,
     values: Mapping[str, Setting],
@@ -129,8 +128,8 @@ def _check_names(
     for setting in (*values.values(), *places.values()):
         checker.faults += _unknown(setting, values)
     for stage in stages:
-        checker.faults += _unknown(stage.block, values)
-        checker.faults += _unknown(stage.depth, values) if stage.depth else []
+        for setting in stage.single_valued:
+            checker.faults += _unknown(setting, values)
         for setting in stage.repeated:
             checker.faults += _unknown(setting, inside)
 

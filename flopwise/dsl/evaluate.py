@@ -20,7 +20,7 @@ from flopwise.dsl.tables import NODE
 from flopwise.dsl.values import Misfit, RuleLike, fit
 from flopwise.errors import Fault, SpecError, nearest
 
-__all__ = ["Around", "Written", "evaluate_stage", "evaluate_stages", "fitted"]
+__all__ = ["Around", "Written", "evaluate_stage", "evaluate_stages", "fitted", "left_out"]
 
 Single = Mapping[str, Mapping[int, Setting]]
 
@@ -53,6 +53,30 @@ class Written:
         """Returns what holds for one repetition."""
         own = {name: each[index] for name, each in self.single.items() if index in each}
         return {**self.whole, **own} if own else self.whole
+
+
+def left_out(plans: Sequence[StagePlan], around: Around) -> set[str]:
+    """Returns the stages whose `when` is false.
+
+    Raises:
+        SpecError: A `when` is neither true nor false.
+    """
+    found: set[str] = set()
+    faults: list[Fault] = []
+    for plan in plans:
+        setting = around.picks.get(f"net.{plan.name}.when", plan.when)
+        if setting is None:
+            continue
+        try:
+            value = setting.evaluate(around.scope)
+            what = f"'when' of stage '{plan.name}'"
+            if not fitted(value, NODE["when"], what, "when", setting):
+                found.add(plan.name)
+        except SpecError as error:
+            faults += error.faults
+    if faults:
+        raise SpecError(faults)
+    return found
 
 
 def evaluate_stages(

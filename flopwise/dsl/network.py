@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-from flopwise.blocks import Block, Graph, Layer
+from flopwise.blocks import Block, Graph, Layer, Type
 from flopwise.dsl.expr import Value
 from flopwise.dsl.files import VERSION
 
@@ -33,7 +33,7 @@ class Stage:
         block: What it repeats.
         depth: How often.
         settings: Every setting of the block, one mapping per repetition.
-        inputs: The stages it reads, `input` being the images.
+        inputs: What it reads: the id of a stage, `id.output`, or `input` for the images.
     """
 
     name: str
@@ -54,6 +54,8 @@ class Network:
         stages: Its stages in the order of the spec.
         graph: Its layers, traced.
         values: What every variable is worth.
+        ends: What is read as its output, then its features.
+        types: What each stage gives, by the id or `id.output` that reads it.
     """
 
     name: str
@@ -62,6 +64,8 @@ class Network:
     stages: tuple[Stage, ...]
     graph: Graph
     values: Mapping[str, Value]
+    ends: tuple[str, ...]
+    types: Mapping[str, Type]
 
     @cached_property
     def hash(self) -> str:

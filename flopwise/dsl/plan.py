@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from flopwise.blocks import Block
 from flopwise.dsl.expr import Expression, Scope, Value, is_expression, parse_expression
@@ -15,7 +16,10 @@ from flopwise.dsl.functions import show
 from flopwise.dsl.tree import Items, Node, Scalar
 from flopwise.errors import Fault, Place, SpecError
 
-__all__ = ["Fixed", "Plan", "Setting", "StagePlan", "read_setting"]
+__all__ = ["Ends", "Fixed", "Plan", "Setting", "StagePlan", "read_setting"]
+
+Ends: TypeAlias = tuple[tuple[str, Place], ...]
+"""Stages named as results of a network, each with its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ class StagePlan:
         settings: The block's settings that the stage writes.
         single: Those of single repetitions, by name and repetition.
         ports: The port of the block that each input is for; None is their order.
+        when: Whether the stage is there; None is yes.
     """
 
     name: str
@@ -79,6 +84,21 @@ class StagePlan:
     settings: Mapping[str, Setting]
     single: Mapping[str, Mapping[int, Setting]] = field(default_factory=dict)
     ports: tuple[tuple[str, Place], ...] | None = None
+    when: Setting | None = None
+
+    @property
+    def all(self) -> Iterator[Setting]:
+        """Yields every setting, that of the block and the depth included."""
+        yield self.block
+        if self.depth:
+            yield self.depth
+        yield from self.repeated
+
+    @property
+    def single_valued(self) -> Iterator[Setting]:
+        """Yields the settings that have one value for the whole stage."""
+        yield self.block
+        yield from (setting for setting in (self.depth, self.when) if setting)
 
     @property
     def repeated(self) -> Iterator[Setting]:
@@ -97,13 +117,20 @@ class Plan:
             needs only earlier ones.
         places: Settings under `defaults` and `train` by dotted path.
         stages: The stages in their order.
-        blocks: The vocabulary of the spec, by name: shipped blocks and its own.
+        blocks: The blocks of the spec by name, shipped ones and its own.
+        vocabulary: The same, with what defaults do to composite blocks.
+        output: The stage that `output` names, if it does.
+        features: The stages that `features` names.
+        strict_kinds: Whether converters must be written.
     """
 
     values: Mapping[str, Setting]
     places: Mapping[str, Setting]
     stages: tuple[StagePlan, ...]
     blocks: Mapping[str, Block]
+    output: Ends = ()
+    features: Ends = ()
+    strict_kinds: bool = False
 
 
 def read_setting(node: Node) -> Setting | None:

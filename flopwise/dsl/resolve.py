@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flopwise.dsl.evaluate import Around, evaluate_stages, fitted
+from flopwise.dsl.evaluate import Around, evaluate_stages, fitted, left_out
 from flopwise.dsl.expr import Value
 from flopwise.dsl.network import Input, Network, Stage
 from flopwise.dsl.plan import Plan, Setting, StagePlan
@@ -37,7 +37,7 @@ class Resolver:
     def __init__(self, plan: Plan, name: str) -> None:
         """Takes a checked plan and the name of the networks."""
         self.plan, self.name = plan, name
-        self.inputs, self.order = wire(plan.stages)
+        self.wiring = wire(plan.stages, outputs=plan.output, features=plan.features)
 
     def values(self, picks: Picks) -> dict[str, Value]:
         """Returns what every variable is worth."""
@@ -57,18 +57,26 @@ class Resolver:
         """
         scope = self.values(picks)
         around = Around(self.plan.blocks, self.plan.places, picks, scope)
-        stages, written = evaluate_stages(self.plan.stages, self.inputs, around)
-        _refuse_size(stages, self.plan.stages)
+        removed = left_out(self.plan.stages, around)
+        wiring = self.wiring.without(removed) if removed else self.wiring
+        if wiring.ends[0] == "input":
+            raise SpecError([_empty(self.plan.stages)])
+        plans = [plan for plan in self.plan.stages if plan.name in wiring.inputs]
+        stages, written = evaluate_stages(plans, wiring.inputs, around)
+        _refuse_size(stages, plans)
         origins = {**self.plan.values, **picks}
-        tracing = Tracing(stages, self.plan.stages, written, origins)
-        images = _images(scope)
+        tracing = Tracing(stages, plans, written, origins, strict=self.plan.strict_kinds)
+        images, ends = _images(scope), (*self.plan.output, *self.plan.features)
+        graph, types = tracing.graph(wiring, images, self.name, ends, advise=not picks)
         return Network(
             name=self.name,
             input=images,
             classes=int(scope["classes"]),  # type: ignore[arg-type]
-            stages=tuple(stages),
-            graph=tracing.graph(self.order, images, self.name),
+            stages=tuple(tracing.stages[name] for name in wiring.order),
+            graph=graph,
             values=scope,
+            ends=tuple(end for end in wiring.ends if end != "input"),
+            types=types,
         )
 
     def recipe(self, picks: Picks) -> Recipe:
@@ -89,6 +97,13 @@ class Resolver:
         if faults:
             raise SpecError(faults)
         return Recipe(**found)
+
+
+def _empty(plans: Sequence[StagePlan]) -> Fault:
+    places = [plan.when.place for plan in plans if plan.when] or [plans[0].place]
+    fact = "no stage is left: 'when' leaves out all that lead to the output"
+    help_ = "keep the stage that makes the output, such as the classifier"
+    return Fault(code="E319", message=fact, place=places[-1], helps=(help_,))
 
 
 def _images(scope: Mapping[str, Value]) -> Input:

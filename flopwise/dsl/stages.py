@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 
 from flopwise.blocks import Block
 from flopwise.dsl.checker import Checker
 from flopwise.dsl.expr import Expression
 from flopwise.dsl.paths import single_of
-from flopwise.dsl.plan import Setting, StagePlan
-from flopwise.dsl.tables import NODE, RESERVED_STAGES, fields_of
+from flopwise.dsl.plan import Ends, Setting, StagePlan
+from flopwise.dsl.tables import NODE, RESERVED_STAGES, TOP, fields_of
 from flopwise.dsl.tree import Items, Node, Scalar, Section
-from flopwise.dsl.values import Rule, RuleLike
+from flopwise.dsl.values import Rule
 from flopwise.errors import Place, nearest
 
-__all__ = ["read_defaults", "read_stages"]
+__all__ = ["check_reads", "read_defaults", "read_ends", "read_stages"]
 
 VALUE = Rule(name="", type="value")
 
@@ -68,6 +68,7 @@ def _stage(checker: Checker, name: str, node: Section, place: Place) -> StagePla
         place=place,
         block=kind,
         depth=settings.pop("depth", None),
+        when=settings.pop("when", None),
         inputs=inputs,
         settings=settings,
         single=single,
@@ -79,7 +80,7 @@ def _settings(
     checker: Checker, node: Section, block: Block | None
 ) -> Iterator[tuple[str, int | None, Setting]]:
     """Yields the settings of a stage by name, and by repetition if one is named."""
-    rules: Mapping[str, RuleLike] = fields_of(block) if block else {"depth": NODE["depth"]}
+    rules = fields_of(block)
     for name, value in node.entries.items():
         key, index = single_of(name)
         if index is not None and not _may_differ(checker, block, key, index, node.keys[name]):
@@ -128,6 +129,36 @@ def _from(
     if not items:
         checker.fault("E201", "'from' names no stage", node.place, "delete it, or name a stage")
     return tuple(found), ports
+
+
+def read_ends(checker: Checker, key: str, node: Node) -> Ends:
+    """Returns the stages that `output` or `features` names."""
+    items = node.items if isinstance(node, Items) else (node,)
+    found = []
+    for item in items:
+        if isinstance(item, Scalar) and isinstance(item.value, str):
+            found.append((item.value, item.place))
+        else:
+            help_ = f"write  {TOP[key].example}"
+            checker.fault("E201", f"'{key}' names stages by their id", item.place, help_)
+    return tuple(found)
+
+
+def check_reads(
+    checker: Checker,
+    stages: Sequence[StagePlan],
+    sources: Sequence[str],
+    outputs: Sequence[tuple[str, Place]] = (),
+) -> None:
+    """Checks that whatever is read is there: `from` of every stage, and the outputs."""
+    known = [*sources, *(stage.name for stage in stages)]
+    reads = [(read, "to take input from") for stage in stages for read in stage.inputs or ()]
+    for (name, place), why in [*reads, *((read, "to be an output") for read in outputs)]:
+        if name.partition(".")[0] not in known:
+            near = nearest(name, known)
+            helps = (f"did you mean '{near}'?",) if near else ()
+            fact = f"there is no stage called '{name}' {why}"
+            checker.fault("E104", fact, place, *helps, note=f"stages: {', '.join(known)}")
 
 
 def read_defaults(checker: Checker, section: Section) -> Iterator[tuple[str, Setting]]:
