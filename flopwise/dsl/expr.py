@@ -42,6 +42,10 @@ class Expression:
         found = _unknown(self._tree, known, compared=False)
         return [_fault(error, self.place, self._offset) for error in found]
 
+    def equated(self) -> frozenset[str | float]:
+        """Returns the names and decimals that `==`, `!=` and `in` compare directly."""
+        return frozenset(_equated(self._tree))
+
     def evaluate(self, scope: Scope) -> Value:
         """Returns the value under the given names.
 
@@ -109,6 +113,15 @@ def _names(term: Term) -> Iterator[str]:
         yield cast(str, term.value)
     for part in term.parts:
         yield from _names(part)
+
+
+def _equated(term: Term) -> Iterator[str | float]:
+    if term.kind in ("infix ==", "infix !=", "infix in"):
+        for part in term.parts:
+            if part.kind == "name" or isinstance(part.value, float):
+                yield cast(str | float, part.value)
+    for part in term.parts:
+        yield from _equated(part)
 
 
 def _unknown(term: Term, known: Collection[str], *, compared: bool) -> Iterator[WrongError]:

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, isfinite, log
 from random import Random
+from time import process_time
 from typing import TypeAlias
 
+from flopwise.dsl.domains import Dice, Domain, Range, spell
 from flopwise.dsl.expr import Value
-from flopwise.dsl.space import Choice, Domain, Search, Window
+from flopwise.dsl.fitting import Look, monotone, solve
+from flopwise.dsl.space import Fit, Search, Window
 from flopwise.errors import Fault, SpecError
 
-__all__ = ["Look", "Probe", "probe"]
+__all__ = ["Probe", "probe"]
 
 Picks: TypeAlias = Mapping[str, Value]
+LookAt: TypeAlias = Callable[[Picks], Look | None]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """What arithmetic says about one candidate: its picks, costs, and why it is refused."""
-
-    picks: Picks
-    costs: Mapping[str, int]
-    reasons: Sequence[str]
+FEW = 0.01
+"""Share of feasible candidates below which most draws of a search are for nothing."""
+LEAST = 50
+"""Random candidates that are looked at however long it takes."""
+TRIED = 6
+"""Candidates that a suggestion is tried on before it is made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,19 +35,23 @@ class Probe:
         looked: Candidates looked at.
         feasible: How many of them meet the budget and the requirements.
         ranges: Smallest and largest value of each cost among those that can be built.
+        warnings: What makes this space a slow one to search.
     """
 
     looked: int
     feasible: int
     ranges: Mapping[str, tuple[int, int]]
+    warnings: tuple[Fault, ...] = ()
 
 
 def probe(
     search: Search,
-    look: Callable[[Picks], Look | None],
+    look: LookAt,
     draws: int,
     seed: int,
     budget: int = 0,
+    *,
+    seconds: float = 1.0,
 ) -> Probe:
     """Looks at the written network, the smallest, the largest, and random candidates.
 
@@ -56,12 +61,19 @@ def probe(
         draws: How many random candidates.
         seed: Seed of the draws.
         budget: Which budget, if there are several.
+        seconds: CPU time after which no more are drawn.
 
     Raises:
         SpecError: None of them is feasible (E501).
     """
-    points = list(_points(search.space, draws, Random(seed)))
-    seen = [found for picks in points if (found := look(picks))]
+    end = process_time() + seconds
+    seen: list[Look] = []
+    looked = 0
+    for looked, picks in enumerate(_points(search.space, draws, Random(seed)), 1):
+        if found := look(picks):
+            seen.append(found)
+        if looked > LEAST and process_time() > end:
+            break
     feasible = sum(not found.reasons for found in seen)
     metrics = seen[0].costs if seen else ()
     ranges = {
@@ -69,37 +81,24 @@ def probe(
         for metric in metrics
     }
     if not feasible:
-        raise SpecError([_impossible(search, budget, seen, ranges, len(points))])
-    return Probe(looked=len(points), feasible=feasible, ranges=ranges)
+        raise SpecError([_impossible(search, budget, seen, ranges, looked)])
+    warnings = []
+    if feasible < FEW * looked:
+        warnings.append(_rare(search, look, seen, budget, feasible / looked))
+    if fit := search.fit:
+        at = seen[0].picks
+        if not monotone(fit, lambda value: look({**at, fit.vary: value})):
+            warnings.append(_bumpy(fit))
+    return Probe(looked=looked, feasible=feasible, ranges=ranges, warnings=tuple(warnings))
 
 
 def _points(space: Mapping[str, Domain], draws: int, random: Random) -> Iterator[Picks]:
     yield {}
-    yield {target: _ends(domain)[0] for target, domain in space.items()}
-    yield {target: _ends(domain)[1] for target, domain in space.items()}
+    yield {target: domain.ends()[0] for target, domain in space.items()}
+    yield {target: domain.ends()[1] for target, domain in space.items()}
+    dice = Dice(random.randrange, random.uniform)
     for _ in range(draws):
-        yield {target: _draw(domain, random) for target, domain in space.items()}
-
-
-def _ends(domain: Domain) -> tuple[Value, Value]:
-    if not isinstance(domain, Choice):
-        return domain.low, domain.high
-    numbers = [v for v in domain.options if isinstance(v, int | float)]
-    if len(numbers) == len(domain.options):
-        return min(numbers), max(numbers)
-    return domain.options[0], domain.options[-1]
-
-
-def _draw(domain: Domain, random: Random) -> Value:
-    if isinstance(domain, Choice):
-        return random.choice(domain.options)
-    if domain.log:
-        value = exp(random.uniform(log(domain.low), log(domain.high)))
-        value = min(max(value, domain.low), domain.high)
-        return round(value) if domain.whole else value
-    if isfinite(domain.size):
-        return random.choice(domain.values())
-    return random.uniform(domain.low, domain.high)
+        yield {target: domain.draw(dice) for target, domain in space.items()}
 
 
 def _impossible(
@@ -109,20 +108,21 @@ def _impossible(
     ranges: Mapping[str, tuple[int, int]],
     looked: int,
 ) -> Fault:
-    windows = search.budget[budget] if search.budget else {}
+    windows = dict(search.windows(budget))
     wanted = ", ".join(f"{metric} {window}" for metric, window in windows.items())
     spans = ", ".join(f"{metric} from {low} to {high}" for metric, (low, high) in ranges.items())
     notes = [f"of {looked} candidates looked at, {len(seen)} can be built: {spans or 'none'}"]
     if seen:
         smallest = min(seen, key=lambda found: found.costs["macs"])
-        at = ", ".join(f"{k}={v}" for k, v in smallest.picks.items()) or "the written network"
-        notes.append(f"the smallest is {at}")
+        at = ", ".join(f"{k}={spell(v)}" for k, v in smallest.picks.items())
+        notes.append(f"the smallest is {at or 'the written network'}")
     required = [reason for found in seen for reason in found.reasons if reason.startswith("not")]
     if required:
         notes.append(f"{max(set(required), key=required.count)} in most of them")
+    which = f" {budget + 1}" if len(search.budget) > 1 else ""
     return Fault(
         code="E501",
-        message=f"no candidate meets the budget ({wanted or 'the requirements'})",
+        message=f"no candidate meets the budget{which} ({wanted or 'the requirements'})",
         place=search.place,
         helps=tuple(_advice(windows, ranges))
         or ("widen the budget, or give the space finer steps",),
@@ -137,3 +137,73 @@ def _advice(windows: Mapping[str, Window], ranges: Mapping[str, tuple[int, int]]
             yield f"lower the ranges of the space, or raise {metric} to at least {low}"
         if window.low is not None and high < window.low:
             yield f"raise the ranges of the space, or lower {metric} to at most {high}"
+
+
+def _rare(search: Search, look: LookAt, seen: Sequence[Look], budget: int, share: float) -> Fault:
+    """Warns that hardly anything is feasible, with a fit that was seen to help."""
+    helps = ["widen the budget, or narrow the space around it"]
+    fits = [] if search.fit else list(_fits(search, look, budget))
+    tried = [(_met(fit, look, seen[-TRIED:]), fit) for fit in fits]
+    if tried and (best := max(tried, key=lambda each: each[0]))[0]:
+        met, fit = best
+        helps = [f"add  {_line(fit)}  to 'search'; it met the budget in {met} of {TRIED} draws"]
+    fact = f"only {share:.1%} of random candidates meet the budget"
+    return Fault(code="W501", message=fact, place=search.place, helps=tuple(helps))
+
+
+def _fits(search: Search, look: LookAt, budget: int) -> Iterator[Fit]:
+    """Yields a fit for each of the targets that move the cost most."""
+    windows = [(m, w) for m, w in search.windows(budget) if w.low is not None or w.high is not None]
+    if not windows:
+        return
+    metric, window = windows[0]
+    low = window.low if window.low is not None else round(window.high * 0.98)  # type: ignore[operator]
+    high = window.high if window.high is not None else round(low * 1.02)
+    reach = []
+    for target, domain in search.space.items():
+        if target in search.when or not isinstance(domain, Range) or not domain.whole:
+            continue
+        ends = [look({target: value}) for value in domain.ends()]
+        costs = [end.costs[metric] for end in ends if end]
+        reach.append((max(costs, default=0) - min(costs, default=0), target))
+    for _, target in sorted(reach, reverse=True)[:3]:
+        yield Fit(
+            vary=target,
+            domain=search.space[target],  # type: ignore[arg-type]
+            metric=metric,
+            goal=(low + high) / 2,
+            window=Window(low, high),
+        )
+
+
+def _met(fit: Fit, look: LookAt, seen: Sequence[Look]) -> int:
+    """Counts the candidates that a fit would make feasible."""
+    solved = [solve(fit, lambda v, at=found: look({**at.picks, fit.vary: v})) for found in seen]  # type: ignore[misc]
+    return sum(found is not None and not found.reasons for found in solved)
+
+
+def _line(fit: Fit) -> str:
+    """Spells a fit as a spec writes it, at most as wide as its window."""
+    assert fit.window.high is not None and fit.window.low is not None
+    share = (fit.window.high - fit.goal) / fit.goal
+    to = f"{{{fit.metric}: {_quantity(fit.goal)}}}"
+    return f"fit: {{vary: {fit.vary}, to: {to}, within: {100 * share:.2g}%}}"
+
+
+def _bumpy(fit: Fit) -> Fault:
+    fact = f"{fit.metric} neither only grow nor only fall with '{fit.vary}'"
+    note = f"so all {fit.domain.size:.0f} values are tried wherever that shows"
+    help_ = f"give '{fit.vary}' coarser steps, or fit another target"
+    return Fault(code="W503", message=fact, place=fit.place, helps=(help_,), notes=(note,))
+
+
+def _quantity(value: float) -> str:
+    """Spells a cost as a spec writes it.
+
+    >>> _quantity(4_500_000_000), _quantity(700)
+    ('4.5G', '700')
+    """
+    for unit, size in (("G", 1e9), ("M", 1e6), ("K", 1e3)):
+        if value >= size:
+            return f"{value / size:.4g}{unit}"
+    return f"{value:.0f}"

@@ -9,11 +9,11 @@ from flopwise.errors import Fault, Place
 __all__ = ["bad_key", "cut_expression", "is_key", "refused", "written_twice"]
 
 MAX_KEY = 200
-KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*")
+KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+(\[([0-9]{1,4}|\*)\])?)*")
 
 
 def is_key(name: str) -> bool:
-    """Whether a name may be a key: an identifier, or a dotted path of them."""
+    """Whether a name may be a key: an identifier, or a path such as `net.stage1[2].kernel`."""
     return len(name) <= MAX_KEY and KEY.fullmatch(name) is not None
 
 

@@ -1,108 +1,20 @@
-"""What may vary: domains, windows of a budget, and the targets they address.
+"""The `search` section: what may vary, within which budget, towards which score.
 
-A target is an address like any other: a variable by name, or a dotted place. Domains are literals,
-so a study means the same thing for ever.
+A target is an address like any other: a variable by name, a dotted place, or one repetition of a
+stage. Its domain is written out, so a study means the same thing for ever.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from math import ceil, floor, inf, isclose, log
-from typing import TypeAlias
+from math import ceil, floor
 
-from flopwise.dsl.expr import Expression, Value
-from flopwise.dsl.functions import show
+from flopwise.dsl.domains import Choice, Domain, Range
+from flopwise.dsl.expr import Expression
 from flopwise.errors import Place
 
-__all__ = ["Choice", "Domain", "Final", "Range", "SamplerChoice", "Search", "Window"]
-
-Pickable: TypeAlias = bool | int | float | str
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One of these values."""
-
-    options: tuple[Pickable, ...]
-
-    def __str__(self) -> str:
-        return "{" + ", ".join(_plain(value) for value in self.options) + "}"
-
-    @property
-    def size(self) -> float:
-        """How many values there are."""
-        return len(self.options)
-
-    def values(self) -> tuple[Pickable, ...]:
-        """Returns all values."""
-        return self.options
-
-    def contains(self, value: Value) -> bool:
-        """Whether a value is one of them."""
-        return any(_same(value, option) for option in self.options)
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Every value from `low` to `high`, both included, in steps if it has any.
-
-    Whole numbers unless one of the bounds is written as a decimal; `log` draws orders of magnitude
-    evenly.
-    """
-
-    low: int | float
-    high: int | float
-    step: int | float | None = None
-    log: bool = False
-
-    def __str__(self) -> str:
-        step = f"/{_plain(self.step)}" if self.step is not None else ""
-        return f"{_plain(self.low)}..{_plain(self.high)}{step}{' log' if self.log else ''}"
-
-    @property
-    def whole(self) -> bool:
-        """Whether it holds whole numbers only."""
-        return isinstance(self.low, int) and isinstance(self.high, int)
-
-    @property
-    def size(self) -> float:
-        """How many values there are; infinite for decimals without a step."""
-        if self.step is None:
-            return self.high - self.low + 1 if self.whole else 1 if self.low == self.high else inf
-        return round((self.high - self.low) / self.step) + 1
-
-    def values(self) -> tuple[int | float, ...]:
-        """Returns all values.
-
-        Raises:
-            ValueError: There are infinitely many.
-        """
-        if self.size == inf:
-            raise ValueError(f"{self} has infinitely many values")
-        return tuple(self._value(index) for index in range(int(self.size)))
-
-    def contains(self, value: Value) -> bool:
-        """Whether a value lies on the grid, up to rounding."""
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return False
-        slack = 0 if self.whole else 1e-9 * max(abs(self.low), abs(self.high))
-        inside = self.low - slack <= value <= self.high + slack
-        if not inside or (self.whole and not isinstance(value, int)):
-            return False
-        if self.step is None:
-            return True
-        steps = (value - self.low) / self.step
-        return isclose(steps, round(steps), abs_tol=1e-9)
-
-    def _value(self, index: int) -> int | float:
-        if self.whole:
-            return int(self.low) + index * int(self.step or 1)
-        value = float(self.low) + index * float(self.step or 0)
-        return round(value, 12 - ceil(log(max(abs(self.high), 1), 10)))
-
-
-Domain: TypeAlias = Choice | Range
+__all__ = ["Final", "Fit", "SamplerChoice", "Search", "Window"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +33,44 @@ class Window:
         """Whether a value lies inside."""
         return (self.low is None or self.low <= value) and (self.high is None or value <= self.high)
 
+    def meets(self, other: Window) -> bool:
+        """Whether some value lies in both."""
+        lows = [w.low for w in (self, other) if w.low is not None]
+        highs = [w.high for w in (self, other) if w.high is not None]
+        return not lows or not highs or max(lows) <= min(highs)
+
     @staticmethod
     def around(target: float, within: float) -> Window:
         """Returns the window of a target and a share of it to both sides."""
         return Window(ceil(target * (1 - within)), floor(target * (1 + within)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """One target that is solved for a cost instead of being sampled.
+
+    Attributes:
+        vary: The target.
+        domain: Its values, whole numbers.
+        metric: The cost it is solved for.
+        goal: What the cost should be.
+        window: What it may be.
+        place: Where the fit is written.
+    """
+
+    vary: str
+    domain: Choice | Range
+    metric: str
+    goal: float
+    window: Window
+    place: Place | None = field(default=None, repr=False, compare=False)
+
+    def values(self) -> tuple[int, ...]:
+        """Returns the values it may take, from small to large."""
+        return tuple(sorted(int(value) for value in self.domain.values()))  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        return f"{self.vary} in {self.domain} to {self.metric} {self.window}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,35 +101,46 @@ class Search:
     """The `search` section.
 
     Attributes:
-        space: Target -> domain.
-        budget: Metric -> window; usually one, one study each if there are several.
+        space: Sampled target -> domain.
+        when: Target -> what must be true for it to count; others always count.
+        fit: The target that is solved for a cost, if there is one.
+        budget: Metric -> window; one study each if there are several.
         require: Expressions that must be true of a candidate.
-        objective: `maximize` or `minimize`, and the score.
+        objectives: `maximize` or `minimize`, and the score or cost; usually one.
         trials: How many candidates are trained.
+        max_rejects: Draws that may be refused before a search gives up on finding one more.
         sampler: Who proposes them.
         final: How the best are judged.
         place: Where the budget is written.
+        places: Where the domain of each target is written.
     """
 
     space: Mapping[str, Domain]
+    when: Mapping[str, tuple[Expression, ...]] = field(default_factory=dict)
+    fit: Fit | None = None
     budget: tuple[Mapping[str, Window], ...] = ()
     require: tuple[Expression, ...] = ()
-    objective: tuple[str, str] = ("maximize", "top1")
+    objectives: tuple[tuple[str, str], ...] = (("maximize", "top1"),)
     trials: int = 100
+    max_rejects: int = 2000
     sampler: SamplerChoice = SamplerChoice()
     final: Final = Final()
     place: Place | None = field(default=None, repr=False, compare=False)
+    places: Mapping[str, Place] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def objective(self) -> tuple[str, str]:
+        """Direction and metric that trials are ranked by: the first of the objectives."""
+        return self.objectives[0]
 
     def misses(self, costs: Mapping[str, int], budget: int = 0) -> Iterator[str]:
-        """Yields why costs miss a budget, one sentence per metric."""
-        for metric, window in self.budget[budget].items() if self.budget else ():
+        """Yields why costs miss a budget or the goal of a fit, one sentence per metric."""
+        for metric, window in self.windows(budget):
             if not window.contains(costs[metric]):
                 yield f"{metric} {costs[metric]} misses {window}"
 
-
-def _same(a: Value, b: Value) -> bool:
-    return a == b and isinstance(a, bool) == isinstance(b, bool)
-
-
-def _plain(value: Value) -> str:
-    return value if isinstance(value, str) else show(value)
+    def windows(self, budget: int = 0) -> Iterator[tuple[str, Window]]:
+        """Yields every window that costs must lie in."""
+        yield from self.budget[budget].items() if self.budget else ()
+        if self.fit:
+            yield self.fit.metric, self.fit.window

@@ -8,28 +8,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from flopwise.dsl import Choice, Domain, Range
+from flopwise.dsl import Choice, Dice, Domain, Range, Value, spell
 
 __all__ = [
     "Candidate",
     "Candidates",
+    "Pick",
     "Picks",
     "Probe",
     "Scalar",
-    "draw_value",
     "fresh",
     "ladder",
+    "made",
     "snap",
+    "thawed",
 ]
 
 Scalar: TypeAlias = bool | int | float | str
-Picks: TypeAlias = Mapping[str, Scalar]
+Pick: TypeAlias = Value
+Picks: TypeAlias = Mapping[str, Pick]
 
 DRAWS = 2000
 """Uniform draws that look for one new feasible candidate before repair is tried."""
@@ -46,12 +49,13 @@ class Candidate:
     """What arithmetic knows about one set of picks.
 
     Attributes:
-        picks: Target path -> value.
+        picks: Target path -> value, for the targets that count.
         identity: The trial identity; equal identities are duplicates.
         hash: The network's structural hash.
         costs: `macs`, `params` and `activations`.
         faults: Why it may not be trained; empty when it is feasible.
         distance: How far the costs lie outside the budget, relative to it; 0 inside.
+        point: The picks it was asked with, those of targets that do not count included.
     """
 
     picks: Picks
@@ -60,6 +64,7 @@ class Candidate:
     costs: Mapping[str, int] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
     distance: float = 0.0
+    point: Picks = field(default_factory=dict)
 
     @property
     def feasible(self) -> bool:
@@ -87,31 +92,49 @@ class Probe:
 class Candidates:
     """A space of picks and the arithmetic that judges them."""
 
-    def __init__(self, domains: Mapping[str, Domain], judge: Callable[[Picks], Candidate]) -> None:
-        """Takes the domain of every target and the function that judges one set of picks."""
-        self.domains = dict(domains)
+    def __init__(
+        self,
+        domains: Mapping[str, Domain],
+        judge: Callable[[Picks], Candidate],
+        *,
+        conditional: Collection[str] = (),
+        draws: int = DRAWS,
+    ) -> None:
+        """Takes the domain of every target and the function that judges one set of picks.
+
+        Args:
+            domains: Target -> domain.
+            judge: Picks to a candidate; it says which of the picks count.
+            conditional: The targets that do not always count.
+            draws: Uniform draws that look for one new feasible candidate.
+        """
+        self.domains, self.conditional, self.draws = dict(domains), frozenset(conditional), draws
         self._judge = judge
-        self._known: dict[tuple[tuple[type, Scalar], ...], Candidate] = {}
+        self._known: dict[tuple[tuple[str, type, Pick], ...], Candidate] = {}
         self._grids = {name: grid for name, d in self.domains.items() if (grid := ladder(d))}
 
     @property
     def size(self) -> float:
-        """Number of points; infinite when a range has no step."""
+        """Number of points, at most; infinite when a range has no step.
+
+        Points that differ only in targets that do not count are counted apart.
+        """
         return math.prod(domain.size for domain in self.domains.values())
 
     def judge(self, picks: Picks) -> Candidate:
         """Returns what arithmetic says about the picks; repeated questions cost nothing."""
-        exact = {name: snap(domain, picks[name]) for name, domain in self.domains.items()}
-        key = tuple((type(value), value) for value in exact.values())
+        exact = {n: snap(domain, picks[n]) for n, domain in self.domains.items() if n in picks}
+        key = tuple((name, type(value), value) for name, value in exact.items())
         if key not in self._known:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
-            self._known[key] = self._judge(exact)
+            self._known[key] = replace(self._judge(exact), point=exact)
         return self._known[key]
 
     def draw(self, rng: np.random.Generator) -> Picks:
         """Draws every target uniformly and independently."""
-        return {name: draw_value(domain, rng) for name, domain in self.domains.items()}
+        dice = Dice(lambda n: int(rng.integers(n)), lambda a, b: float(rng.uniform(a, b)))
+        return {name: domain.draw(dice) for name, domain in self.domains.items()}
 
     def points(self) -> Iterator[Picks]:
         """Yields every point of a finite space, in a fixed order."""
@@ -127,7 +150,7 @@ class Candidates:
         space was tried, or that nothing was found in a larger one.
         """
         misses: list[Candidate] = []
-        for _ in range(int(min(DRAWS, 50 * self.size))):
+        for _ in range(int(min(self.draws, 50 * self.size))):
             candidate = self.judge(self.draw(rng))
             if fresh(candidate, tried):
                 return candidate
@@ -137,13 +160,17 @@ class Candidates:
                 return repaired
         return self._listed(rng, tried) if self.size <= ENUMERABLE else None
 
+    def next(self, tried: Collection[str]) -> Candidate | None:
+        """Returns the first feasible candidate, in the order of the points, that is not tried."""
+        return next((c for c in map(self.judge, self.points()) if fresh(c, tried)), None)
+
     def repair(self, candidate: Candidate, tried: Collection[str]) -> Candidate | None:
         """Walks ordered targets up and down until the candidate is feasible and untried.
 
         Each step takes the neighbour nearest to the budget; a step that brings nothing ends it.
         """
         while math.isfinite(candidate.distance):
-            around = [self.judge(picks) for picks in self._neighbours(candidate.picks)]
+            around = [self.judge(picks) for picks in self._neighbours(candidate.point)]
             if found := next((c for c in around if fresh(c, tried)), None):
                 return found
             nearest = min(around, key=lambda c: c.distance, default=candidate)
@@ -157,9 +184,17 @@ class Candidates:
         complete = self.size <= 2 * draws
         rng = np.random.default_rng(seed)
         picks = self.points() if complete else (self.draw(rng) for _ in range(draws))
-        seen = [self.judge(point) for point in picks]
+        judged = [self.judge(point) for point in picks]
+        if complete and self.conditional:  # what differs only in targets that do not count is one
+            judged = list({made(candidate.picks): candidate for candidate in judged}.values())
+        seen = judged
         feasible = sum(candidate.feasible for candidate in seen)
-        return Probe(size=self.size, looked=len(seen), feasible=feasible, complete=complete)
+        return Probe(
+            size=len(seen) if complete else self.size,
+            looked=len(seen),
+            feasible=feasible,
+            complete=complete,
+        )
 
     def _listed(self, rng: np.random.Generator, tried: Collection[str]) -> Candidate | None:
         left = [c for c in map(self.judge, self.points()) if fresh(c, tried)]
@@ -178,28 +213,18 @@ def fresh(candidate: Candidate, tried: Collection[str]) -> bool:
     return candidate.feasible and candidate.identity not in tried
 
 
-def ladder(domain: Domain) -> Sequence[Scalar] | None:
+def ladder(domain: Domain) -> Sequence[Pick] | None:
     """Returns the values of an ordered domain from small to large, None when it has no order."""
     if isinstance(domain, Choice):
         numbers = [v for v in domain.values() if type(v) in (int, float)]  # True is no number here
         return sorted(numbers) if len(numbers) == domain.size else None
-    return tuple(domain.values()) if math.isfinite(domain.size) else None
+    endless = not isinstance(domain, Range) or not math.isfinite(domain.size)
+    return None if endless else tuple(domain.values())
 
 
-def draw_value(domain: Domain, rng: np.random.Generator) -> Scalar:
-    """Draws one value of a domain uniformly; a logarithmic range is uniform in the logarithm."""
-    if isinstance(domain, Range) and (domain.log or not math.isfinite(domain.size)):
-        low, high = (math.log(v) if domain.log else v for v in (domain.low, domain.high))
-        value = float(rng.uniform(low, high))
-        value = min(max(math.exp(value) if domain.log else value, domain.low), domain.high)
-        return round(value) if domain.whole else value
-    values = tuple(domain.values())
-    return values[int(rng.integers(len(values)))]
-
-
-def snap(domain: Domain, value: Scalar) -> Scalar:
+def snap(domain: Domain, value: Pick) -> Pick:
     """Returns the value of a stepped range that a proposal means, without its rounding errors."""
-    if isinstance(domain, Choice) or isinstance(value, str):
+    if not isinstance(domain, Range) or not isinstance(value, int | float):
         return value
     if domain.whole:
         return int(value)
@@ -207,3 +232,13 @@ def snap(domain: Domain, value: Scalar) -> Scalar:
         return float(value)
     values = domain.values()
     return values[min(round((value - domain.low) / domain.step), len(values) - 1)]
+
+
+def made(picks: Picks) -> str:
+    """Spells picks in one line."""
+    return " ".join(f"{name}={spell(value)}" for name, value in picks.items())
+
+
+def thawed(picks: Mapping[str, Any]) -> Picks:
+    """Returns picks as they were before a file kept them: lists are tuples again."""
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in picks.items()}

@@ -42,10 +42,15 @@ def settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def judge(spec: Spec, search: Search) -> Callable[[Picks], Candidate]:
-    """Returns the arithmetic of a spec: picks to a candidate, without any training."""
+    """Returns the arithmetic of a spec: picks to a candidate, without any training.
+
+    The candidate has the picks that count, and what a fit solves; without picks it is the network
+    as it is written.
+    """
 
     def candidate(picks: Picks) -> Candidate:
         try:
+            picks = spec.fitted(spec.active(picks)) if picks else picks
             network, recipe = spec.network(picks), spec.recipe_for(picks)
         except FlopwiseError as error:  # such as heads that do not divide a width
             fault = str(error).splitlines()[0]
@@ -68,7 +73,7 @@ def judge(spec: Spec, search: Search) -> Callable[[Picks], Candidate]:
 def distance(search: Search, costs: Mapping[str, int]) -> float:
     """Returns how far costs lie outside the budget, as a sum of relative violations."""
     total = 0.0
-    for metric, window in search.budget[0].items() if search.budget else ():
+    for metric, window in search.windows():
         value = costs[metric]
         if window.low is not None and value < window.low:
             total += (window.low - value) / window.low
@@ -83,12 +88,17 @@ def study_identity(spec: Spec, search: Search, facts: Mapping[str, Any]) -> dict
     The number of trials, the sampler and the last step may change between sessions: they change
     which candidates are looked at and how the best are judged, not what a score means.
     """
+    conditions = {
+        target: f" when {' and '.join(each.text for each in several)}"
+        for target, several in search.when.items()
+    }
     return {
         "network": spec.network().hash,
-        "space": {target: str(domain) for target, domain in search.space.items()},
+        "space": {t: f"{domain}{conditions.get(t, '')}" for t, domain in search.space.items()},
+        **({"fit": str(search.fit)} if search.fit else {}),
         "budget": [{metric: str(window) for metric, window in b.items()} for b in search.budget],
         "require": [expression.text for expression in search.require],
-        "objective": " ".join(search.objective),
+        "objective": ", ".join(" ".join(each) for each in search.objectives),
         "recipe": settings(spec.recipe),
         "data": dict(facts),
     }

@@ -13,6 +13,7 @@ from flopwise.dsl import Spec
 from flopwise.errors import RunError
 from flopwise.search.candidates import Picks
 from flopwise.search.evaluator import Evaluator, Measure
+from flopwise.search.front import Objectives, front
 from flopwise.search.record import TrialRow, trial_row, write_csv
 from flopwise.search.sampler import FeasibleSampler
 from flopwise.search.study import Study, StudyFolder, write_text
@@ -35,7 +36,7 @@ class Loop:
         sampler: Its sampler.
         evaluator: What trains.
         watch: Who is told.
-        objective: Direction and metric that trials are ranked by.
+        objectives: Directions and metrics; trials are ranked by the first.
         on_trial: Called with the row of every trial that ended.
         written: Trial identity of the network as the spec writes it.
         finals: Most trainings of the last step.
@@ -48,7 +49,7 @@ class Loop:
     sampler: FeasibleSampler
     evaluator: Evaluator
     watch: Watch
-    objective: tuple[str, str]
+    objectives: Objectives
     on_trial: Callable[[TrialRow], None] | None = None
     written: str = ""
     finals: int = 0
@@ -81,15 +82,14 @@ class Loop:
         return next(iter(self.ranked()), None)
 
     def ranked(self) -> list[TrialRow]:
-        """Returns the trained trials, best first."""
-        direction, metric = self.objective
-        sign = -1 if direction == "maximize" else 1
-        done = [row for row in self.ended() if row.state == "done"]
-        return sorted(done, key=lambda row: (sign * row.scores[metric], row.number))
+        """Returns the trained trials, best first; of several objectives, those on the front."""
+        return front(self.ended(), self.objectives)
 
     def write(self) -> None:
-        """Writes `trials.csv`."""
+        """Writes `trials.csv`, and `front.csv` where there are several objectives."""
         write_csv(self.folder.path / "trials.csv", [row.flat() for row in self.rows()])
+        if len(self.objectives) > 1:
+            write_csv(self.folder.path / "front.csv", [row.flat() for row in self.ranked()])
 
     def rows(self) -> list[TrialRow]:
         """Returns one row per trial, running ones included."""
@@ -116,7 +116,7 @@ class Loop:
 
     def _announce(self, trial: Trial) -> Picks:
         """Puts on disk what the trial is before anything is trained."""
-        picks = self.study.begin(trial, self.sampler.candidates.domains)
+        picks = self.study.begin(trial, self.sampler)
         candidate = self.sampler.candidates.judge(picks)
         written = candidate.identity == self.written
         facts = {"hash": candidate.hash, "written": written, **candidate.costs}
@@ -126,8 +126,9 @@ class Loop:
         return picks
 
     def _finish(self, trial: Trial, measure: Measure) -> None:
-        value = measure.scores[self.objective[1]]
-        if not math.isfinite(value):
+        known = {**trial.user_attrs, **measure.scores}
+        values = [float(known[metric]) for _, metric in self.objectives]
+        if not all(map(math.isfinite, values)):
             raise RunError("the score is not a number")
         weights = measure.weights
         kept = {
@@ -139,9 +140,9 @@ class Loop:
             "weights": str(weights.relative_to(self.folder.path)) if weights else "",
             "kind": measure.kind,
         }
-        for name, known in kept.items():
-            trial.set_user_attr(name, known)
-        self.study.finish(trial, value)
+        for name, fact in kept.items():
+            trial.set_user_attr(name, fact)
+        self.study.finish(trial, values)
 
     def _report(self, number: int, of: int) -> None:
         self.write()

@@ -12,7 +12,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from flopwise.search.candidates import Picks, Scalar
+from flopwise.dsl import spell
+from flopwise.search.candidates import Pick, Picks, Scalar, thawed
 from flopwise.search.compare import Comparison
 from flopwise.search.study import write_text
 
@@ -71,7 +72,7 @@ class TrialRow:
             "number": self.number,
             "state": self.state,
             "written": self.written,
-            **self.picks,
+            **{name: _cell(value) for name, value in self.picks.items()},
             **{name: self.costs.get(name) for name in COSTS},
             "hash": self.hash,
             "identity": self.identity,
@@ -146,7 +147,7 @@ def trial_row(trial: FrozenTrial) -> TrialRow:
     return TrialRow(
         number=trial.number,
         state=STATES[trial.state],
-        picks=kept.get("picks", dict(trial.params)),
+        picks=thawed(kept.get("picks", dict(trial.params))),
         costs={name: kept[name] for name in COSTS if name in kept},
         hash=kept.get("hash", ""),
         identity=kept.get("identity", ""),
@@ -160,6 +161,10 @@ def trial_row(trial: FrozenTrial) -> TrialRow:
         weights=kept.get("weights", ""),
         kind=kept.get("kind", "raw"),
     )
+
+
+def _cell(value: Pick) -> Scalar:
+    return spell(value) if isinstance(value, tuple) else value
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Scalar | None]]) -> None:

@@ -2,70 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
-from optuna.trial import FrozenTrial
+from typing import Any
 
 from flopwise.dsl import Search, Spec
-from flopwise.errors import Fault, RunError, SpecError
-from flopwise.search.candidates import (
-    DRAWS,
-    ENUMERABLE,
-    Candidate,
-    Candidates,
-    Picks,
-    Probe,
-    Scalar,
-)
-from flopwise.search.compare import RULE
+from flopwise.search.candidates import made
 from flopwise.search.evaluator import Evaluator
-from flopwise.search.final import Finals, entrants
-from flopwise.search.identity import judge, study_identity
-from flopwise.search.loop import Loop
-from flopwise.search.manifest import provenance, write_manifest, write_sources
-from flopwise.search.record import FinalRow, TrialRow, write_csv
-from flopwise.search.sampler import SAMPLERS, FeasibleSampler, sampler_facts
+from flopwise.search.front import beaten
+from flopwise.search.record import TrialRow, write_csv
+from flopwise.search.session import Order, Outcome, look, section, start
 from flopwise.search.study import StudyFolder
-from flopwise.search.watch import Plan, Watch
-from flopwise.search.winner import Winner, choose, from_finals, from_trial, write_winner
+from flopwise.search.watch import Watch
 
-CHECKED = 50
-"""Earlier trials that a resumed search resolves again to see that they are what they were."""
-
-__all__ = [
-    "Order",
-    "Outcome",
-    "Session",
-    "refuse_other_networks",
-    "search",
-    "section",
-    "start",
-    "written",
-]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a search ended with.
-
-    Attributes:
-        folder: The study's folder.
-        trials: One row per trial, in order.
-        finals: One row per network of the last step, the baseline first.
-        winner: The chosen network; None when no trial gave a score.
-        exhausted: True when the space held no further candidate.
-        rule: How ties are told, for printing beside the finals.
-    """
-
-    folder: Path
-    trials: tuple[TrialRow, ...]
-    finals: tuple[FinalRow, ...] = ()
-    winner: Winner | None = None
-    exhausted: bool = False
-    rule: str = RULE
+__all__ = ["budget_rows", "search"]
 
 
 def search(
@@ -81,6 +32,7 @@ def search(
     """Searches the space of a spec inside its budget and judges the best afresh.
 
     The same call on the same folder continues a search that was stopped, however it was stopped.
+    Several budgets are studies of their own, one after the other, in `budget-1` and so on.
 
     Args:
         spec: A spec with a `search` section.
@@ -107,200 +59,57 @@ def search(
                 from flopwise.search.training import trainings
 
                 spec, evaluator = trainings(spec)
-            session = start(spec, evaluator, home, order)
-            return session.run(session.search.trials if trials is None else trials)
+            return _studies(spec, evaluator, home, order, trials)
         finally:
             order.watch.close()
 
 
-def section(spec: Spec) -> Search:
-    """Returns the search section of a spec; there must be one, with one budget."""
-    if spec.search is None:
-        raise SpecError([Fault(code="E505", message=f"'{spec.name}' has no search section")])
-    if len(spec.search.budget) > 1:
-        message = f"'{spec.name}' lists {len(spec.search.budget)} budgets, and a study has one"
-        helps = ("keep one of them; the others are studies of their own, in folders of their own",)
-        raise SpecError([Fault(code="E506", message=message, helps=helps)])
-    return spec.search
+def _studies(
+    spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order, trials: int | None
+) -> Outcome:
+    """Runs the study of each budget; all budgets are looked at before the first is searched."""
+    found = section(spec)
+    wanted = found.trials if trials is None else trials
+    if len(found.budget) < 2:
+        return start(spec, evaluator, home, order).run(wanted)
+    alone = [replace(spec, search=replace(found, budget=(budget,))) for budget in found.budget]
+    for each in alone:
+        look(each)
+    parts = []
+    for number, each in enumerate(alone, 1):
+        windows = ", ".join(f"{m} {w}" for m, w in found.budget[number - 1].items())
+        order.watch.note(f"budget {number} of {len(alone)}: {windows}")
+        with StudyFolder(home.path / f"budget-{number}") as folder:
+            parts.append(start(each, evaluator, folder, order).run(wanted))
+    outcome = Outcome(folder=home.path, trials=(), parts=tuple(parts))
+    write_csv(home.path / "budgets.csv", budget_rows(outcome, found))
+    return outcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """Who asked for a search and who is told about it."""
-
-    watch: Watch
-    on_trial: Callable[[TrialRow], None] | None
-    command: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Session:
-    """One process working on one study.
-
-    Attributes:
-        search: The search section of the spec.
-        loop: Its trials.
-        baseline: What arithmetic knows about the network as it is written.
-        probe: What a look at the space found.
-        command: The command that asked for it.
-    """
-
-    search: Search
-    loop: Loop
-    baseline: Candidate
-    probe: Probe
-    command: str
-
-    @property
-    def path(self) -> Path:
-        """The study's folder."""
-        return self.loop.folder.path
-
-    @property
-    def final_epochs(self) -> int:
-        """Epochs of the trainings of the last step."""
-        return self.search.final.epochs or self.loop.spec.recipe.epochs
-
-    def run(self, trials: int) -> Outcome:
-        """Runs the trials, then the last step, and writes what they gave."""
-        loop, watch = self.loop, self.loop.watch
-        for text in loop.evaluator.notes:
-            watch.note(text)
-        if self.baseline.faults:
-            why = "; ".join(self.baseline.faults)
-            watch.note(f"the written network is no candidate, only the baseline at the end: {why}")
-        watch.plan(self._plan(trials))
-        exhausted = not loop.run(trials)
-        loop.write()
-        if exhausted:
-            watch.note(self._exhausted())
-        outcome = Outcome(folder=self.path, trials=tuple(loop.rows()), exhausted=exhausted)
-        if (best := loop.best()) is None:
-            ended = loop.ended()
-            why = f"; the last: {ended[-1].reason}" if ended else ""
-            raise RunError(f"none of {len(ended)} trials gave a score{why}")
-        if not self.loop.finals:
-            winner = from_trial(best, self.path, loop.spec.recipe.seed)
-            return self._crowned(replace(outcome, winner=winner))
-        return self._crowned(self._finals(outcome, best))
-
-    def _finals(self, outcome: Outcome, best: TrialRow) -> Outcome:
-        loop = self.loop
-        field = entrants(self.baseline, loop.ranked(), self.search.final.top)
-        finals = Finals(
-            spec=loop.spec,
-            folder=self.path,
-            evaluator=loop.evaluator,
-            watch=loop.watch,
-            seeds=self._fresh_seeds(),
-            epochs=self.final_epochs,
+def budget_rows(outcome: Outcome, search: Search) -> list[dict[str, Any]]:
+    """Returns one row per budget: its winner, and whether another winner beats it in all."""
+    rows = []
+    metrics = {metric for budget in search.budget for metric in budget}
+    direction, score = search.objective
+    sign = 1 if direction == "minimize" else -1
+    winners = [part.winner for part in outcome.parts]
+    losses = [
+        (sign * w.validation[score], *(w.costs[m] for m in sorted(metrics))) for w in winners if w
+    ]
+    for part, budget, own in zip(outcome.parts, search.budget, losses, strict=True):
+        winner = part.winner
+        assert winner, "a study that ends has a winner"
+        rows.append(
+            {
+                "folder": part.folder.name,
+                "budget": ", ".join(f"{metric} {window}" for metric, window in budget.items()),
+                "winner": winner.name,
+                "front": not beaten(own, losses),
+                **winner.costs,
+                **{f"val_{name}": value for name, value in winner.validation.items()},
+                **{f"test_{name}": value for name, (value, _) in winner.fresh.items()},
+                **{f"test_{name}_sd": value for name, (_, value) in winner.fresh.items()},
+                "picks": made(winner.picks),
+            }
         )
-        runs = finals.run(field)
-        rows = finals.rows(field, runs)
-        write_csv(self.path / "finals.csv", [row.flat() for row in rows])
-        chosen = choose(field, runs, best, self.search.objective)
-        if chosen is None:
-            raise RunError(
-                f"every training of the last step failed: {next(iter(runs.values()))[0].reason}"
-            )
-        entrant, run = chosen
-        row = next(row for row in rows if row.name == entrant.name)
-        loop.watch.finals(rows, RULE)
-        return replace(outcome, finals=rows, winner=from_finals(entrant, run, row, self.path))
-
-    def _crowned(self, outcome: Outcome) -> Outcome:
-        assert outcome.winner
-        winner = replace(
-            outcome.winner,
-            trials=len(self.loop.ranked()),
-            data=dict(self.loop.evaluator.data),
-        )
-        write_winner(self.path, self.loop.spec, winner, provenance(self.command))
-        return replace(outcome, winner=winner)
-
-    def _fresh_seeds(self) -> tuple[int, ...]:
-        """Returns seeds that no trial used."""
-        spec = self.loop.spec
-        used = [spec.recipe_for(row.picks).seed for row in self.loop.ended()]
-        first = max([spec.recipe.seed, *used]) + 1
-        return tuple(range(first, first + self.search.final.seeds))
-
-    def _plan(self, trials: int) -> Plan:
-        return Plan(
-            probe=self.probe,
-            trials=trials,
-            done=len(self.loop.ended()),
-            epochs=self.loop.spec.recipe.epochs,
-            images=self.loop.evaluator.images,
-            finals=self.loop.finals,
-            final_epochs=self.final_epochs,
-        )
-
-    def _exhausted(self) -> str:
-        size, tried = self.probe.size, len(self.loop.ended())
-        if size <= ENUMERABLE:
-            return f"all {tried} feasible candidates of the space ({size:.0f} points) were tried"
-        return (
-            f"no further feasible candidate was found in {DRAWS} draws after {tried} trials; "
-            "a wider budget or space would give more"
-        )
-
-
-def start(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) -> Session:
-    """Looks at the space, refuses the impossible, and opens the study."""
-    search = section(spec)
-    arithmetic = judge(spec, search)
-    candidates = Candidates(search.space, arithmetic)
-    probe = candidates.probe()
-    if not probe.feasible and candidates.find(np.random.default_rng(0), ()) is None:
-        spec.probe()  # says what was seen instead, and points at the budget
-        raise SpecError([Fault(code="E501", message="no candidate meets the budget")])
-    baseline = arithmetic({})
-    inner = SAMPLERS[search.sampler.kind]
-    first = written(spec, search)
-    sampler = FeasibleSampler(candidates, inner, seed=search.sampler.seed, first=first)
-    identity = study_identity(spec, search, evaluator.facts)
-    study = home.open(identity, sampler, search.objective[0])
-    refuse_other_networks(study.trials, candidates)
-    write_sources(home.path, spec, evaluator.manifest)
-    write_manifest(home.path, identity, sampler_facts(search.sampler), order.command)
-    final = search.final
-    loop = Loop(
-        spec=spec,
-        folder=home,
-        study=study,
-        sampler=sampler,
-        evaluator=evaluator,
-        watch=order.watch,
-        objective=search.objective,
-        on_trial=order.on_trial,
-        written=baseline.identity,
-        finals=(final.top + 1) * final.seeds if evaluator.judge and final.top else 0,
-        final_share=(final.epochs or spec.recipe.epochs) / spec.recipe.epochs,
-    )
-    return Session(search=search, loop=loop, baseline=baseline, probe=probe, command=order.command)
-
-
-def refuse_other_networks(trials: Sequence[FrozenTrial], candidates: Candidates) -> None:
-    """Raises when the picks of an earlier trial no longer make what was trained.
-
-    The written network may agree while an expression, a block or the program behind it changed.
-    """
-    for trial in trials[-CHECKED:]:
-        then, picks = trial.user_attrs.get("identity"), trial.user_attrs.get("picks")
-        if then and picks and candidates.judge(picks).identity != then:
-            made = " ".join(f"{name}={value}" for name, value in picks.items())
-            message = f"trial {trial.number} ({made}) of this study trained another network"
-            helps = ("name another folder for a new study, or put the old spec back",)
-            raise SpecError([Fault(code="E504", message=message, helps=helps)])
-
-
-def written(spec: Spec, search: Search) -> Picks | None:
-    """Returns the picks of the network as it is written; None when it lies outside the space."""
-    picks: dict[str, Scalar] = {}
-    for target, domain in search.space.items():
-        value = spec.value(target)
-        if value is None or isinstance(value, tuple) or not domain.contains(value):
-            return None
-        picks[target] = value
-    return picks
+    return rows

@@ -17,35 +17,30 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from flopwise.dsl import Choice, Domain, SamplerChoice
+from flopwise.dsl import Search
 from flopwise.errors import RunError
 from flopwise.search.candidates import (
-    DRAWS,
     ENUMERABLE,
     Candidate,
     Candidates,
+    Pick,
     Picks,
-    Scalar,
     fresh,
+    thawed,
 )
+from flopwise.search.encoding import decode, encode, parameters
 
 __all__ = [
     "SAMPLERS",
     "TPE",
     "FeasibleSampler",
-    "distribution",
+    "inner_of",
     "sampler_facts",
-    "suggest",
     "tried",
 ]
 
@@ -54,16 +49,21 @@ PROPOSALS = 64
 
 TPE: Mapping[str, Any] = {
     "multivariate": True,
-    "group": False,  # every target of a space is always active, so one joint model covers all
+    "group": False,  # one joint model where every target always counts; see inner_of
     "constant_liar": True,
     "n_startup_trials": 10,
     "n_ei_candidates": 24,
 }
 """All arguments of TPE that shape a search, written out because Optuna's defaults change."""
 
+NSGA2: Mapping[str, Any] = {"population_size": 16}
+"""Arguments of NSGA-II that shape a search; Optuna's population of 50 is a whole search here."""
+
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "tpe": lambda seed: TPESampler(seed=seed, **TPE),
     "random": lambda seed: RandomSampler(seed=seed),  # proposes nothing jointly: uniform feasible
+    "grid": lambda seed: RandomSampler(seed=seed),  # the points in order; see FeasibleSampler.spare
+    "nsga2": lambda seed: NSGAIISampler(seed=seed, **NSGA2),
 }
 """Inner samplers by the name a spec writes, each made from a seed."""
 
@@ -78,17 +78,32 @@ class FeasibleSampler(BaseSampler):
         *,
         seed: int,
         first: Picks | None = None,
+        listed: bool = False,
     ) -> None:
-        """Wraps `inner`; `first` is proposed before anything else when it is feasible."""
+        """Wraps `inner`.
+
+        Args:
+            candidates: The space and its arithmetic.
+            inner: Makes the wrapped sampler from a seed.
+            seed: Seed of all random choices.
+            first: Proposed before anything else when it is feasible.
+            listed: Propose the points in their order instead of drawing them.
+        """
         self.candidates, self.inner, self.seed, self.first = candidates, inner, seed, first
-        self._space = {name: distribution(d) for name, d in candidates.domains.items()}
+        self.listed = listed
+        self._space = {
+            each: known
+            for name, domain in candidates.domains.items()
+            for each, known in parameters(name, domain).items()
+        }
         self._spare: tuple[int, Candidate | None] = (-1, None)
 
     def spare(self, study: Study, number: int) -> Candidate | None:
         """Returns a uniform feasible, untried draw for a trial; None when there is none left."""
         if self._spare[0] != number:
-            rng = np.random.default_rng([self.seed, number])
-            self._spare = number, self.candidates.find(rng, tried(study, number))
+            rng, done = np.random.default_rng([self.seed, number]), tried(study, number)
+            found = self.candidates.next(done) if self.listed else self.candidates.find(rng, done)
+            self._spare = number, found
         return self._spare[1]
 
     def infer_relative_search_space(
@@ -100,16 +115,35 @@ class FeasibleSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Returns the picks of a trial; one that was interrupted keeps those it had."""
+        """Returns the parameters of a trial; one that was interrupted keeps those it had."""
         if "picks" in trial.user_attrs:
-            return dict(trial.user_attrs["picks"])
+            return self.encoded(thawed(trial.user_attrs["picks"]))
         done = tried(study, trial.number)
         candidate = self.candidates.judge(self.first) if self.first else None
         if candidate is None or not fresh(candidate, done):
             candidate = self._proposed(study, trial, done) or self.spare(study, trial.number)
         if candidate is None:
             raise RunError("every feasible candidate of the space was tried")
-        return dict(candidate.picks)
+        return self.encoded(candidate.picks)
+
+    def encoded(self, picks: Picks) -> dict[str, Any]:
+        """Returns the parameters that stand for picks; what a fit solves is none."""
+        domains = self.candidates.domains
+        return {
+            each: value
+            for name, pick in picks.items()
+            if name in domains
+            for each, value in encode(name, domains[name], pick).items()
+        }
+
+    def decoded(self, found: Mapping[str, Any]) -> dict[str, Pick]:
+        """Returns the picks that parameters stand for, of the targets that have all of theirs."""
+        values = {n: decode(n, domain, found) for n, domain in self.candidates.domains.items()}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def settled(self, found: Mapping[str, Any]) -> Picks:
+        """Returns the picks that parameters stand for, with what a fit solves."""
+        return self.candidates.judge(self.decoded(found)).picks
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Any
@@ -130,12 +164,13 @@ class FeasibleSampler(BaseSampler):
     def _proposed(self, study: Study, trial: FrozenTrial, done: set[str]) -> Candidate | None:
         """Returns the first proposal of the inner sampler that fits, or its nearest, repaired."""
         inner = self._inner(trial.number)
+        rng = np.random.default_rng([self.seed, trial.number, 1])
         misses: list[Candidate] = []
         for _ in range(PROPOSALS):
-            proposal = inner.sample_relative(study, trial, self._joint())
+            proposal = inner.sample_relative(study, trial, self._joint(inner, study, trial))
             if not proposal:  # the inner sampler knows too little yet
                 return None
-            candidate = self.candidates.judge(self._complete(proposal))
+            candidate = self.candidates.judge(self._complete(proposal, rng))
             if fresh(candidate, done):
                 return candidate
             misses.append(candidate)
@@ -146,25 +181,45 @@ class FeasibleSampler(BaseSampler):
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return self.inner(int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]))
 
-    def _joint(self) -> dict[str, BaseDistribution]:
+    def _joint(
+        self, inner: BaseSampler, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Returns what is proposed together: all, or what the trials so far have taught."""
+        if self.candidates.conditional:
+            return inner.infer_relative_search_space(study, trial)
         return {name: d for name, d in self._space.items() if not d.single()}
 
-    def _complete(self, proposal: Mapping[str, Any]) -> Picks:
+    def _complete(self, proposal: Mapping[str, Any], rng: np.random.Generator) -> Picks:
+        """Returns picks for all targets; what the inner sampler leaves open is drawn."""
         fixed = {
             n: next(iter(d.values())) for n, d in self.candidates.domains.items() if d.size == 1
         }
-        return {**fixed, **proposal}
+        known = {**fixed, **self.decoded(proposal)}
+        open_ = len(known) < len(self.candidates.domains)
+        return {**self.candidates.draw(rng), **known} if open_ else known
 
 
-def sampler_facts(choice: SamplerChoice) -> dict[str, Any]:
+def inner_of(search: Search) -> Callable[[int], BaseSampler]:
+    """Returns the maker of the inner sampler that a search asks for.
+
+    TPE models the targets of each branch of a conditional space together.
+    """
+    if search.when and search.sampler.kind == "tpe":
+        return lambda seed: TPESampler(seed=seed, **{**TPE, "group": True})
+    return SAMPLERS[search.sampler.kind]
+
+
+def sampler_facts(search: Search) -> dict[str, Any]:
     """Returns everything about a sampler that a manifest needs to name."""
+    kind = search.sampler.kind
     return {
-        "kind": choice.kind,
-        "seed": choice.seed,
+        "kind": kind,
+        "seed": search.sampler.seed,
         "proposals": PROPOSALS,
-        "draws": DRAWS,
+        "draws": search.max_rejects,
         "enumerable": ENUMERABLE,
-        **(TPE if choice.kind == "tpe" else {}),
+        **({**TPE, "group": bool(search.when)} if kind == "tpe" else {}),
+        **(NSGA2 if kind == "nsga2" else {}),
     }
 
 
@@ -172,26 +227,3 @@ def tried(study: Study, number: int) -> set[str]:
     """Returns the identities of all other trials, whatever became of them."""
     trials = study.get_trials(deepcopy=False)
     return {t.user_attrs.get("identity", "") for t in trials if t.number != number}
-
-
-def distribution(domain: Domain) -> BaseDistribution:
-    """Returns Optuna's word for a domain."""
-    if isinstance(domain, Choice):
-        return CategoricalDistribution(domain.options)
-    if domain.whole:
-        step = 1 if domain.log else int(domain.step or 1)
-        return IntDistribution(int(domain.low), int(domain.high), log=domain.log, step=step)
-    return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
-
-
-def suggest(trial: Trial, name: str, domain: Domain) -> Scalar:
-    """Makes the value of one target a parameter of the trial and returns it."""
-    known = distribution(domain)
-    if isinstance(known, CategoricalDistribution):
-        value = trial.suggest_categorical(name, known.choices)
-        assert value is not None, "a choice holds values"
-        return value
-    if isinstance(known, IntDistribution):
-        return trial.suggest_int(name, known.low, known.high, step=known.step, log=known.log)
-    assert isinstance(known, FloatDistribution)
-    return trial.suggest_float(name, known.low, known.high, step=known.step, log=known.log)

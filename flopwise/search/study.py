@@ -18,21 +18,22 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import optuna
 from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from flopwise.dsl import Domain
 from flopwise.errors import Fault, RunError, SpecError
-from flopwise.search.candidates import Picks
-from flopwise.search.sampler import suggest
+from flopwise.search.candidates import Picks, thawed
+from flopwise.search.encoding import suggest
+from flopwise.search.sampler import FeasibleSampler
 
 __all__ = [
     "Study",
@@ -95,7 +96,9 @@ class StudyFolder:
         """Returns where a training keeps its files: by what it is, not by its number."""
         return self.path / "trials" / identity
 
-    def open(self, identity: Mapping[str, Any], sampler: BaseSampler, direction: str) -> Study:
+    def open(
+        self, identity: Mapping[str, Any], sampler: BaseSampler, directions: Sequence[str]
+    ) -> Study:
         """Opens or creates the study; a study of something else is refused, with both named."""
         assert self._lock, "a study is opened by the process that holds its folder"
         mend(self.journal)
@@ -104,11 +107,9 @@ class StudyFolder:
         if NAME in optuna.get_all_study_names(storage):
             study = optuna.load_study(study_name=NAME, storage=storage, sampler=sampler)
         else:
-            way: Literal["minimize", "maximize"] = (
-                "minimize" if direction == "minimize" else "maximize"
-            )
+            ways = [StudyDirection[direction.upper()] for direction in directions]
             study = optuna.create_study(
-                study_name=NAME, storage=storage, sampler=sampler, direction=way
+                study_name=NAME, storage=storage, sampler=sampler, directions=ways
             )
         started: Mapping[str, Any] = study.user_attrs.get("identity", {})
         if started:
@@ -169,19 +170,23 @@ class Study:
                 return Trial(self.optuna, trial._trial_id)  # Optuna has no public way back
         return None
 
-    def begin(self, trial: Trial, domains: Mapping[str, Domain]) -> Picks:
+    def begin(self, trial: Trial, sampler: FeasibleSampler) -> Picks:
         """Fixes the picks of a trial on disk and returns them.
 
         The picks are written whole before the first of them becomes a parameter, so a process
         killed in between leaves a trial that can be taken back.
         """
         if "picks" not in trial.user_attrs:
-            trial.set_user_attr("picks", trial.relative_params)
-        return {name: suggest(trial, name, domain) for name, domain in domains.items()}
+            trial.set_user_attr("picks", sampler.settled(trial.relative_params))
+        picks = thawed(trial.user_attrs["picks"])
+        for name, domain in sampler.candidates.domains.items():
+            if name in picks:
+                suggest(trial, name, domain)
+        return picks
 
-    def finish(self, trial: Trial, value: float) -> None:
-        """Records a finished training."""
-        self.optuna.tell(trial, value, state=TrialState.COMPLETE)
+    def finish(self, trial: Trial, values: Sequence[float]) -> None:
+        """Records a finished training, with a value for each objective."""
+        self.optuna.tell(trial, values, state=TrialState.COMPLETE)
 
     def fail(self, trial: Trial, reason: str) -> None:
         """Records a training that ended without a score, and why."""

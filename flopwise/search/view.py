@@ -16,8 +16,10 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from flopwise.dsl import spell
+from flopwise.search.candidates import made
 from flopwise.search.record import FinalRow, TrialRow
-from flopwise.search.run import Outcome
+from flopwise.search.session import Outcome
 from flopwise.search.watch import Plan, Watch
 
 __all__ = [
@@ -176,7 +178,7 @@ def plan_lines(plan: Plan) -> list[str]:
 
 def trial_line(row: TrialRow, best: TrialRow | None, metric: str) -> str:
     """Says in one line what a trial was and gave."""
-    picks = " ".join(f"{name}={value}" for name, value in row.picks.items())
+    picks = made(row.picks)
     costs = f"{row.costs.get('macs', 0) / 1e6:,.2f} MMACs"
     if row.state != "done":
         return f"trial {row.number}: failed ({row.reason}); {costs}; {picks}"
@@ -197,7 +199,7 @@ def trial_table(rows: Sequence[TrialRow], metric: str = "top1", most: int = 10) 
     for row in done[:most]:
         costs = (f"{row.costs.get(name, 0) / 1e6:,.3f}" for name in ("macs", "params"))
         number = f"{row.number}{' (baseline)' if row.written else ''}"
-        picks = (str(row.picks.get(name, "")) for name in targets)
+        picks = (spell(row.picks.get(name, "")) for name in targets)
         table.add_row(number, f"{row.scores[metric]:.2f}", *costs, *picks)
     return table
 

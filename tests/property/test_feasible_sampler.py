@@ -16,7 +16,8 @@ from optuna.trial import TrialState
 
 from flopwise.dsl import Choice, Domain, Range
 from flopwise.search.candidates import Candidate, Candidates, Picks
-from flopwise.search.sampler import SAMPLERS, FeasibleSampler, distribution, suggest
+from flopwise.search.encoding import distribution, suggest
+from flopwise.search.sampler import SAMPLERS, FeasibleSampler
 
 SPACE: dict[str, Domain] = {
     "width": Range(8, 64, step=8),
