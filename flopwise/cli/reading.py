@@ -20,6 +20,7 @@ from flopwise.cli.options import (
 from flopwise.errors import render
 
 if TYPE_CHECKING:  # types only: a verb imports the rooms it needs
+    from flopwise.design import Design
     from flopwise.design.checking import Checked, Report
 
 __all__ = [
@@ -105,6 +106,11 @@ def show_options(verb: argparse.ArgumentParser) -> None:
         default="stages",
         help="all numbers of each stage, or the columns of a paper with the values of a search",
     )
+    verb.add_argument(
+        "--rows",
+        action="store_true",
+        help="the rows of the spec's table, one a line, beside their reference figures",
+    )
     form = verb.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object")
     for word, text in (("markdown", "Markdown"), ("latex", "LaTeX"), ("csv", "CSV, exact numbers")):
@@ -118,15 +124,22 @@ def show_verb(args: argparse.Namespace) -> None:
 
     Costs are arithmetic for one image at the spec's input size; torch is not
     imported. In the style of a paper, a number that a search may change is
-    written as its values, {3,5,7} or 48..128/8.
+    written as its values, {3,5,7} or 48..128/8. With --rows, each network of the
+    spec's table is counted and stands beside the figures of its source; the last
+    column names those that differ at the precision they are written with.
 
     Examples:
       flopwise show std/resnet50
       flopwise show std/convnext_tiny --set k=9 --set net.stage3.depth=12
       flopwise show net.yaml --json
       flopwise show examples/quickstart.yaml --style paper --latex > table.tex
+      flopwise show examples/tables/convnext_kernels.yaml --rows
+      flopwise show examples/tables/convnext_kernels.yaml#k11
     """
     design = open_spec(args)
+    if args.rows:
+        _show_rows(design, args)
+        return
     if args.json:
         print(json.dumps(design.facts(), indent=2))
         return
@@ -140,6 +153,24 @@ def show_verb(args: argparse.Namespace) -> None:
     print(f"{design.name}: input {design.spec.input.channels} x {size}, hash {design.hash[:16]}\n")
     show_table(table)
     print(f"\n{describe(design.cost())}")
+
+
+def _show_rows(design: Design, args: argparse.Namespace) -> None:
+    from flopwise.report.rows import row_facts, row_table
+    from flopwise.report.terminal import show_table
+
+    if args.json:
+        print(json.dumps(row_facts(design.spec), indent=2))
+        return
+    table, rows = row_table(design.spec), design.spec.table
+    if args.form or rows is None:
+        show_table(table, args.form)
+        return
+    title = ": ".join(filter(None, (rows.title or design.name, rows.source)))
+    print(f"{title}\n")
+    show_table(table)
+    if "counted as" not in table.heads:
+        print(f"\nMACs are counted as '{next(iter(rows.rows.values())).convention}'")
 
 
 def resolve_options(verb: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ True
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from flopwise import dsl
 from flopwise.cost import Cost, cost
-from flopwise.dsl.files import presets
 from flopwise.dsl.load import decode
+from flopwise.dsl.shipped import presets, shipped_row
 
 if TYPE_CHECKING:  # types only: these rooms import torch
     from flopwise.export.proof import Proof
@@ -28,6 +29,8 @@ if TYPE_CHECKING:  # types only: these rooms import torch
     from flopwise.train import Epoch
 
 __all__ = ["Design", "export", "load", "loads", "search"]
+
+NAME = re.compile(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +66,19 @@ class Design:
             **variables: The same, for paths that are Python names.
         """
         return Design(self.spec.set(_sets(paths, variables)))
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The names of the rows of its table, in order; none where it has no table."""
+        return self.spec.rows
+
+    def row(self, name: str) -> Design:
+        """Returns the design of a row of its table.
+
+        Raises:
+            SpecError: There is no such row, or its network cannot be built.
+        """
+        return Design(self.spec.row(name))
 
     def cost(self) -> Cost:
         """Returns MACs, parameters and activations, in total and per stage."""
@@ -162,16 +178,21 @@ def load(
 
     Args:
         path: A YAML file, or a shipped network: `std/resnet50`, or `resnet50` where no file is
-            called so.
+            called so. `file.yaml#row` is a row of the file's table.
         paths: Dotted path or variable -> value, set on top of what the file says.
         **variables: The same, for paths that are Python names.
 
     Raises:
         SpecError: Every fault of the file at once.
     """
-    if str(path) in presets() and not Path(path).exists():
-        path = f"std/{path}"
-    return Design(dsl.load(path, sets=_sets(paths, variables)))
+    return Design(dsl.load(_address(path), sets=_sets(paths, variables)))
+
+
+def _address(path: str | Path) -> str | Path:
+    """Returns the address of a shipped network that is named without its `std/`."""
+    name, _, row = str(path).partition("#")
+    shipped = name in presets() or (not row and NAME.fullmatch(name) and shipped_row(name))
+    return f"std/{path}" if shipped and not Path(name).exists() else path
 
 
 def loads(

@@ -10,12 +10,14 @@ import pytest
 
 from flopwise import dsl, nets
 from flopwise.export import tier
+from flopwise.report.rows import compare_rows
 from flopwise.train import open_data, train
 
 ROOT = Path(__file__).parents[2]
 YAML = sorted((ROOT / "examples").rglob("*.yaml"))
-SPECS = [path for path in YAML if path.parent.name != "results"]
-RESULTS = [path for path in YAML if path not in SPECS]
+TABLES = [path for path in YAML if path.parent.name == "tables"]
+RESULTS = [path for path in YAML if path.parent.name == "results"]
+SPECS = [path for path in YAML if path not in (*TABLES, *RESULTS)]
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -29,6 +31,16 @@ def test_an_example_says_what_it_is_and_its_baseline_is_inside_the_budget(path: 
     assert spec.feasible(network, network.graph) == []
     assert tier(network).name == "native"
     assert spec.probe(draws=200, seed=0).feasible > 0
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_table_says_what_it_is_and_its_rows_cost_what_their_source_prints(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    assert f"flopwise show {path.relative_to(ROOT)} --rows" in text
+    spec = dsl.load(path)
+    assert spec.warnings == ()
+    assert [each.row.name for each in compare_rows(spec) if each.differs] == []
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: str(path.relative_to(ROOT)))
