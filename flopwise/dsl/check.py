@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from flopwise.dsl.checker import Checker
+from flopwise.dsl.definitions import read_definitions
 from flopwise.dsl.expr import Expression
 from flopwise.dsl.plan import Plan, Setting, StagePlan
 from flopwise.dsl.recipe import recipe_rules
@@ -40,6 +41,9 @@ def build_plan(tree: Section, checker: Checker) -> Plan:
     maps = {name: node for name, node in good.items() if isinstance(node, Section)}
     _check_texts(checker, good)
     values = dict(_values(checker, good, maps, tree.place))
+    definitions = (
+        read_definitions(checker, maps["blocks"], list(values)) if "blocks" in maps else ()
+    )
     places = dict(read_defaults(checker, maps["defaults"]) if "defaults" in maps else ())
     if "train" in maps:
         places |= _train(checker, maps["train"], tree.keys["train"])
@@ -58,6 +62,7 @@ def build_plan(tree: Section, checker: Checker) -> Plan:
         places=places,
         stages=stages,
         blocks=checker.blocks,
+        definitions=definitions,
         output=output,
         features=features,
         strict_kinds=bool(strict),

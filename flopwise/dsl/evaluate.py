@@ -225,9 +225,12 @@ def _settings(
     plan: StagePlan, block: Block, written: Written, scope: Mapping[str, Value], depth: int
 ) -> tuple[Mapping[str, Any], ...]:
     """Returns every field of the block with its value, one mapping per repetition."""
-    counted = any(setting.names & {"i", "n"} for setting in written.whole.values())
-    if not counted and not written.single and not block.scope:
-        return (dict(_evaluated(plan, block, written.whole, {**scope, "n": depth})),) * depth
+    names = {name for setting in written.whole.values() for name in setting.names}
+    if not written.single and not {"i", "n"} & names.union(block.scope):
+        return (dict(_evaluated(plan, block, written.whole, scope)),) * depth
+    if "depth" not in written.whole:  # inside a composite block the repetition is that of its stage
+        inside = {"i": 0, "n": 1, **scope}
+        return (dict(_evaluated(plan, block, written.at(0), inside)),)
     return tuple(
         dict(_evaluated(plan, block, written.at(i), {**scope, "i": i, "n": depth}))
         for i in range(depth)

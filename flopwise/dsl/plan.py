@@ -16,7 +16,7 @@ from flopwise.dsl.functions import show
 from flopwise.dsl.tree import Items, Node, Scalar
 from flopwise.errors import Fault, Place, SpecError
 
-__all__ = ["Ends", "Fixed", "Plan", "Setting", "StagePlan", "read_setting"]
+__all__ = ["Definition", "Ends", "Fixed", "Plan", "Setting", "StagePlan", "read_setting"]
 
 Ends: TypeAlias = tuple[tuple[str, Place], ...]
 """Stages named as results of a network, each with its place."""
@@ -88,10 +88,8 @@ class StagePlan:
 
     @property
     def all(self) -> Iterator[Setting]:
-        """Yields every setting, that of the block and the depth included."""
-        yield self.block
-        if self.depth:
-            yield self.depth
+        """Yields every setting."""
+        yield from self.single_valued
         yield from self.repeated
 
     @property
@@ -108,6 +106,27 @@ class StagePlan:
             yield from each.values()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Definition:
+    """A composite block as it is written and checked.
+
+    Attributes:
+        block: Its name, settings and ports; the function is put together where it is used.
+        place: Where its name stands.
+        stages: The stages inside.
+        outputs: The output or outputs, each with its place; empty is the last stage.
+        text: What it says, without places: definitions of the same text are the same.
+        uses: The blocks that its stages may be.
+    """
+
+    block: Block
+    place: Place
+    stages: tuple[StagePlan, ...]
+    outputs: Ends
+    text: str
+    uses: frozenset[str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Everything that is evaluated.
@@ -118,7 +137,7 @@ class Plan:
         places: Settings under `defaults` and `train` by dotted path.
         stages: The stages in their order.
         blocks: The blocks of the spec by name, shipped ones and its own.
-        vocabulary: The same, with what defaults do to composite blocks.
+        definitions: Its composite blocks, each after those it is made of.
         output: The stage that `output` names, if it does.
         features: The stages that `features` names.
         strict_kinds: Whether converters must be written.
@@ -128,6 +147,7 @@ class Plan:
     places: Mapping[str, Setting]
     stages: tuple[StagePlan, ...]
     blocks: Mapping[str, Block]
+    definitions: tuple[Definition, ...] = ()
     output: Ends = ()
     features: Ends = ()
     strict_kinds: bool = False

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flopwise.blocks import Block
+from flopwise.dsl.composite import Vocabulary
 from flopwise.dsl.evaluate import Around, evaluate_stages, fitted, left_out
 from flopwise.dsl.expr import Value
 from flopwise.dsl.network import Input, Network, Stage
-from flopwise.dsl.plan import Plan, Setting, StagePlan
+from flopwise.dsl.plan import Fixed, Plan, Setting, StagePlan
 from flopwise.dsl.recipe import Recipe, recipe_rules
 from flopwise.dsl.tables import INPUT, TOP
 from flopwise.dsl.tracing import MAX_BLOCKS, Tracing
@@ -37,6 +39,8 @@ class Resolver:
     def __init__(self, plan: Plan, name: str) -> None:
         """Takes a checked plan and the name of the networks."""
         self.plan, self.name = plan, name
+        self.vocabulary = Vocabulary(plan.blocks, plan.definitions)
+        self.defaults = {p: s for p, s in plan.places.items() if p.startswith("defaults.")}
         self.wiring = wire(plan.stages, outputs=plan.output, features=plan.features)
 
     def values(self, picks: Picks) -> dict[str, Value]:
@@ -56,7 +60,7 @@ class Resolver:
             SpecError: The numbers do not fit together.
         """
         scope = self.values(picks)
-        around = Around(self.plan.blocks, self.plan.places, picks, scope)
+        around = Around(self._blocks(picks, scope), self.plan.places, picks, scope)
         removed = left_out(self.plan.stages, around)
         wiring = self.wiring.without(removed) if removed else self.wiring
         if wiring.ends[0] == "input":
@@ -78,6 +82,17 @@ class Resolver:
             ends=tuple(end for end in wiring.ends if end != "input"),
             types=types,
         )
+
+    def _blocks(self, picks: Picks, scope: Mapping[str, Value]) -> Mapping[str, Block]:
+        """Returns the vocabulary; composite blocks hold what the defaults are worth here."""
+        if not self.plan.definitions:
+            return self.plan.blocks
+        own = {path: pick for path, pick in picks.items() if path.startswith("defaults.")}
+        given = {
+            path: Fixed(each.value, each.place, each.evaluate(scope))
+            for path, each in (self.defaults | own).items()
+        }
+        return self.vocabulary.blocks(given)
 
     def recipe(self, picks: Picks) -> Recipe:
         """Returns the recipe at these picks."""

@@ -66,7 +66,7 @@ class Tracing:
             if advise and any(fault.code == "E308" for fault in error.faults):
                 raise SpecError(self._advised(error.faults, wiring, images)) from None
             raise
-        found = [(read, self._end(read, tensors, ends)) for read in wiring.ends if read != "input"]
+        found = [(read, self.end(read, tensors, ends)) for read in wiring.ends if read != "input"]
         (_, output), *features = found
         graph = trace.close(output, title=title)
         graph = prune(replace(graph, features=tuple(tensor.index for _, tensor in features)))
@@ -112,7 +112,8 @@ class Tracing:
         places = [place for name, place in self.reads[stage.name] if name == read]
         raise SpecError([self._no_output(read, [*places, self.places[stage.name]][0])])
 
-    def _end(self, read: str, tensors: Mapping[str, Tensor], ends: Ends) -> Tensor:
+    def end(self, read: str, tensors: Mapping[str, Tensor], ends: Ends) -> Tensor:
+        """Returns what an end gives; `ends` says where it is named."""
         if read in tensors:
             return tensors[read]
         places = [place for name, place in ends if name == read]

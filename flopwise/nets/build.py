@@ -71,13 +71,24 @@ def _facts(graph: Graph) -> dict[str, Any]:
 
 
 def _rules(graph: Graph) -> dict[str, str]:
-    """The initialisation rule of each step; a head starts by the rule of what it stands on."""
+    """The initialisation rule of each step, and of the steps inside blocks that have none.
+
+    A head starts by the rule of what it stands on. Numbers of repetitions are left out of names.
+    """
     found: dict[str, str] = {}
     family = "torch"
-    for layer in graph.layers:
-        if layer.graph:
-            family = family if layer.graph.init in ("head", "torch") else layer.graph.init
-            found[layer.name] = family if layer.graph.init == "head" else layer.graph.init
+    waiting = [("", layer) for layer in reversed(graph.layers)]
+    while waiting:
+        path, layer = waiting.pop()
+        if layer.graph is None or not layer.graph.init:
+            continue
+        name = path if layer.name.isdigit() else f"{path}.{layer.name}".strip(".")
+        rule = family if layer.graph.init == "head" else layer.graph.init
+        if rule == "torch":
+            waiting += [(name, inner) for inner in reversed(layer.graph.layers)]
+        if rule != "torch" or not path:
+            found.setdefault(name, rule)
+        family = family if rule == "torch" else rule
     return found
 
 

@@ -55,9 +55,8 @@ class Instance:
         """Every number of the constructor, those of the blocks inside included."""
         found = dict(self.leaves)
         for name, child in self.inside.items():
-            below = (
-                child.slots() if child.sequential else {("", k): v for k, v in child.values.items()}
-            )
+            bare = child.sequential or child.stage  # neither is written as a class
+            below = child.slots() if bare else {("", k): v for k, v in child.values.items()}
             found |= {(f"{name}_{path}".strip("_"), key): v for (path, key), v in below.items()}
         return found
 

@@ -116,12 +116,19 @@ class Network(nn.Module):
     def init_weights(self) -> None:
         """Starts every layer by the rule of its family, then the exceptions."""
         for name, child in self.named_children():
-            for module in child.modules():
+            for path, module in child.named_modules(prefix=name):
                 if not next(module.children(), None) and not isinstance(module, Block):
-                    RULES[self.rules[name]](module)
+                    RULES[self._rule(path)](module)
             for module in child.modules():
                 if isinstance(module, Block):
                     module.init_exceptions()
+
+    def _rule(self, path: str) -> str:
+        """Finds the rule of the innermost step around a module that has one."""
+        words = [word for word in path.split(".") if not word.isdigit()]
+        while ".".join(words) not in self.rules:
+            words.pop()
+        return self.rules[".".join(words)]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, classes)."""
@@ -164,7 +171,7 @@ class Network(nn.Module):
         layer: nn.Module = nn.Identity()
         if num_classes:
             layer = nn.Linear(self.num_features, num_classes, device=old.device, dtype=old.dtype)
-            RULES[self.rules[self.classifier.split(".")[0]]](layer)
+            RULES[self._rule(self.classifier)](layer)
         parent, _, name = self.classifier.rpartition(".")
         setattr(self.get_submodule(parent), name, layer.train(self.training))
 

@@ -161,7 +161,11 @@ def _construct(instance: Instance, path: str, names: dict[Slot, str]) -> str:
 def _stage(instance: Instance, path: str, names: dict[Slot, str]) -> str:
     """A stage: equal neighbours are written once, the entry by its name."""
     calls = [
-        (layer.name.isdigit(), layer.name, _construct(instance.inside[layer.name], path, names))
+        (
+            layer.name.isdigit(),
+            layer.name,
+            _construct(instance.inside[layer.name], f"{path}_{layer.name}".strip("_"), names),
+        )
         for layer in instance.graph.layers
     ]
     parts: list[str] = []
