@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from flopwise import __version__
-from flopwise.cli import options, reading, running
+from flopwise.cli import editing, options, reading, running
 from flopwise.errors import FlopwiseError, RunError, SpecError
 
 __all__ = ["VERBS", "main", "make_parser"]
@@ -34,6 +34,9 @@ VERBS: dict[str, tuple[Verb, Options]] = {
     "check": (reading.check_verb, reading.check_options),
     "show": (reading.show_verb, reading.show_options),
     "resolve": (reading.resolve_verb, reading.resolve_options),
+    "fmt": (editing.fmt_verb, editing.fmt_options),
+    "upgrade": (editing.upgrade_verb, editing.upgrade_options),
+    "init": (editing.init_verb, editing.init_options),
     "build": (running.build_verb, running.build_options),
     "train": (running.train_verb, running.train_options),
     "search": (running.search_verb, running.search_options),

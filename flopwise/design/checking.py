@@ -10,7 +10,7 @@ from pathlib import Path
 from flopwise.design.facade import Design
 from flopwise.errors import Fault, SpecError
 
-__all__ = ["Checked", "Report", "check_each", "find_specs"]
+__all__ = ["Checked", "Report", "check_each", "find_specs", "no_spec"]
 
 SUFFIXES = (".yaml", ".yml")
 SPEC_KEY = re.compile(rb"^(\xef\xbb\xbf)?(\{\s*)?[\"']?spec[\"']?\s*:", re.MULTILINE)
@@ -80,7 +80,7 @@ def check_each(
         files, left = find_specs(Path(path)) if Path(path).is_dir() else ([path], 0)
         skipped += left
         if not files:
-            specs.append(Checked(file=path, design=None, faults=(_no_spec(path, left),)))
+            specs.append(Checked(file=path, design=None, faults=(no_spec(path, left),)))
             on_spec(specs[-1])
         for file in files:
             specs.append(_check(file, read))
@@ -96,11 +96,18 @@ def find_specs(folder: Path) -> tuple[list[str], int]:
     """
     specs, others = [], 0
     for path in sorted(_visible_files(folder)):
-        if SPEC_KEY.search(path.read_bytes()):
+        if _looks_like_spec(path):
             specs.append(str(path))
         else:
             others += 1
     return specs, others
+
+
+def _looks_like_spec(path: Path) -> bool:
+    try:
+        return SPEC_KEY.search(path.read_bytes()) is not None
+    except OSError:
+        return True  # reading it as a spec says what is wrong
 
 
 def _visible_files(folder: Path) -> Iterator[Path]:
@@ -118,7 +125,8 @@ def _check(file: str, read: Callable[[str], Design]) -> Checked:
     return Checked(file=file, design=design, faults=design.spec.warnings)
 
 
-def _no_spec(folder: str, others: int) -> Fault:
+def no_spec(folder: str, others: int) -> Fault:
+    """Says that a folder holds no spec, but perhaps other YAML files."""
     files = "there are" if others != 1 else "there is"
     looked = f"{files} {_counted(others, 'YAML file')}, none with the key 'spec' at its top"
     return Fault(
