@@ -21,7 +21,7 @@ from flopwise.errors import Fault, SpecError
 __all__ = ["check_expect", "check_rows", "outside", "unused"]
 
 
-class Designed(Protocol):
+class _Designed(Protocol):
     """What a row and the spec it starts from are compared by."""
 
     @property
@@ -30,14 +30,14 @@ class Designed(Protocol):
     def network(self) -> Network: ...
 
 
-Each = TypeVar("Each", bound=Designed)
+Each = TypeVar("Each", bound=_Designed)
 
 
 def unused(plan: Plan, search: Search | None, tree: Section) -> list[Fault]:
     """Warns of variables that nothing uses: they are usually misspelt somewhere."""
     settings = [*plan.values.values(), *plan.places.values()]
     for stage in plan.stages:
-        settings += [stage.block, *stage.repeated, *([stage.depth] if stage.depth else [])]
+        settings += [*stage.single_valued, *stage.repeated]
     used = {name for setting in settings for name in setting.names}
     if search:
         conditions = [each for several in search.when.values() for each in several]
@@ -88,9 +88,7 @@ def check_expect(checker: Checker, graph: Graph, node: Node | None) -> None:
             checker.fault("E310", fact, written.place, help_, note=note)
 
 
-def check_rows(
-    checker: Checker, table: Table, base: Each, spec_of: Callable[[str], Each]
-) -> None:
+def check_rows(checker: Checker, table: Table, base: Each, spec_of: Callable[[str], Each]) -> None:
     """Checks every row, but none that starts from a row with faults: they would only come again.
 
     Args:
@@ -100,23 +98,27 @@ def check_rows(
         spec_of: What makes the spec of a row.
     """
     made: dict[str | None, Each] = {None: base}
+    broken: set[str | None] = set()
     for name, row in table.rows.items():
-        if row.parent not in made:
+        if row.parent in broken:
+            broken.add(name)
             continue
         try:
             made[name] = spec_of(name)
         except SpecError as error:
             checker.faults += error.faults
+            if any(fault.code != "E310" for fault in error.faults):  # costs are a row's own
+                broken.add(name)
             continue
-        if row.changes and not row.start and _same(made[name], made[row.parent], row):
+        parent = made.get(row.parent)
+        if parent and row.changes and not row.start and _same(made[name], parent, row):
             fact = f"row '{name}' resolves to the same network as its parent"
-            parent = f"row '{row.parent}'" if row.parent else "the spec that holds the table"
+            starts = f"row '{row.parent}'" if row.parent else "the spec that holds the table"
             help_ = "change something that counts, or delete the row"
-            note = f"its parent is {parent}"
-            checker.fault("W301", fact, row.place, help_, note=note)
+            checker.fault("W301", fact, row.place, help_, note=f"its parent is {starts}")
 
 
-def _same(one: Designed, other: Designed, row: Row) -> bool:
+def _same(one: _Designed, other: _Designed, row: Row) -> bool:
     """Whether a row trains exactly what its parent trains, in the same search."""
     if any(change.path.startswith(("search.", "export.", "train.")) for change in row.changes):
         return False

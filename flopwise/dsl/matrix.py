@@ -23,8 +23,9 @@ LABEL = {name: ROW[name] for name in ("set", "spec", "note")}
 
 @dataclass(frozen=True, slots=True)
 class _Label:
-    """What one label of an axis changes."""
+    """What one label of an axis changes, and where it stands."""
 
+    place: Place
     start: Scalar | None
     changes: tuple[Change, ...]
 
@@ -56,19 +57,13 @@ def read_matrix(
         if any(each.items() <= chosen.items() for each in excluded):
             continue
         labels = [axes[axis][label] for axis, label in chosen.items()]
-        row = _row("-".join(point), labels, place, checker)
+        row = _row("-".join(point), labels, convention, checker)
         if row and row.name in rows:
             fact = f"the matrix makes a row '{row.name}', but there is one of this name already"
             also = ((rows[row.name].place, "the other one"),)
-            checker.fault("E412", fact, place, "rename a label or the row", also=also)
+            checker.fault("E412", fact, row.place, "rename a label or the row", also=also)
         elif row:
-            rows[row.name] = Row(
-                name=row.name,
-                place=place,
-                start=row.start,
-                changes=row.changes,
-                convention=convention,
-            )
+            rows[row.name] = row
 
 
 def _axes(matrix: Section, checker: Checker) -> Iterator[tuple[str, dict[str, _Label]]]:
@@ -92,7 +87,7 @@ def _labels(axis: str, section: Section, checker: Checker) -> Iterator[tuple[str
             checker.literals(below, LABEL, f"'{label}' of axis '{axis}'", place)
             start = below.entries.get("spec")
             start = start if isinstance(start, Scalar) else None
-            yield label, _Label(start, read_changes(below, checker))
+            yield label, _Label(place, start, read_changes(below, checker))
 
 
 def _excluded(node: Node | None, axes: Axes, checker: Checker) -> list[dict[str, str]]:
@@ -129,7 +124,7 @@ def _not_there(
     checker.fault("E413", f"'exclude' names {fact}", place, *helps, note=note)
 
 
-def _row(name: str, labels: list[_Label], place: Place, checker: Checker) -> Row | None:
+def _row(name: str, labels: list[_Label], convention: str, checker: Checker) -> Row | None:
     """Returns the row of one combination of labels."""
     starts = [label.start for label in labels if label.start]
     if len(starts) > 1:
@@ -137,5 +132,10 @@ def _row(name: str, labels: list[_Label], place: Place, checker: Checker) -> Row
         also = ((starts[0].place, "the other one"),)
         checker.fault("E415", fact, starts[1].place, "keep one of them", also=also)
         return None
-    changes = tuple(change for label in labels for change in label.changes)
-    return Row(name=name, place=place, start=starts[0] if starts else None, changes=changes)
+    return Row(
+        name=name,
+        place=labels[-1].place,
+        start=starts[0] if starts else None,
+        changes=tuple(change for label in labels for change in label.changes),
+        convention=convention,
+    )

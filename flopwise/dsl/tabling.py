@@ -30,7 +30,7 @@ def read_table(tree: Section, checker: Checker) -> Table | None:
     reader = _Rows(facts, columns, checker)
     if rows := _map(node, "rows", TABLE, checker):
         reader.read(rows, node.keys["rows"])
-    if (matrix := _map(node, "matrix", TABLE, checker)) and len(checker.faults) == before:
+    if matrix := _map(node, "matrix", TABLE, checker):
         read_matrix(matrix, node.keys["matrix"], reader.rows, reader.convention, checker)
     if len(checker.faults) > before:
         return None
