@@ -126,6 +126,13 @@ class Graph:
         """The type of every value, by id."""
         return self.inputs + tuple(out for layer in self.layers for out in layer.outputs)
 
+    @property
+    def classifier(self) -> Layer | None:
+        """The last layer of a network, if it is a head and what the network puts out."""
+        last = self.layers[-1] if self.layers else None
+        head = last is not None and last.graph is not None and last.graph.head
+        return last if head and self.outputs[0] == len(self.types) - 1 else None
+
     def walk(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
         """Yields every leaf layer with its dotted name, in order of execution."""
         for layer in self.layers:

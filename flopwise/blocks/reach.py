@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from flopwise.blocks.graph import Graph, Layer
 
-__all__ = ["depends", "prune"]
+__all__ = ["collapse", "depends", "prune"]
 
 MEMO = 4096
 
@@ -35,6 +35,34 @@ def prune(graph: Graph) -> Graph:
         tuple(number[index] for index in ends) for ends in (graph.outputs, graph.features)
     )
     return replace(graph, layers=layers, outputs=outputs, features=features)
+
+
+def collapse(graph: Graph) -> Graph:
+    """Returns a graph without the steps that only hand on what they read, inner ones included."""
+    number = list(range(len(graph.inputs)))
+    layers: list[Layer] = []
+    count = len(number)
+    for layer in graph.layers:
+        inner = _collapsed(layer.graph) if layer.graph else None
+        reads = tuple(number[index] for index in layer.inputs)
+        if inner is not None and not inner.layers:
+            number += [reads[index] for index in inner.outputs]
+            continue
+        same = inner is layer.graph and reads == layer.inputs
+        layers.append(layer if same else replace(layer, graph=inner, inputs=reads))
+        number += range(count, count + len(layer.outputs))
+        count += len(layer.outputs)
+    if tuple(map(id, layers)) == tuple(map(id, graph.layers)):
+        return graph
+    outputs, features = (
+        tuple(number[index] for index in ends) for ends in (graph.outputs, graph.features)
+    )
+    return replace(graph, layers=tuple(layers), outputs=outputs, features=features)
+
+
+@lru_cache(maxsize=MEMO)
+def _collapsed(graph: Graph) -> Graph:
+    return collapse(graph)
 
 
 def depends(graph: Graph) -> tuple[frozenset[int], ...]:

@@ -8,6 +8,7 @@ gave the number.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from flopwise.blocks import Block
@@ -65,6 +66,8 @@ class Resolver:
         wiring = self.wiring.without(removed) if removed else self.wiring
         if wiring.ends[0] == "input":
             raise SpecError([_empty(self.plan.stages)])
+        features = dict.fromkeys(end for end in wiring.ends[1:] if end != "input")
+        wiring = replace(wiring, ends=(wiring.ends[0], *features))
         plans = [plan for plan in self.plan.stages if plan.name in wiring.inputs]
         stages, written = evaluate_stages(plans, wiring.inputs, around)
         _refuse_size(stages, plans)
@@ -79,7 +82,7 @@ class Resolver:
             stages=tuple(tracing.stages[name] for name in wiring.order),
             graph=graph,
             values=scope,
-            ends=tuple(end for end in wiring.ends if end != "input"),
+            ends=wiring.ends,
             types=types,
         )
 

@@ -66,7 +66,7 @@ class Tracing:
             if advise and any(fault.code == "E308" for fault in error.faults):
                 raise SpecError(self._advised(error.faults, wiring, images)) from None
             raise
-        found = [(read, self.end(read, tensors, ends)) for read in wiring.ends if read != "input"]
+        found = [(read, self.end(read, tensors, ends)) for read in wiring.ends]
         (_, output), *features = found
         graph = trace.close(output, title=title)
         graph = prune(replace(graph, features=tuple(tensor.index for _, tensor in features)))

@@ -36,7 +36,7 @@ class Wiring:
     Attributes:
         inputs: The reads of every stage.
         order: The stages, each after its inputs, the output last where nothing reads it.
-        ends: The read that is the output, then those that are features.
+        ends: The reads that are outputs (a network has one), then those that are features.
     """
 
     inputs: Reads
@@ -62,7 +62,7 @@ class Wiring:
             for name, reads in self.inputs.items()
             if name not in instead
         }
-        ends = tuple(dict.fromkeys(map(through, self.ends)))
+        ends = tuple(map(through, self.ends))
         alive = _upstream(inputs, ends)
         kept = tuple(name for name in self.order if name in alive)
         return Wiring({name: inputs[name] for name in kept}, kept, ends)
@@ -98,7 +98,7 @@ def wire(
     used = {stage_of(read) for reads in inputs.values() for read in reads}
     last = [name for name in order if name == stage_of(ends[0]) and name not in used]
     order = (*(name for name in order if name not in last), *last)
-    return Wiring(inputs, order, tuple(dict.fromkeys([*ends, *extra])))
+    return Wiring(inputs, order, (*ends, *extra))
 
 
 def digraph(inputs: Reads, sources: Sequence[str] = ("input",)) -> nx.DiGraph[str]:

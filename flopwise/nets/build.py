@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
-from flopwise.blocks.graph import Graph
+from flopwise.blocks.graph import Graph, Layer, Type
+from flopwise.blocks.reach import collapse
 from flopwise.dsl import Network as Design
+from flopwise.nets.inline import inline
 from flopwise.nets.runtime import Network, load_source
 from flopwise.nets.source import class_name, network_source
 
@@ -16,7 +19,7 @@ __all__ = ["build", "source"]
 
 def source(network: Design | Graph) -> str:
     """Returns the PyTorch source of a network, the very text that `build` runs."""
-    graph = network if isinstance(network, Graph) else network.graph
+    graph = inline(collapse(network if isinstance(network, Graph) else network.graph))
     return network_source(graph, facts=_facts(graph))
 
 
@@ -49,8 +52,8 @@ def build(
 def _facts(graph: Graph) -> dict[str, Any]:
     """What the generated class says about itself, for timm's contract."""
     leaves = list(graph.walk())
-    head = graph.layers[-1].graph
-    ends = head.layers[-1] if head and head.head else None
+    head = graph.classifier
+    ends = head.graph.layers[-1] if head and head.graph else None
     out = graph.types[graph.outputs[0]]
     width = out.shape[0] if out.kind in ("map", "vec") else out.shape[-1]
     tokens = any(layer.kind == "take_token" for _, layer in leaves)
@@ -93,18 +96,35 @@ def _rules(graph: Graph) -> dict[str, str]:
 
 
 def _features(graph: Graph) -> list[dict[str, Any]]:
-    """Channels, reduction and module of every level that timm's `features_only` may take."""
+    """Channels, reduction and module of every level that timm's `features_only` may take.
+
+    These are the network's features; if it names none, every stage that puts out a map, and every
+    block on a grid of tokens.
+    """
     height = graph.inputs[0].shape[1]
+    makers = [None] * len(graph.inputs) + [layer for layer in graph.layers for _ in layer.outputs]
+    named = [makers[index] for index in graph.features]
     found = []
-    for layer in graph.layers:
-        out = layer.outputs[0]
-        if layer.kind != "stage" or layer.graph is None:
+    for layer in named or [layer for layer in graph.layers if layer.kind == "stage"]:
+        if layer is None or len(layer.outputs) > 1:
             continue
-        if out.kind == "map":
-            channels, rows, _ = out.shape
-            found.append({"num_chs": channels, "reduction": height // rows, "module": layer.name})
-        elif out.grid:
-            blocks = [inner.name for inner in layer.graph.layers if inner.name.isdigit()]
-            info = {"num_chs": out.shape[-1], "reduction": height // out.grid[0]}
-            found += [info | {"module": f"{layer.name}.{name}"} for name in blocks]
+        places = list(_places(layer))[-1 if named else 0 :]
+        found += [_level(layer.outputs[0], height) | {"module": place} for place in places]
     return found
+
+
+def _places(layer: Layer) -> Iterator[str]:
+    """Yields the modules at which the output of a step may be taken."""
+    out = layer.outputs[0]
+    if out.kind == "map":
+        yield layer.name
+    elif out.grid and layer.graph and layer.kind == "stage":
+        blocks = (inner.name for inner in layer.graph.layers if inner.name.isdigit())
+        yield from (f"{layer.name}.{name}" for name in blocks)
+    elif out.grid:
+        yield layer.name
+
+
+def _level(out: Type, height: int) -> dict[str, int]:
+    channels, rows = (out.shape[0], out.shape[1]) if out.kind == "map" else (out.shape[-1], 0)
+    return {"num_chs": channels, "reduction": height // (rows or (out.grid or (1, 1))[0])}

@@ -44,7 +44,10 @@ class Instance:
     @property
     def sequential(self) -> bool:
         """Whether it is a chain of numbered modules, which nn.Sequential says best."""
-        return all(layer.name.isdigit() for layer in self.graph.layers)
+        return len(self.graph.inputs) == 1 and all(
+            layer.name.isdigit() and layer.inputs == (place,)
+            for place, layer in enumerate(self.graph.layers)
+        )
 
     @property
     def stage(self) -> bool:

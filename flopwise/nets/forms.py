@@ -70,7 +70,7 @@ FORMS: dict[str, Form] = {
         forward="F.avg_pool2d({0}, {kernel}, stride={stride}, padding={pad}, "
         "count_include_pad=False)"
     ),
-    "upsample": Form(forward='F.interpolate({0}, scale_factor={scale}, mode="{mode}")'),
+    "upsample": Form(forward='F.interpolate({0}, scale_factor={scale}.0, mode="{mode}")'),
     "zero": Form(forward="torch.zeros_like({0})"),
     "cat_tokens": Form(forward="torch.cat([{all}], dim=1)"),
     "global_mean": Form(forward="{0}.mean((2, 3){keepdim})"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 from flopwise.blocks.graph import Graph, Layer
@@ -46,6 +47,8 @@ class _Writer:
         uses = self.counts[len(self.values) : len(self.values) + len(layer.outputs)]
         if form.names:
             names = list(form.names)
+        elif len(layer.outputs) > 1:
+            names = self._several(used, len(layer.outputs))
         elif uses == [1] and depth < self.nesting and not form.operator:
             self.values.append(_Value(text, used, depth, 1))
             return
@@ -55,11 +58,21 @@ class _Writer:
         for name, count in zip(names, uses, strict=True):
             self.values.append(_Value(name, frozenset({name}), 0, count))
 
+    def _several(self, used: frozenset[str], count: int) -> list[str]:
+        """Returns a variable for each of several values."""
+        names: list[str] = []
+        for _ in range(count):
+            self.values.append(_Value("", frozenset(names), 0, 1))  # those just chosen are taken
+            names.append(self._free(used))
+            self.values.pop()
+        return names
+
     def _free(self, used: frozenset[str]) -> str:
         """Returns a variable that no pending value needs: one just read, if it is done with."""
         taken = {name for value in self.values if value.uses for name in value.variables}
         order = [name for name in NAMES if name in used] + list(NAMES)
-        return next(name for name in order if name not in taken)
+        more = (f"h{number}" for number in itertools.count())
+        return next(name for name in itertools.chain(order, more) if name not in taken)
 
 
 def forward_lines(graph: Graph, nesting: int = NESTING) -> list[str]:

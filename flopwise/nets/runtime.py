@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 __all__ = [
     "Block",
+    "Joint",
     "Network",
     "Stage",
     "fill_table",
@@ -83,6 +84,17 @@ class Stage(nn.Sequential):
         return x
 
 
+class Joint(Stage):
+    """A stage with one block that reads or makes several tensors."""
+
+    def forward(self, *xs: Tensor) -> Any:
+        """Runs the block."""
+        (block,) = self
+        if self.grad_checkpointing:
+            return checkpoint(block, *xs, use_reentrant=False)
+        return block(*xs)
+
+
 class Network(nn.Module):
     """A generated network with timm's model contract.
 
@@ -118,10 +130,16 @@ class Network(nn.Module):
         for name, child in self.named_children():
             for path, module in child.named_modules(prefix=name):
                 if not next(module.children(), None) and not isinstance(module, Block):
-                    RULES[self._rule(path)](module)
+                    RULES[self.rule_of(path)](module)
             for module in child.modules():
                 if isinstance(module, Block):
                     module.init_exceptions()
+
+    def rule_of(self, path: str) -> str:
+        """Returns the initialisation rule of a module: that of the step it is in."""
+        while path not in self.rules:
+            path = path.rpartition(".")[0]
+        return self.rules[path]
 
     def _rule(self, path: str) -> str:
         """Finds the rule of the innermost step around a module that has one."""

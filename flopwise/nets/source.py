@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from timm.layers import DropPath, LayerNorm2d
 from torch import Tensor, nn
 
-from flopwise.nets.runtime import Block, Network, Stage, gelu_tanh, split_heads, table
+from flopwise.nets.runtime import Block, Joint, Network, Stage, gelu_tanh, split_heads, table
 '''
 WIDTH = 100
 
@@ -87,7 +87,9 @@ def _block_class(each: Class) -> str:
     inputs = ", ".join(f"{name}: Tensor" for name in input_names(graph))
     if graph.head:
         inputs += ", pre_logits: bool = False"
-    lines += ["", f"    def forward(self, {inputs}) -> Tensor:"]
+    made = ", ".join(["Tensor"] * len(graph.outputs))
+    made = made if len(graph.outputs) == 1 else f"tuple[{made}]"
+    lines += ["", f"    def forward(self, {inputs}) -> {made}:"]
     body = forward_lines(_headless(graph)) if graph.head else forward_lines(graph)
     lines += [f"        {line}" for line in (_head_lines(graph, body) if graph.head else body)]
     return "\n".join(lines) + "\n"
@@ -173,13 +175,15 @@ def _stage(instance: Instance, path: str, names: dict[Slot, str]) -> str:
         count = len(list(run))
         parts.append(text if count == 1 else f"*({text} for _ in range({count}))")
     parts += [f"{name}={call}" for numbered, name, call in calls if not numbered]
-    return f"Stage({', '.join(parts)})"
+    graph = instance.graph
+    joint = len(graph.inputs) > 1 or len(graph.outputs) > 1
+    return f"{'Joint' if joint else 'Stage'}({', '.join(parts)})"
 
 
 def _network_class(graph: Graph, steps: dict[str, Instance], facts: dict[str, Any]) -> str:
     channels = graph.inputs[0].shape[0]
-    head = graph.layers[-1].graph
-    classes = head.layers[-1].settings["dim"] if head and head.head else 0
+    head = graph.classifier
+    classes = head.graph.layers[-1].settings["dim"] if head and head.graph else 0
     lines = [f"class {class_name(graph.title)}(Network):", *_docstring(graph.doc)]
     lines += [""] if graph.doc else []
     lines += [f"    {key} = {code(value)}" for key, value in facts.items()]
@@ -198,7 +202,7 @@ def _network_class(graph: Graph, steps: dict[str, Instance], facts: dict[str, An
     for name, instance in steps.items():
         lines.append(f"        self.{name} = {_construct(instance, '', {})}")
     lines += ["        self.finish(global_pool, drop_rate, drop_path_rate)", ""]
-    trunk = _headless(graph) if head and head.head else graph
+    trunk = _headless(graph) if head else graph
     lines += ["    def forward_features(self, x: Tensor) -> Tensor:"]
     lines += [f"        {line}" for line in forward_lines(trunk, nesting=1)]
     lines += ["", "    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:"]
