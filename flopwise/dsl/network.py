@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flopwise.blocks import Block, Graph, Layer, Type
 from flopwise.dsl.expr import Value
 from flopwise.dsl.files import VERSION
+from flopwise.dsl.wire import digraph
+
+if TYPE_CHECKING:  # importing it takes 0.3 s, and only who asks for the graph needs it
+    import networkx as nx
 
 __all__ = ["Input", "Network", "Stage"]
 
@@ -72,13 +76,35 @@ class Network:
         """SHA-256 of the layer graph: equal for the same network, whatever its names.
 
         The layers with their settings and ordered inputs, the input's shape, the classes and the
-        version of the language enter it. Names, loss-free converters, initial values, rates and
-        the recipe do not.
+        version of the language enter it. Names, loss-free converters, initial values, rates, the
+        recipe and which stages are called features do not.
         """
         channels, (height, width) = self.input.channels, self.input.size
         facts = f"spec {VERSION} input {channels} {height} {width} classes {self.classes}"
         text = "\n".join([facts, *_canonical(self.graph)])
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def stage_graph(self) -> nx.DiGraph[str]:
+        """Returns the graph of stages as networkx knows graphs, `input` being the images.
+
+        A stage knows its `block`, `depth`, `shape`, `kind`, `macs` and `params`; an edge its
+        `ports`, the places at which the reader takes what comes.
+        """
+        graph = digraph({stage.name: stage.inputs for stage in self.stages})
+        layers = {layer.name: layer for layer in self.graph.layers}
+        for stage in self.stages:
+            layer, type = layers.get(stage.name), self.types[stage.name]
+            graph.add_node(
+                stage.name,
+                block=stage.block.name,
+                depth=stage.depth,
+                shape=type.shape,
+                kind=type.kind,
+                macs=layer.macs if layer else 0,
+                params=layer.params if layer else 0,
+            )
+        graph.add_node("input", shape=self.types["input"].shape, kind="map")
+        return graph
 
     @property
     def depth_total(self) -> int:
@@ -95,17 +121,36 @@ class _Made:
     first: int
 
 
-def _canonical(graph: Graph) -> Iterator[str]:
-    """Yields a line per layer, in an order and with numbers that the wiring alone decides.
+def _canonical(graph: Graph) -> list[str]:
+    """Returns a line per layer, in an order and with numbers that the wiring alone decides.
 
     A depth-first walk from the output over ordered inputs; what stands twice in the graph stays
-    two layers, and what is shared stays shared.
+    two layers, and what is shared stays shared. Layers that only features need come after, those
+    whose lines sort first before the others.
     """
     made: list[_Made | None] = [None] * len(graph.inputs)
-    outputs = _flatten(graph, list(range(len(graph.inputs))), made)
+    values = list(range(len(graph.inputs)))
+    outputs = _flatten(graph, values, made)
     numbers = {value: f"in{value}" for value in range(len(graph.inputs))}
-    stack = [(value, False) for value in reversed(outputs)]
-    done = 0
+    lines = list(_walk(outputs, made, numbers, 0))
+    waiting = {values[index] for index in graph.features} - numbers.keys()
+    while waiting:
+        done = len(lines)
+        walks = {end: list(_walk([end], made, dict(numbers), done)) for end in waiting}
+        first = min(walks, key=lambda end: walks[end])
+        lines += _walk([first], made, numbers, done)
+        waiting -= numbers.keys()
+    return lines
+
+
+def _walk(
+    ends: list[int], made: Sequence[_Made | None], numbers: dict[int, str], done: int
+) -> Iterator[str]:
+    """Yields the lines of all layers before some values, and numbers what these make.
+
+    `done` is how many lines there are already.
+    """
+    stack = [(value, False) for value in reversed(ends)]
     while stack:
         value, ready = stack.pop()
         maker = made[value]
