@@ -1,0 +1,71 @@
+"""Layer kinds that change the form of a tensor: map, map with channels last, tokens, vector."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from flopwise.blocks.graph import Type
+from flopwise.blocks.tensor import Map, MapLast, Tensor, Tokens, Vec
+from flopwise.errors import BlockError
+
+__all__ = [
+    "channels_first",
+    "channels_last",
+    "prepend",
+    "take_token",
+    "to_map",
+    "to_tokens",
+    "token_mean",
+]
+
+
+def channels_last(x: Map) -> MapLast:
+    """(C, H, W) -> (H, W, C)."""
+    out = Type("map_last", (x.height, x.width, x.channels))
+    return cast(MapLast, x.trace.append("channels_last", [x], [out])[0])
+
+
+def channels_first(x: MapLast) -> Map:
+    """(H, W, C) -> (C, H, W)."""
+    height, width, channels = x.shape
+    out = Type("map", (channels, height, width))
+    return cast(Map, x.trace.append("channels_first", [x], [out])[0])
+
+
+def to_tokens(x: Map) -> Tokens:
+    """(C, H, W) -> (H * W, C); the grid is remembered."""
+    out = Type("tokens", (x.height * x.width, x.channels), grid=(x.height, x.width))
+    return cast(Tokens, x.trace.append("to_tokens", [x], [out])[0])
+
+
+def to_map(x: Tokens) -> Map:
+    """(H * W, C) -> (C, H, W); leading tokens that are no patches are dropped."""
+    if x.grid is None:
+        raise BlockError("E307", "these tokens no longer lie on a grid, so they are no map")
+    out = Type("map", (x.channels, *x.grid))
+    return cast(Map, x.trace.append("to_map", [x], [out], extra=x.extra, grid=x.grid)[0])
+
+
+def prepend(x: Tokens, token: Tensor) -> Tokens:
+    """Puts learned tokens (n, C) before the sequence."""
+    count = token.shape[-2]
+    out = Type("tokens", (x.length + count, x.channels), x.extra + count, x.grid)
+    return cast(Tokens, x.trace.append("prepend", [x, token], [out])[0])
+
+
+def take_token(x: Tokens) -> Vec:
+    """The first token, which is the class token."""
+    if not x.extra:
+        raise BlockError(
+            "E309",
+            "there is no class token to take",
+            setting="pool",
+            helps=("put {block: class_token} before the body, or write pool: avg",),
+        )
+    return cast(Vec, x.trace.append("take_token", [x], [Type("vec", (x.channels,))])[0])
+
+
+def token_mean(x: Tokens) -> Vec:
+    """Mean over the patch tokens."""
+    out = Type("vec", (x.channels,))
+    return cast(Vec, x.trace.append("token_mean", [x], [out], extra=x.extra)[0])
