@@ -29,6 +29,14 @@ CASES: dict[str, list[tuple[Type, dict[str, Any]]]] = {
     "residual": [
         (MAP, {"dim": 32, "hidden": 12, "stride": 2, "groups": 4}),
         (MAP, {"se": 0.0625, "kernel": 5}),
+        (MAP, {"dim": 32, "hidden": 48, "stride": 2, "spatial": "depthwise", "order": "first"}),
+        (MAP, {"dim": 32, "stride": 2, "spatial": "depthwise", "acts": "one", "norms": "one"}),
+        (MAP, {"dim": 24, "stride": 2, "downsample": "separate", "norm": "none"}),
+        (
+            MAP,
+            {"hidden": 24, "order": "first", "acts": "one", "norms": "one", "norm": "ln"}
+            | {"dim": 24, "stride": 2, "downsample": "separate", "layer_scale": 0.1},
+        ),
     ],
     "convnext": [
         (MAP, {"dim": 24, "stride": 2, "kernel": 5, "expand": 2.5}),
