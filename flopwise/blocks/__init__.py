@@ -9,6 +9,7 @@ from flopwise.blocks.conv import avgpool, conv_block, conv_stem, patchify
 from flopwise.blocks.convnext import convnext
 from flopwise.blocks.graph import Graph, Layer, Type
 from flopwise.blocks.head import add, classifier, concat
+from flopwise.blocks.nfnet import nfnet, nfnet_stem, std_conv_block
 from flopwise.blocks.residual import basic, residual
 from flopwise.blocks.signature import Block, Field, block
 from flopwise.blocks.stage import add_stage, piece, trace_block
@@ -49,6 +50,9 @@ BLOCKS: dict[str, Block] = {
     "basic": basic,  # blocks/residual.py
     "residual": residual,
     "convnext": convnext,  # blocks/convnext.py
+    "nfnet_stem": nfnet_stem,  # blocks/nfnet.py
+    "nfnet": nfnet,
+    "std_conv": std_conv_block,
     "patch_embed": patch_embed,  # blocks/vit.py
     "class_token": class_token,
     "position": position,

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from flopwise.blocks.graph import Graph
+from flopwise.blocks.graph import Graph, Layer
 from flopwise.dsl import Network as Design
 from flopwise.nets.runtime import Network, load_source
 from flopwise.nets.source import class_name, network_source
@@ -56,18 +56,27 @@ def _facts(graph: Graph) -> dict[str, Any]:
     tokens = any(layer.kind == "take_token" for _, layer in leaves)
     return {
         "input_size": graph.inputs[0].shape,
-        "first_conv": next((path for path, layer in leaves if layer.kind == "conv"), ""),
+        "first_conv": next(
+            (path for path, layer in leaves if layer.kind in ("conv", "std_conv")), ""
+        ),
         "classifier": leaves[-1][0] if ends else "",
         "num_features": ends.settings["channels"] if ends else width,
         "pool": "token" if tokens else "avg",
         "feature_info": _features(graph),
-        "no_decay": tuple(
-            path
-            for path, layer in leaves
-            if layer.kind == "parameter" and len(layer.settings["shape"]) > 1
-        ),
+        "no_decay": _no_decay(leaves),
         "rules": _rules(graph),
     }
+
+
+def _no_decay(leaves: list[tuple[str, Layer]]) -> tuple[str, ...]:
+    """Tables that carry no weight decay, by name; parameters of modules by `.` and their own."""
+    names = [
+        path if layer.kind == "parameter" else f".{learned.name}"
+        for path, layer in leaves
+        for learned in layer.parameters
+        if not learned.decay and len(learned.shape) > 1
+    ]
+    return tuple(dict.fromkeys(names))
 
 
 def _rules(graph: Graph) -> dict[str, str]:

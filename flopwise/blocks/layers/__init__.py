@@ -9,8 +9,25 @@ layers put out. `nets/` knows one module or expression for each kind here.
 from __future__ import annotations
 
 from flopwise.blocks.layers.attention import attend, split_heads
-from flopwise.blocks.layers.common import Act, act, concat, drop_path, dropout, linear, parameter
-from flopwise.blocks.layers.convolution import avg_pool, conv, global_mean, max_pool
+from flopwise.blocks.layers.common import (
+    Act,
+    act,
+    concat,
+    drop_path,
+    dropout,
+    gamma_act,
+    linear,
+    parameter,
+    times,
+)
+from flopwise.blocks.layers.convolution import (
+    avg_pool,
+    conv,
+    global_mean,
+    max_pool,
+    shrink,
+    std_conv,
+)
 from flopwise.blocks.layers.norm import batch_norm, layer_norm
 from flopwise.blocks.layers.tokens import (
     channels_first,
@@ -34,14 +51,18 @@ __all__ = [
     "conv",
     "drop_path",
     "dropout",
+    "gamma_act",
     "global_mean",
     "layer_norm",
     "linear",
     "max_pool",
     "parameter",
     "prepend",
+    "shrink",
     "split_heads",
+    "std_conv",
     "take_token",
+    "times",
     "to_map",
     "to_tokens",
     "token_mean",

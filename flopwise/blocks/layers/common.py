@@ -9,7 +9,19 @@ from flopwise.blocks.graph import Parameter, Type
 from flopwise.blocks.tensor import Map, Tensor
 from flopwise.errors import BlockError
 
-__all__ = ["Act", "act", "concat", "drop_path", "dropout", "like", "linear", "parameter"]
+__all__ = [
+    "Act",
+    "act",
+    "concat",
+    "drop_path",
+    "dropout",
+    "fixed",
+    "gamma_act",
+    "like",
+    "linear",
+    "parameter",
+    "times",
+]
 
 Act = Literal["relu", "relu6", "gelu", "gelu_tanh", "silu", "hardswish", "tanh", "sigmoid", "none"]
 Any_ = TypeVar("Any_", bound=Tensor)
@@ -37,11 +49,24 @@ def linear(x: Any_, dim: int, *, name: str, bias: bool = True, init: str = "") -
     return cast(Any_, y)
 
 
-def act(x: Any_, function: str) -> Any_:
-    """An activation function by name; `none` is the identity."""
+def act(x: Any_, function: str, *, name: str = "") -> Any_:
+    """An activation function; `none` is the identity. With a name it counts in a numbered chain."""
     if function == "none":
         return x
-    return cast(Any_, x.trace.append("act", [x], [x.type], function=function)[0])
+    kind = "activation" if name else "act"
+    return cast(Any_, x.trace.append(kind, [x], [x.type], name=name, function=function)[0])
+
+
+def gamma_act(x: Any_, function: str, *, gamma: float) -> Any_:
+    """An activation function times a constant that brings its variance back to 1 (NFNet)."""
+    return cast(
+        Any_, x.trace.append("gamma_act", [x], [x.type], function=function, gamma=gamma)[0]
+    )
+
+
+def times(x: Any_, value: float, *, name: str) -> Any_:
+    """Multiplication by a constant, which the block keeps under a name."""
+    return cast(Any_, x.trace.append("times", [x], [x.type], name=name, value=value)[0])
 
 
 def parameter(
@@ -63,14 +88,30 @@ def parameter(
     return y
 
 
+def fixed(near: Tensor, shape: tuple[int, ...], *, name: str, rule: str) -> Tensor:
+    """A table that is not learned but part of the checkpoint; `rule` says what fills it."""
+    (y,) = near.trace.append(
+        "fixed",
+        [],
+        [Type("table", shape)],
+        name=name,
+        buffers=[Parameter(name, shape)],
+        init=rule,
+        shape=shape,
+        rule=rule,
+    )
+    return y
+
+
 def drop_path(x: Any_, *, name: str = "drop_path") -> Any_:
     """Stochastic depth; the rate is set on the built model by a rule over all of them."""
     return cast(Any_, x.trace.append("drop_path", [x], [x.type], name=name)[0])
 
 
-def dropout(x: Any_, *, name: str) -> Any_:
-    """Dropout; the rate is set on the built model."""
-    return cast(Any_, x.trace.append("dropout", [x], [x.type], name=name)[0])
+def dropout(x: Any_, *, name: str, rate: float | None = None) -> Any_:
+    """Dropout; without a rate of its own it is set on the built model."""
+    init = "" if rate is None else rate
+    return cast(Any_, x.trace.append("dropout", [x], [x.type], name=name, init=init)[0])
 
 
 def concat(xs: tuple[Tensor, ...]) -> Tensor:

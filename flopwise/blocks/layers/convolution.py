@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from math import gcd, prod
-from typing import cast
+from typing import Any, cast
 
 from flopwise.blocks.graph import Parameter, Type
 from flopwise.blocks.tensor import Map, Tensor
 from flopwise.errors import BlockError
 
-__all__ = ["avg_pool", "conv", "global_mean", "max_pool", "window"]
+__all__ = ["avg_pool", "conv", "global_mean", "max_pool", "shrink", "std_conv", "window"]
 
 
 def conv(
@@ -28,6 +28,64 @@ def conv(
 
     MACs = dim * (channels / groups) * kernel^2 * H_out * W_out.
     """
+    pad = kernel // 2 if pad is None else pad
+    size = window(x, kernel, stride, pad)
+    return _convolution(
+        "conv", x, dim, kernel, groups, size, name=name, bias=bias, init=init, stride=stride, pad=pad
+    )
+
+
+def std_conv(
+    x: Map,
+    dim: int,
+    *,
+    name: str,
+    kernel: int,
+    stride: int = 1,
+    groups: int = 1,
+    same: bool = True,
+    gamma: float = 1.0,
+    init: str = "",
+) -> Map:
+    """Convolution whose weights are standardised and scaled to keep the variance of its input.
+
+    Each filter is brought to mean 0 and variance `gamma^2 / fan_in`, times a learned gain.
+    `same` pads as TensorFlow does: the output has ceil(size / stride) rows, and the odd row of
+    padding lies below. MACs are those of the convolution alone.
+    Source: Brock et al. 2021, arXiv:2101.08692, section 4.1; timm `ScaledStdConv2dSame`.
+    """
+    even = window(x, kernel, stride, kernel // 2)
+    size = (-(-x.height // stride), -(-x.width // stride)) if same else even
+    gain = Parameter("gain", (dim, 1, 1, 1))
+    return _convolution(
+        "std_conv",
+        x,
+        dim,
+        kernel,
+        groups,
+        size,
+        gain,
+        name=name,
+        bias=True,
+        init=init,
+        stride=stride,
+        same=same,
+        gamma=gamma,
+    )
+
+
+def _convolution(
+    kind: str,
+    x: Map,
+    dim: int,
+    kernel: int,
+    groups: int,
+    size: tuple[int, int],
+    *more: Parameter,
+    bias: bool,
+    **settings: Any,
+) -> Map:
+    """Appends a convolution of either kind with what they share: groups, parameters, cost."""
     if x.channels % groups or dim % groups:
         raise BlockError(
             "E304",
@@ -35,28 +93,21 @@ def conv(
             setting="groups",
             helps=(f"use a common divisor of both, such as {gcd(x.channels, dim)}",),
         )
-    pad = kernel // 2 if pad is None else pad
-    height, width = window(x, kernel, stride, pad)
     weight = (dim, x.channels // groups, kernel, kernel)
-    parameters = [Parameter("weight", weight, decay=True)]
-    if bias:
-        parameters.append(Parameter("bias", (dim,)))
+    biases = [Parameter("bias", (dim,))] if bias else []
     (y,) = x.trace.append(
-        "conv",
+        kind,
         [x],
-        [Type("map", (dim, height, width))],
-        name=name,
-        parameters=parameters,
-        macs=prod(weight) * height * width,
-        activations=dim * height * width,
-        init=init,
+        [Type("map", (dim, *size))],
+        parameters=[Parameter("weight", weight, decay=True), *biases, *more],
+        macs=prod(weight) * prod(size),
+        activations=dim * prod(size),
         channels=x.channels,
         dim=dim,
         kernel=kernel,
-        stride=stride,
-        pad=pad,
         groups=groups,
         bias=bias,
+        **settings,
     )
     return cast(Map, y)
 
@@ -73,6 +124,12 @@ def avg_pool(x: Map, *, kernel: int, stride: int) -> Map:
     """Mean over windows without padding."""
     out = Type("map", (x.channels, *window(x, kernel, stride, 0)))
     return cast(Map, x.trace.append("avg_pool", [x], [out], kernel=kernel, stride=stride)[0])
+
+
+def shrink(x: Map, *, stride: int) -> Map:
+    """Mean over windows as large as the stride; what hangs over the edge does not count."""
+    out = Type("map", (x.channels, -(-x.height // stride), -(-x.width // stride)))
+    return cast(Map, x.trace.append("shrink", [x], [out], stride=stride)[0])
 
 
 def global_mean(x: Map, *, keep: bool = False) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from flopwise.blocks.graph import Type
+from flopwise.blocks.layers.convolution import window
 from flopwise.blocks.tensor import Map, MapLast, Tensor, Tokens, Vec
 from flopwise.errors import BlockError
 
@@ -12,10 +13,12 @@ __all__ = [
     "channels_first",
     "channels_last",
     "prepend",
+    "sequence_mean",
     "take_token",
     "to_map",
     "to_tokens",
     "token_mean",
+    "unfold",
 ]
 
 
@@ -46,6 +49,15 @@ def to_map(x: Tokens) -> Map:
     return cast(Map, x.trace.append("to_map", [x], [out], extra=x.extra, grid=x.grid)[0])
 
 
+def unfold(x: Map, *, kernel: int, stride: int, pad: int) -> Tokens:
+    """Overlapping windows as tokens: (C, H, W) -> (H_out * W_out, C * kernel^2)."""
+    height, width = window(x, kernel, stride, pad)
+    shape = (height * width, x.channels * kernel * kernel)
+    out = Type("tokens", shape, grid=(height, width))
+    y = x.trace.append("unfold", [x], [out], kernel=kernel, stride=stride, pad=pad)[0]
+    return cast(Tokens, y)
+
+
 def prepend(x: Tokens, token: Tensor) -> Tokens:
     """Puts learned tokens (n, C) before the sequence."""
     count = token.shape[-2]
@@ -69,3 +81,9 @@ def token_mean(x: Tokens) -> Vec:
     """Mean over the patch tokens."""
     out = Type("vec", (x.channels,))
     return cast(Vec, x.trace.append("token_mean", [x], [out], extra=x.extra)[0])
+
+
+def sequence_mean(x: Tokens) -> Tokens:
+    """Mean over all tokens, as a sequence of one."""
+    out = Type("tokens", (1, x.channels), extra=1)
+    return cast(Tokens, x.trace.append("sequence_mean", [x], [out])[0])
