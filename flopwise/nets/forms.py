@@ -71,6 +71,11 @@ FORMS: dict[str, Form] = {
     "layer_norm2d": Form(
         call="LayerNorm2d", positional=("channels",), keywords={"eps": ("eps", 1e-6)}
     ),
+    "grn": Form(
+        call="GlobalResponseNorm",
+        positional=("channels",),
+        keywords={"channels_last": ("last", True)},
+    ),
     "drop_path": Form(call="DropPath"),
     "dropout": Form(call="nn.Dropout", fixed="0.0"),
     "parameter": Form(call="table", positional=("shape",), forward="{me}"),
@@ -81,6 +86,15 @@ FORMS: dict[str, Form] = {
         forward="{function}({0}) * self.gamma", attributes={"gamma": "gamma"}, operator=True
     ),
     "times": Form(positional=("value",), forward="{0} * {me}", operator=True),
+    "channel_conv": Form(
+        call="nn.Conv1d",
+        fixed="1, 1",
+        keywords={"kernel_size": ("kernel", None), "padding": ("pad", 0), "bias": ("bias", True)},
+        forward="{me}({0}.flatten(2).transpose(1, 2)).transpose(1, 2).unsqueeze(-1)",
+    ),
+    "first_channels": Form(forward="{0}[:, :{count}]"),
+    "flatten": Form(forward="{0}.flatten(1)"),
+    "unflatten": Form(forward="{0}[..., None, None]"),
     "max_pool": Form(forward="F.max_pool2d({0}, {kernel}, stride={stride}, padding={pad})"),
     "avg_pool": Form(forward="F.avg_pool2d({0}, {kernel}, stride={stride})"),
     "shrink": Form(
@@ -115,6 +129,14 @@ FORMS: dict[str, Form] = {
     "chunk": Form(forward="{0}.chunk(3, dim=-1)", names=("k", "q", "v")),
     "random_features": Form(forward="random_features({0}, {1})"),
     "linear_attend": Form(forward="linear_attend({0}, {1}, {2})"),
+    "token_conv": Form(
+        call="nn.Conv1d",
+        positional=("channels", "channels"),
+        fixed="1, bias=False",
+        keywords={"groups": ("channels", 1)},
+        forward="{me}({0}.transpose(1, 2)).transpose(1, 2)",
+    ),
+    "grid_table": Form(forward="grid_table({0}, {1})"),
     "sequence_mean": Form(forward="{0}.mean(1, keepdim=True)"),
     "unfold": Form(
         forward="F.unfold({0}, {kernel}, padding={pad}, stride={stride}).transpose(1, 2)"
@@ -144,4 +166,5 @@ ACTS: dict[str, str] = {
     "hardswish": "F.hardswish",
     "tanh": "torch.tanh",
     "sigmoid": "torch.sigmoid",
+    "hard_sigmoid": "F.hardsigmoid",
 }

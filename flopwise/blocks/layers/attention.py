@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from flopwise.blocks.graph import Type
 from flopwise.blocks.tensor import Heads, Tensor, Tokens
@@ -56,13 +56,14 @@ def attend(q: Heads, k: Heads, v: Heads, *, over: int | None = None) -> Tokens:
     MACs = 2 * heads * L * L * d: the products q k^T and (.) v.
     """
     heads, length, depth = q.shape
+    settings: dict[str, Any] = {} if over in (None, depth) else {"over": over}
     (y,) = q.trace.append(
-        "attend" if over in (None, depth) else "attend_scaled",
+        "attend_scaled" if settings else "attend",
         [q, k, v],
         [Type("tokens", (length, heads * depth))],
         macs=2 * heads * length * length * depth,
         activations=heads * length * length + length * heads * depth,
-        **({} if over in (None, depth) else {"over": over}),
+        **settings,
     )
     return cast(Tokens, y)
 

@@ -23,7 +23,18 @@ __all__ = [
     "times",
 ]
 
-Act = Literal["relu", "relu6", "gelu", "gelu_tanh", "silu", "hardswish", "tanh", "sigmoid", "none"]
+Act = Literal[
+    "relu",
+    "relu6",
+    "gelu",
+    "gelu_tanh",
+    "silu",
+    "hardswish",
+    "tanh",
+    "sigmoid",
+    "hard_sigmoid",
+    "none",
+]
 Any_ = TypeVar("Any_", bound=Tensor)
 
 

@@ -6,10 +6,22 @@ from math import gcd, prod
 from typing import Any, cast
 
 from flopwise.blocks.graph import Parameter, Type
-from flopwise.blocks.tensor import Map, Tensor
+from flopwise.blocks.tensor import Map, Tensor, Vec
 from flopwise.errors import BlockError
 
-__all__ = ["avg_pool", "conv", "global_mean", "max_pool", "shrink", "std_conv", "window"]
+__all__ = [
+    "avg_pool",
+    "channel_conv",
+    "conv",
+    "first_channels",
+    "flatten",
+    "global_mean",
+    "max_pool",
+    "shrink",
+    "std_conv",
+    "unflatten",
+    "window",
+]
 
 
 def conv(
@@ -59,6 +71,7 @@ def std_conv(
     gain = Parameter("gain", (dim, 1, 1, 1))
     return _convolution(
         "std_conv",
+    "unflatten",
         x,
         dim,
         kernel,
@@ -110,6 +123,42 @@ def _convolution(
         **settings,
     )
     return cast(Map, y)
+
+
+def channel_conv(x: Map, *, name: str, kernel: int) -> Map:
+    """1-D convolution along the channels of a map of 1 x 1, without bias. MACs = kernel * channels.
+
+    Source: Wang et al. 2020, arXiv:1910.03151, eq. 6; timm `EcaModule.conv`.
+    """
+    (y,) = x.trace.append(
+        "channel_conv",
+        [x],
+        [x.type],
+        name=name,
+        parameters=[Parameter("weight", (1, 1, kernel), decay=True)],
+        macs=kernel * x.channels,
+        activations=x.channels,
+        kernel=kernel,
+        pad=kernel // 2,
+        bias=False,
+    )
+    return cast(Map, y)
+
+
+def first_channels(x: Map, count: int) -> Map:
+    """The first channels of a map."""
+    out = Type("map", (count, x.height, x.width))
+    return cast(Map, x.trace.append("first_channels", [x], [out], count=count)[0])
+
+
+def flatten(x: Map) -> Vec:
+    """(C, 1, 1) -> (C,)."""
+    return cast(Vec, x.trace.append("flatten", [x], [Type("vec", (x.channels,))])[0])
+
+
+def unflatten(x: Vec) -> Map:
+    """(C,) -> (C, 1, 1)."""
+    return cast(Map, x.trace.append("unflatten", [x], [Type("map", (x.channels, 1, 1))])[0])
 
 
 def max_pool(x: Map, *, kernel: int, stride: int, pad: int) -> Map:

@@ -7,7 +7,7 @@ from typing import TypeVar, cast
 from flopwise.blocks.graph import Parameter
 from flopwise.blocks.tensor import Map, Tensor
 
-__all__ = ["batch_norm", "layer_norm"]
+__all__ = ["batch_norm", "grn", "layer_norm"]
 
 Any_ = TypeVar("Any_", bound=Tensor)
 
@@ -36,5 +36,20 @@ def layer_norm(x: Any_, *, name: str, eps: float = 1e-6) -> Any_:
     kind = "layer_norm2d" if isinstance(x, Map) else "layer_norm"
     (y,) = x.trace.append(
         kind, [x], [x.type], name=name, parameters=learned, channels=x.channels, eps=eps
+    )
+    return cast(Any_, y)
+
+
+def grn(x: Any_, *, name: str) -> Any_:
+    """Global response normalisation: channels weighted by their share of the map's energy.
+
+    y = x + gamma * x * n + beta with n = |x| / mean(|x|), where |x| is a channel's norm over all
+    positions; gamma and beta start at 0.
+    Source: Woo et al. 2023, arXiv:2301.00808, section 3; timm `GlobalResponseNorm`.
+    """
+    last = not isinstance(x, Map)
+    learned = [Parameter("weight", (x.channels,)), Parameter("bias", (x.channels,))]
+    (y,) = x.trace.append(
+        "grn", [x], [x.type], name=name, parameters=learned, channels=x.channels, last=last
     )
     return cast(Any_, y)

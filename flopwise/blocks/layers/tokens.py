@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import cast
 
-from flopwise.blocks.graph import Type
+from flopwise.blocks.graph import Parameter, Type
 from flopwise.blocks.layers.convolution import window
 from flopwise.blocks.tensor import Map, MapLast, Tensor, Tokens, Vec
 from flopwise.errors import BlockError
@@ -12,11 +13,13 @@ from flopwise.errors import BlockError
 __all__ = [
     "channels_first",
     "channels_last",
+    "grid_table",
     "prepend",
     "sequence_mean",
     "take_token",
     "to_map",
     "to_tokens",
+    "token_conv",
     "token_mean",
     "unfold",
 ]
@@ -81,6 +84,28 @@ def token_mean(x: Tokens) -> Vec:
     """Mean over the patch tokens."""
     out = Type("vec", (x.channels,))
     return cast(Vec, x.trace.append("token_mean", [x], [out], extra=x.extra)[0])
+
+
+def grid_table(columns: Tensor, rows: Tensor) -> Tensor:
+    """Tables (1, W, C / 2) and (1, H, C / 2) -> one vector (C) per position of a grid of H x W."""
+    (_, width, half), height = columns.shape, rows.shape[1]
+    out = Type("table", (1, height * width, 2 * half))
+    return columns.trace.append("grid_table", [columns, rows], [out])[0]
+
+
+def token_conv(x: Tokens, *, name: str) -> Tokens:
+    """Each channel times a learned number, as a depthwise 1x1 convolution. MACs = L * C."""
+    (y,) = x.trace.append(
+        "token_conv",
+        [x],
+        [x.type],
+        name=name,
+        parameters=[Parameter("weight", (x.channels, 1, 1), decay=True)],
+        macs=prod(x.shape),
+        activations=prod(x.shape),
+        channels=x.channels,
+    )
+    return cast(Tokens, y)
 
 
 def sequence_mean(x: Tokens) -> Tokens:
