@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from flopwise.blocks.layers import Act, act, avg_pool, conv, max_pool
+from flopwise.blocks.layers import Act, act, avg_pool, conv, global_mean, max_pool
 from flopwise.blocks.parts import Norm, norm
 from flopwise.blocks.signature import First, Local, Odd, Positive, block
 from flopwise.blocks.tensor import Map
 from flopwise.errors import BlockError
 
-__all__ = ["avgpool", "conv_block", "conv_stem", "patchify"]
+__all__ = ["avgpool", "conv_block", "conv_stem", "norm_act", "patchify"]
 
 
-@block(name="conv", init="resnet")
+@block(name="conv", init="conv")
 def conv_block(
     x: Map,
     *,
@@ -37,7 +37,7 @@ def conv_block(
     return _conv(x, dim or x.channels, kernel, stride, groups, norm, act)
 
 
-@block(once=True, init="resnet")
+@block(once=True, init="conv")
 def conv_stem(
     x: Map,
     *,
@@ -81,12 +81,25 @@ def patchify(x: Map, *, patch: Positive = 4, dim: Positive, norm: Local[Norm] = 
 
 
 @block(once=True)
+def norm_act(x: Map, *, norm: Norm = "bn", act: Act = "relu") -> Map:
+    """Norm and activation, as they close the body of a pre-activation network such as DenseNet.
+
+    Settings:
+        norm: The norm.
+        act: What follows it.
+    """
+    return _act(_norm(x, norm, name="norm"), act)
+
+
+@block(once=True)
 def avgpool(x: Map, *, to: Positive) -> Map:
-    """Average pooling to a square map.
+    """Average pooling to a square map; to 1 x 1 it fits every size of input.
 
     Settings:
         to: Height and width of the output; they divide the input's.
     """
+    if to == 1:
+        return global_mean(x, keep=True)  # type: ignore[return-value]  # keep=True leaves a map
     stride = x.height // to
     if x.height != x.width or to * stride != x.height:
         raise BlockError(

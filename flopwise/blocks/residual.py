@@ -6,9 +6,10 @@ from typing import Literal
 
 from flopwise.blocks import layers, parts
 from flopwise.blocks.layers import Act, conv, drop_path, parameter
-from flopwise.blocks.parts import Norm, keep_width, projection, se_module
+from flopwise.blocks.parts import Norm, eca_module, keep_width, projection, se_module
 from flopwise.blocks.signature import First, Odd, Positive, Rate, Share, block
 from flopwise.blocks.tensor import Map
+from flopwise.errors import BlockError
 
 __all__ = ["basic", "residual"]
 
@@ -21,6 +22,9 @@ def basic(
     kernel: Odd = 3,
     stride: First[Positive] = 1,
     se: Rate = 0.0,
+    se_divisor: Positive = 8,
+    se_hidden: Positive | None = None,
+    eca: bool = False,
     norm: Norm = "bn",
     act: Act = "relu",
 ) -> Map:
@@ -34,6 +38,9 @@ def basic(
         kernel: Size of both convolutions, odd.
         stride: Step of the first convolution of the first repetition.
         se: Squeeze-and-excitation ratio; 0 is none.
+        se_divisor: What the hidden width of squeeze and excitation is a multiple of.
+        se_hidden: That width itself; `se * dim`, rounded, if not written.
+        eca: Efficient channel attention after the last norm.
         norm: What follows each convolution.
         act: Activation function.
     """
@@ -42,7 +49,8 @@ def basic(
     y = layers.act(parts.norm(y, norm, name="bn1"), act)
     y = conv(y, dim, name="conv2", kernel=kernel, bias=plain)
     y = parts.norm(y, norm, name="bn2", init="zeros")
-    return _join(x, y, stride, se, norm, act)
+    y = _attended(y, se, se_divisor, se_hidden, eca)
+    return _join(x, y, stride, norm, act)
 
 
 def downsample(
@@ -80,6 +88,9 @@ def residual(
     downsample: Literal["shortcut", "separate"] = "shortcut",
     layer_scale: Share = 0.0,
     se: Rate = 0.0,
+    se_divisor: Positive = 8,
+    se_hidden: Positive | None = None,
+    eca: bool = False,
     norm: Norm = "bn",
     act: Act = "relu",
 ) -> Map:
@@ -108,6 +119,9 @@ def residual(
             convolution with the stride before it, so that no shortcut projects.
         layer_scale: Initial value of a learned scale of the branch; 0 leaves it out.
         se: Squeeze-and-excitation ratio; 0 is none.
+        se_divisor: What the hidden width of squeeze and excitation is a multiple of.
+        se_hidden: That width itself; `se * dim`, rounded, if not written.
+        eca: Efficient channel attention after the last norm.
         norm: What follows each convolution.
         act: Activation function.
     """
@@ -133,9 +147,10 @@ def residual(
             y = layers.act(y, act)
     if layer_scale:
         y = y * parameter(y, (dim, 1, 1), name="gamma", init=layer_scale)
-    return _join(
-        x, y, stride, se, norm if norms == "all" else "none", act if acts == "all" else "none"
-    )
+    y = _attended(y, se, se_divisor, se_hidden, eca)
+    if norms == "one":
+        norm = "none"
+    return _join(x, y, stride, norm, act if acts == "all" else "none")
 
 
 def _conv(x: Map, dim: int, name: str, window: tuple[int, int, int], *, bias: bool) -> Map:
@@ -143,10 +158,22 @@ def _conv(x: Map, dim: int, name: str, window: tuple[int, int, int], *, bias: bo
     return conv(x, dim, name=name, kernel=kernel, stride=stride, groups=groups, bias=bias)
 
 
-def _join(x: Map, y: Map, stride: int, se: float, norm: str, act: str) -> Map:
+def _attended(y: Map, se: float, divisor: int, hidden: int | None, eca: bool) -> Map:
+    """Weighs the channels of a branch; timm calls either module `se`."""
+    if se and eca:
+        raise BlockError(
+            "E326",
+            f"se: {se} and eca: true both weigh the channels of one branch",
+            setting="eca",
+            helps=("write se: 0, or eca: false",),
+        )
+    if eca:
+        return eca_module(y, name="se")
+    return se_module(y, name="se", ratio=se, divisor=divisor, hidden=hidden) if se else y
+
+
+def _join(x: Map, y: Map, stride: int, norm: str, act: str) -> Map:
     """Adds the branch `y` to the shortcut from `x` and activates the sum."""
-    if se:
-        y = se_module(y, name="se", ratio=se)
     y = drop_path(y)
     if stride != 1 or x.channels != y.channels:
         x = projection(x, name="downsample", dim=y.channels, stride=stride, how=norm)

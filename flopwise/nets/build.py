@@ -13,6 +13,9 @@ from flopwise.nets.source import class_name, network_source
 
 __all__ = ["build", "source"]
 
+PLAIN = ("resnet", "densenet", "mobile", "ghost")
+"""Families whose stems and heads are plain convolutions."""
+
 
 def source(network: Design | Graph) -> str:
     """Returns the PyTorch source of a network, the very text that `build` runs."""
@@ -80,13 +83,19 @@ def _no_decay(leaves: list[tuple[str, Layer]]) -> tuple[str, ...]:
 
 
 def _rules(graph: Graph) -> dict[str, str]:
-    """The initialisation rule of each step; a head starts by the rule of what it stands on."""
+    """The initialisation rule of each step.
+
+    A head starts by the rule of what it stands on, and a plain convolution by that of the first
+    convolutional family in the network.
+    """
     found: dict[str, str] = {}
     family = "torch"
-    for layer in graph.layers:
-        if layer.graph:
-            family = family if layer.graph.init in ("head", "torch") else layer.graph.init
-            found[layer.name] = family if layer.graph.init == "head" else layer.graph.init
+    inits = {layer.name: layer.graph.init for layer in graph.layers if layer.graph}
+    plain = next((init for init in inits.values() if init in PLAIN), "resnet")
+    for name, init in inits.items():
+        init = plain if init == "conv" else init
+        family = family if init in ("head", "torch") else init
+        found[name] = family if init == "head" else init
     return found
 
 

@@ -16,7 +16,8 @@ __all__ = ["class_name", "code", "network_source", "wrapped"]
 HEADER = '"""{title} in plain PyTorch, generated from its graph."""\n'
 MODULES = {"torch": "import torch", "F": "import torch.nn.functional as F"}
 NAMES = {
-    "timm.layers": ("DropPath", "GlobalResponseNorm", "LayerNorm2d"),
+    "timm.layers": ("DropPath", "LayerNorm2d"),
+    "timm.layers.grn": ("GlobalResponseNorm",),
     "torch": ("Tensor", "nn"),
     "flopwise.nets.attention": ("grid_table", "linear_attend", "random_features", "split_heads"),
     "flopwise.nets.modules": ("StdConv2d",),

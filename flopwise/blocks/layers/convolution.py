@@ -71,7 +71,6 @@ def std_conv(
     gain = Parameter("gain", (dim, 1, 1, 1))
     return _convolution(
         "std_conv",
-    "unflatten",
         x,
         dim,
         kernel,
