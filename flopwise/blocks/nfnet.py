@@ -34,30 +34,33 @@ GAMMAS: dict[str, float] = {
 
 @block(once=True, init="nfnet")
 def nfnet_stem(
-    x: Map, *, dim: Positive = 128, act: Act = "gelu", gamma: Gamma = "act", pad: Pad = "same"
+    x: Map,
+    *,
+    dim: Positive = 128,
+    hidden: Positive | None = None,
+    act: Act = "gelu",
+    gamma: Gamma = "act",
+    pad: Pad = "same",
 ) -> Map:
     """The stem of NFNet: four 3x3 convolutions, the first and the last with stride 2.
 
-    Their channels double up to `dim`; no activation follows the last.
+    No activation follows the last.
     Source: Brock et al. 2021, arXiv:2102.06171, section 4.1; timm `create_stem`, `deep_quad`.
 
     Settings:
-        dim: Output channels, a multiple of 8.
+        dim: Output channels.
+        hidden: Channels of the third convolution, half of `dim` if not written; the second has
+            half of them and the first a quarter.
         act: Activation function between the convolutions.
         gamma: Where the constant of the activation stands, on it or on the weights after it.
         pad: same pads as TensorFlow does; even pads both sides alike.
     """
-    for number, stride in enumerate((2, 1, 1, 2), start=1):
-        if number > 1:
-            x = _act(x, act, gamma)
-        x = layers.std_conv(
-            x,
-            max(1, dim * 2**number // 16),
-            name=f"conv{number}",
-            kernel=3,
-            stride=stride,
-            same=pad == "same",
-            gamma=_on_weights(act, gamma),
+    hidden = hidden or max(1, dim // 2)
+    widths = (max(1, hidden // 4), max(1, hidden // 2), hidden, dim)
+    conv = partial(layers.std_conv, kernel=3, same=pad == "same", gamma=_on_weights(act, gamma))
+    for number, (width, stride) in enumerate(zip(widths, (2, 1, 1, 2), strict=True), start=1):
+        x = conv(
+            x if number == 1 else _act(x, act, gamma), width, name=f"conv{number}", stride=stride
         )
     return x
 

@@ -97,9 +97,7 @@ FORMS: dict[str, Form] = {
     "unflatten": Form(forward="{0}[..., None, None]"),
     "max_pool": Form(forward="F.max_pool2d({0}, {kernel}, stride={stride}, padding={pad})"),
     "avg_pool": Form(forward="F.avg_pool2d({0}, {kernel}, stride={stride})"),
-    "shrink": Form(
-        forward="F.avg_pool2d({0}, {stride}, ceil_mode=True, count_include_pad=False)"
-    ),
+    "shrink": Form(forward="F.avg_pool2d({0}, {stride}, ceil_mode=True, count_include_pad=False)"),
     "global_mean": Form(forward="{0}.mean((2, 3){keepdim})"),
     "channels_last": Form(forward="{0}.permute(0, 2, 3, 1)"),
     "channels_first": Form(forward="{0}.permute(0, 3, 1, 2)"),
