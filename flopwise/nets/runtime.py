@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from flopwise.nets.attention import orthogonal_, sinusoid_
+from flopwise.nets.drop import RATES
 
 __all__ = [
     "Block",
@@ -136,12 +137,18 @@ class Network(nn.Module):
         """Pooling, final norm and, unless `pre_logits`, the classifier."""
         raise RuntimeError("generated networks define forward_head")
 
-    def set_drop_path(self, rate: float) -> None:
-        """Sets stochastic depth: linearly from 0 at the first block to `rate` at the last."""
-        blocks = [b for b in self.modules() if isinstance(b, Block) and _paths(b)]
-        for index, block in enumerate(blocks):
+    def set_drop_path(self, rate: float, rule: str = "linear") -> None:
+        """Sets stochastic depth in every block, by a rule of `RATES` that ends at `rate`."""
+        found = [
+            (place, block)
+            for place, child in enumerate(self.children())
+            for block in child.modules()
+            if isinstance(block, Block) and _paths(block)
+        ]
+        shares = RATES[rule]([place for place, _ in found])
+        for (_, block), share in zip(found, shares, strict=True):
             for path in _paths(block):
-                path.drop_prob = rate * index / max(1, len(blocks) - 1)
+                path.drop_prob = rate * share
 
     def set_dropout(self, rate: float) -> None:
         """Sets the dropout before the classifier; one with a rate of its own keeps it."""
