@@ -8,12 +8,12 @@ under the fraction, the token layers' scale) is as the text of table 1 and the r
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
-__all__ = ["Weights", "dense_block", "performer", "soft_split", "t2t_vit", "token_transformer", "vit"]
+__all__ = ["re_structured", "soft_split", "t2t_vit"]
 
 
 class Weights:
@@ -163,23 +163,23 @@ def t2t_vit(image: Tensor, state: Mapping[str, Tensor], heads: int, scale: str =
         tokens, rows = soft_split(re_structured(tokens, rows), 3, 2, 1)
     x = affine(tokens, w / "embed.proj")
     x = torch.cat([w("cls.cls_token")[0], x])
-    x = x + sinusoids(*x.shape)
-    for name, transform in _body(w, heads, scale):
-        x = transform(x, w / name)
+    x = x + sinusoids(*x.shape).to(x)
+    for name in _body(w):
+        block = w / name
+        if "proj" in block:  # the transition of the dense network
+            x = gelu(affine(x, block / "proj"))
+        elif "dense_linear" in block:
+            x = dense_block(x, block, heads)
+        else:
+            x = vit(x, block, heads, scale)
     return affine(normal(x, w / "head.norm")[0], w / "head.fc")
 
 
-def _body(w: Weights, heads: int, scale: str):
-    def joined(x: Tensor, block: Weights) -> Tensor:
-        return dense_block(x, block, heads) if "dense_linear" in block else vit(x, block, heads, scale)
-
-    def transition(x: Tensor, block: Weights) -> Tensor:
-        return gelu(affine(x, block / "proj"))
-
-    names = dict.fromkeys(key.split(".")[0] for key in w.state)
-    for name in names:
+def _body(w: Weights) -> Iterator[str]:
+    """The blocks behind the tokens, in order."""
+    for name in dict.fromkeys(key.split(".")[0] for key in w.state):
         if name.startswith("down"):
-            yield name, transition
+            yield name
         elif name.startswith(("body", "dense")):
             depth = 1 + max(int(key.split(".")[1]) for key in w.state if key.startswith(f"{name}."))
-            yield from ((f"{name}.{index}", joined) for index in range(depth))
+            yield from (f"{name}.{index}" for index in range(depth))

@@ -23,7 +23,7 @@ def split_heads(x: Tokens, *, heads: int) -> tuple[Heads, Heads, Heads]:
     """(L, 3 * C) -> queries, keys and values of (heads, L, C / heads)."""
     width = x.channels // 3
     _divides(heads, width)
-    out = Type("heads", (heads, x.length, width // heads))
+    out = Type("heads", (heads, x.length, width // heads), x.extra, x.grid)
     return cast(
         tuple[Heads, Heads, Heads], x.trace.append("split_heads", [x], [out] * 3, heads=heads)
     )
@@ -32,14 +32,14 @@ def split_heads(x: Tokens, *, heads: int) -> tuple[Heads, Heads, Heads]:
 def to_heads(x: Tokens, *, heads: int) -> Heads:
     """(L, C) -> (heads, L, C / heads)."""
     _divides(heads, x.channels)
-    out = Type("heads", (heads, x.length, x.channels // heads))
+    out = Type("heads", (heads, x.length, x.channels // heads), x.extra, x.grid)
     return cast(Heads, x.trace.append("to_heads", [x], [out], heads=heads)[0])
 
 
 def merge_heads(x: Heads) -> Tokens:
     """(heads, L, d) -> (L, heads * d)."""
     heads, length, depth = x.shape
-    out = Type("tokens", (length, heads * depth))
+    out = Type("tokens", (length, heads * depth), x.type.extra, x.type.grid)
     return cast(Tokens, x.trace.append("merge_heads", [x], [out])[0])
 
 
@@ -60,7 +60,7 @@ def attend(q: Heads, k: Heads, v: Heads, *, over: int | None = None) -> Tokens:
     (y,) = q.trace.append(
         "attend_scaled" if settings else "attend",
         [q, k, v],
-        [Type("tokens", (length, heads * depth))],
+        [Type("tokens", (length, heads * depth), q.type.extra, q.type.grid)],
         macs=2 * heads * length * length * depth,
         activations=heads * length * length + length * heads * depth,
         **settings,
