@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from flopwise.blocks.layers import Act, act, avg_pool, conv, global_mean, max_pool
+from flopwise.blocks.layers import Act, act, avg_pool, conv, max_pool
 from flopwise.blocks.parts import Norm, norm
 from flopwise.blocks.signature import First, Local, Odd, Positive, block
 from flopwise.blocks.tensor import Map
@@ -93,13 +93,11 @@ def norm_act(x: Map, *, norm: Norm = "bn", act: Act = "relu") -> Map:
 
 @block(once=True)
 def avgpool(x: Map, *, to: Positive) -> Map:
-    """Average pooling to a square map; to 1 x 1 it fits every size of input.
+    """Average pooling to a square map.
 
     Settings:
         to: Height and width of the output; they divide the input's.
     """
-    if to == 1:
-        return global_mean(x, keep=True)  # type: ignore[return-value]  # keep=True leaves a map
     stride = x.height // to
     if x.height != x.width or to * stride != x.height:
         raise BlockError(
