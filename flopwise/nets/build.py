@@ -68,6 +68,7 @@ def _facts(graph: Graph) -> dict[str, Any]:
         "feature_info": _features(graph),
         "no_decay": _no_decay(leaves),
         "rules": _rules(graph),
+        **({"drop_paths": shares} if (shares := _drop_shares(graph)) else {}),
     }
 
 
@@ -97,6 +98,26 @@ def _rules(graph: Graph) -> dict[str, str]:
         family = family if init in ("head", "torch") else init
         found[name] = family if init == "head" else init
     return found
+
+
+def _drop_shares(graph: Graph) -> dict[str, float]:
+    """Where stochastic depth is not linear to the last block: its share in each, by name.
+
+    timm's MobileNets count every block, those without a shortcut too, and reach the full rate one
+    block after the last.
+    """
+    blocks = [
+        (f"{layer.name}.{inner.name}", inner.graph)
+        for layer in graph.layers
+        if layer.graph and layer.graph.init == "mobile"
+        for inner in layer.graph.layers
+        if inner.graph
+    ]
+    return {
+        name: index / len(blocks)
+        for index, (name, block) in enumerate(blocks)
+        if any(leaf.kind == "drop_path" for leaf in block.layers)
+    }
 
 
 def _features(graph: Graph) -> list[dict[str, Any]]:

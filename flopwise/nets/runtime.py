@@ -99,6 +99,7 @@ class Network(nn.Module):
     no_decay: tuple[str, ...] = ()
     pool: str = "avg"
     rules: dict[str, str]
+    drop_paths: dict[str, float] = {}  # noqa: RUF012 - generated classes replace it whole
 
     def __init__(self, num_classes: int, in_chans: int) -> None:
         super().__init__()
@@ -138,17 +139,21 @@ class Network(nn.Module):
         raise RuntimeError("generated networks define forward_head")
 
     def set_drop_path(self, rate: float, rule: str = "linear") -> None:
-        """Sets stochastic depth in every block, by a rule of `RATES` that ends at `rate`."""
+        """Sets stochastic depth in every block, by a rule of `RATES` that ends at `rate`.
+
+        Where the family counts otherwise, `drop_paths` holds each block's share for `linear`.
+        """
         found = [
-            (place, block)
-            for place, child in enumerate(self.children())
-            for block in child.modules()
+            (place, f"{name}.{path}", block)
+            for place, (name, child) in enumerate(self.named_children())
+            for path, block in child.named_modules()
             if isinstance(block, Block) and _paths(block)
         ]
-        shares = RATES[rule]([place for place, _ in found])
-        for (_, block), share in zip(found, shares, strict=True):
+        shares = RATES[rule]([place for place, _, _ in found])
+        own = self.drop_paths if rule == "linear" else {}
+        for (_, name, block), share in zip(found, shares, strict=True):
             for path in _paths(block):
-                path.drop_prob = rate * share
+                path.drop_prob = rate * own.get(name, share)
 
     def set_dropout(self, rate: float) -> None:
         """Sets the dropout before the classifier; one with a rate of its own keeps it."""

@@ -26,7 +26,7 @@ CASES: dict[str, list[tuple[Type, dict[str, Any]]]] = {
     ],
     "conv_stem": [(MAP, {"dim": 8}), (MAP, {"dim": 8, "pool": "none", "kernel": 3, "norm": "ln"})],
     "patchify": [(MAP, {"patch": 4, "dim": 24}), (MAP, {"patch": 3, "dim": 8, "norm": "none"})],
-    "avgpool": [(MAP, {"to": 4}), (MAP, {"to": 1})],
+    "avgpool": [(MAP, {"to": 4})],
     "norm_act": [(MAP, {}), (MAP, {"norm": "ln", "act": "gelu"})],
     "dense": [(MAP, {"growth": 6, "stride": 2}), (MAP, {"growth": 4, "expand": 2, "norm": "none"})],
     "separable": [(MAP, {"dim": 24, "stride": 2}), (MAP, {"acts": "one", "skip": True})],
