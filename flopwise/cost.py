@@ -5,6 +5,7 @@ The numbers are sums over the layers of a graph; a convention is a rule over the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import prod
@@ -12,7 +13,7 @@ from typing import Any
 
 from flopwise.blocks import Graph, Layer
 
-__all__ = ["CONVENTIONS", "Cost", "StageCost", "cost"]
+__all__ = ["CONVENTIONS", "METRICS", "VIEWS", "Cost", "StageCost", "cost", "peak_memory"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +49,22 @@ class StageCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """The cost of a network for one image at its input size."""
+    """The cost of a network for one image at its input size.
+
+    Attributes:
+        convention: The rule by which the multiply-accumulates are counted.
+        macs: Multiply-accumulates.
+        params: Learned numbers.
+        activations: Elements put out by the layers that have MACs.
+        peak_memory: Bytes of layer outputs that must be held at once in inference, in float32.
+        stages: The share of every stage.
+    """
 
     convention: str
     macs: int
     params: int
     activations: int
+    peak_memory: int
     stages: tuple[StageCost, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -74,13 +85,51 @@ def cost(graph: Graph, *, convention: str = "macs") -> Cost:
     """
     rule = CONVENTIONS[convention]
     stages = [_stage(graph, layer, rule) for layer in graph.layers]
-    return Cost(
-        convention=convention,
-        macs=sum(stage.macs for stage in stages),
-        params=graph.params,
-        activations=graph.activations,
-        stages=tuple(stages),
-    )
+    totals = {name: metric(graph) for name, metric in METRICS.items()}
+    totals["macs"] = sum(stage.macs for stage in stages)  # in the convention asked for
+    return Cost(convention=convention, stages=tuple(stages), **totals)
+
+
+def peak_memory(graph: Graph) -> int:
+    """Largest sum of layer outputs that are alive at once: one image, inference, float32.
+
+    A layer holds its inputs and its outputs; what no later layer reads is freed. Weights and the
+    scratch memory inside a layer do not count. Layers that only look at the same numbers in
+    another shape, and those that do nothing in inference, hold nothing new.
+    """
+    flat = graph.flat()
+    made, dropped = Counter[int](), Counter[int]()
+    for size, first, last in _memory(flat):
+        made[first] += size
+        dropped[last] += size
+    held = most = 0
+    for step in range(-1, len(flat.layers)):  # the image is there before the first layer
+        held += made[step]
+        most = max(most, held)
+        held -= dropped[step]
+    return 4 * most
+
+
+def _memory(flat: Graph) -> list[tuple[int, int, int]]:
+    """Returns (elements, step that makes it, last step that reads it) for every memory."""
+    sizes = [prod(type.shape) for type in flat.inputs]
+    first = [-1] * len(sizes)
+    last = [-1] * len(sizes)
+    memory = list(range(len(sizes)))  # of every value
+    for step, layer in enumerate(flat.layers):
+        for read in layer.inputs:
+            last[memory[read]] = step
+        for out in layer.outputs:
+            if layer.kind in VIEWS:
+                memory.append(memory[layer.inputs[0]])
+            else:
+                memory.append(len(sizes))
+                sizes.append(prod(out.shape) if layer.inputs else 0)  # tables are weights
+                first.append(step)
+                last.append(step)
+    for index in flat.outputs:
+        last[memory[index]] = len(flat.layers)
+    return list(zip(sizes, first, last, strict=True))
 
 
 def _stage(graph: Graph, layer: Layer, rule: Callable[[Layer], int]) -> StageCost:
@@ -119,13 +168,15 @@ def _macs(layer: Layer) -> int:
 
 
 def _conv_linear(layer: Layer) -> int:
-    return layer.macs if layer.kind in ("conv", "linear") else 0
+    return layer.macs if layer.kind in ("conv", "std_conv", "channel_conv", "linear") else 0
 
 
 def _fvcore(layer: Layer) -> int:
-    """Adds 2 per element of batch norm (eval mode) and 5 per element of layer norm."""
+    """Adds 2 per element of batch norm (eval mode), 5 of layer norm, 5 per standardised weight."""
     weights = {"batch_norm": 2, "layer_norm": 5, "layer_norm2d": 5}
-    return layer.macs + weights.get(layer.kind, 0) * prod(layer.outputs[0].shape)
+    work = weights.get(layer.kind, 0) * prod(layer.outputs[0].shape)
+    work += 5 * prod(layer.parameters[0].shape) if layer.kind == "std_conv" else 0
+    return layer.macs + work
 
 
 CONVENTIONS: dict[str, Callable[[Layer], int]] = {
@@ -133,3 +184,28 @@ CONVENTIONS: dict[str, Callable[[Layer], int]] = {
     "conv_linear": _conv_linear,  # all ConvNet rows of the ConvNeXt and NFNet papers
     "fvcore": _fvcore,  # timm's published figures
 }
+
+METRICS: dict[str, Callable[[Graph], int]] = {
+    "macs": lambda graph: graph.macs,
+    "params": lambda graph: graph.params,
+    "activations": lambda graph: graph.activations,
+    "peak_memory": peak_memory,
+}
+"""What is measured of a graph without running it, in whole numbers."""
+
+VIEWS = frozenset(
+    {
+        "channels_first",
+        "channels_last",
+        "drop_path",
+        "dropout",
+        "first_channels",
+        "flatten",
+        "split_heads",
+        "take_token",
+        "to_map",
+        "to_tokens",
+        "unflatten",
+    }
+)
+"""Layer kinds whose output is no new memory in inference."""

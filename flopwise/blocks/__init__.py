@@ -5,8 +5,10 @@ A new block is one function in this folder and one line in `BLOCKS`.
 
 from __future__ import annotations
 
-from flopwise.blocks.conv import conv_block, conv_stem, patchify
+from flopwise.blocks.conv import conv_block, conv_stem, norm_act, patchify
 from flopwise.blocks.convnext import convnext
+from flopwise.blocks.densenet import dense
+from flopwise.blocks.ghost import ghost, ghost_conv
 from flopwise.blocks.graph import Graph, Layer, Type
 from flopwise.blocks.head import classifier
 from flopwise.blocks.join import (
@@ -24,20 +26,23 @@ from flopwise.blocks.join import (
     upsample,
     zero,
 )
+from flopwise.blocks.mobilenet import inverted, separable
+from flopwise.blocks.nfnet import nfnet, nfnet_stem, std_conv_block
 from flopwise.blocks.reach import depends, prune
 from flopwise.blocks.residual import basic, residual
 from flopwise.blocks.signature import Block, Field, block
 from flopwise.blocks.stage import add_stage, call_stage, conversions, piece, trace_block
+from flopwise.blocks.t2t import performer, soft_split, token_transformer
 from flopwise.blocks.tensor import Map, Tensor, Tokens, Trace, Vec
-from flopwise.blocks.vit import (
+from flopwise.blocks.tokens import (
     class_token,
     linear_block,
     patch_embed,
     position,
     to_map,
     to_tokens,
-    vit,
 )
+from flopwise.blocks.vit import dense_vit, vit
 
 __all__ = [
     "BLOCKS",
@@ -65,16 +70,29 @@ BLOCKS: dict[str, Block] = {
     "conv": conv_block,  # blocks/conv.py
     "conv_stem": conv_stem,
     "patchify": patchify,
+    "norm_act": norm_act,
     "basic": basic,  # blocks/residual.py
     "residual": residual,
     "convnext": convnext,  # blocks/convnext.py
-    "patch_embed": patch_embed,  # blocks/vit.py
+    "dense": dense,  # blocks/densenet.py
+    "separable": separable,  # blocks/mobilenet.py
+    "inverted": inverted,
+    "ghost": ghost,  # blocks/ghost.py
+    "ghost_conv": ghost_conv,
+    "nfnet_stem": nfnet_stem,  # blocks/nfnet.py
+    "nfnet": nfnet,
+    "std_conv": std_conv_block,
+    "patch_embed": patch_embed,  # blocks/tokens.py
     "class_token": class_token,
     "position": position,
-    "vit": vit,
     "to_tokens": to_tokens,
     "to_map": to_map,
     "linear": linear_block,
+    "vit": vit,  # blocks/vit.py
+    "dense_vit": dense_vit,
+    "soft_split": soft_split,  # blocks/t2t.py
+    "performer": performer,
+    "token_transformer": token_transformer,
     "add": add,  # blocks/join.py
     "mul": mul,
     "concat": concat,

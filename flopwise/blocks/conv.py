@@ -9,10 +9,10 @@ from flopwise.blocks.parts import Norm, norm
 from flopwise.blocks.signature import First, Local, Odd, Positive, block
 from flopwise.blocks.tensor import Map
 
-__all__ = ["conv_block", "conv_stem", "patchify"]
+__all__ = ["conv_block", "conv_stem", "norm_act", "patchify"]
 
 
-@block(name="conv", init="resnet")
+@block(name="conv", init="conv")
 def conv_block(
     x: Map,
     *,
@@ -36,7 +36,7 @@ def conv_block(
     return _conv(x, dim or x.channels, kernel, stride, groups, norm, act)
 
 
-@block(once=True, init="resnet")
+@block(once=True, init="conv")
 def conv_stem(
     x: Map,
     *,
@@ -77,6 +77,17 @@ def patchify(x: Map, *, patch: Positive = 4, dim: Positive, norm: Local[Norm] = 
     """
     x = conv(x, dim, name="0", kernel=patch, stride=patch, pad=0, bias=norm != "bn")
     return _norm(x, norm, name="1")
+
+
+@block(once=True)
+def norm_act(x: Map, *, norm: Norm = "bn", act: Act = "relu") -> Map:
+    """Norm and activation, as they close the body of a pre-activation network such as DenseNet.
+
+    Settings:
+        norm: The norm.
+        act: What follows it.
+    """
+    return _act(_norm(x, norm, name="norm"), act)
 
 
 _norm = norm  # the blocks above name a setting `norm`

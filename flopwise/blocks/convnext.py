@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypeVar, cast
+
 from flopwise.blocks.layers import (
     Act,
+    act,
     channels_first,
     channels_last,
     conv,
     drop_path,
+    grn,
     layer_norm,
+    linear,
     parameter,
 )
-from flopwise.blocks.parts import keep_width, mlp
+from flopwise.blocks.parts import depthwise, keep_width
 from flopwise.blocks.signature import Odd, Positive, Share, block
-from flopwise.blocks.tensor import Map
+from flopwise.blocks.stage import piece
+from flopwise.blocks.tensor import Map, MapLast
 
 __all__ = ["convnext", "downsample"]
+
+T = TypeVar("T", Map, MapLast)
 
 
 def downsample(x: Map, *, dim: Positive | None = None, stride: Positive = 1) -> Map:
@@ -42,11 +50,15 @@ def convnext(
     expand: Share = 4.0,
     act: Act = "gelu",
     layer_scale: Share = 1e-6,
+    grn: bool = False,
+    pointwise: Literal["linear", "conv"] = "linear",
 ) -> Map:
     """ConvNeXt block: depthwise convolution, then a two-layer MLP on the channels.
 
     A width change needs `stride: 2`, which puts the downsampling layer before the first block.
-    Source: Liu et al. 2022, arXiv:2201.03545, fig. 4; timm `ConvNeXtBlock`.
+    ConvNeXt V2 is `grn: true, layer_scale: 0`.
+    Source: Liu et al. 2022, arXiv:2201.03545, fig. 4, and Woo et al. 2023, arXiv:2301.00808,
+    fig. 5; timm `ConvNeXtBlock`.
 
     Settings:
         dim: Channels; the input's if not written.
@@ -54,11 +66,36 @@ def convnext(
         expand: Hidden channels of the MLP over its input channels.
         act: Activation function of the MLP.
         layer_scale: Initial value of the learned scale of the branch; 0 leaves it out.
+        grn: Global response normalisation inside the MLP.
+        pointwise: The MLP's layers: linear puts channels last, conv keeps them first; the outputs
+            are the same.
     """
     keep_width(x, dim, "convnext", "write stride: 2 to downsample")
-    y = conv(x, x.channels, name="conv_dw", kernel=kernel, groups=x.channels)
-    z = layer_norm(channels_last(y), name="norm")
-    z = mlp(z, name="mlp", hidden=max(1, int(expand * x.channels)), function=act)
-    if layer_scale:
-        z = z * parameter(z, (x.channels,), name="gamma", init=layer_scale)
-    return x + drop_path(channels_first(z))
+    y = depthwise(x, name="conv_dw", kernel=kernel)
+    hidden = max(1, int(expand * x.channels))
+    if pointwise == "conv":
+        y = _mlp(layer_norm(y, name="norm"), name="mlp", hidden=hidden, function=act, energy=grn)
+        y = channels_first(_scaled(channels_last(y), layer_scale)) if layer_scale else y
+    else:
+        z = layer_norm(channels_last(y), name="norm")
+        z = _mlp(z, name="mlp", hidden=hidden, function=act, energy=grn)
+        y = channels_first(_scaled(z, layer_scale) if layer_scale else z)
+    return x + drop_path(y)
+
+
+def _scaled(x: MapLast, init: float) -> MapLast:
+    return x * parameter(x, (x.channels,), name="gamma", init=init)
+
+
+@piece
+def _mlp(x: T, *, hidden: int, function: str, energy: bool) -> T:
+    """Two layers on the channels of each position with an activation between them."""
+    y = act(_pointwise(x, hidden, name="fc1"), function)
+    y = grn(y, name="grn") if energy else y
+    return _pointwise(y, x.channels, name="fc2")
+
+
+def _pointwise(x: T, dim: int, *, name: str) -> T:
+    if isinstance(x, Map):
+        return cast(T, conv(x, dim, name=name, kernel=1))
+    return linear(x, dim, name=name)

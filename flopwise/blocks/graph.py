@@ -8,7 +8,10 @@ from functools import cached_property
 from math import prod
 from typing import Any
 
-__all__ = ["Graph", "Layer", "Parameter", "Type", "describe"]
+__all__ = ["TABLES", "Graph", "Layer", "Parameter", "Type", "describe"]
+
+TABLES = ("parameter", "fixed")
+"""The kinds of layers that are a tensor of their block and no module; torch lists them so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,8 @@ class Type:
         extra: Tokens: how many leading tokens are no patches (class token).
         grid: Tokens: height and width of the patch grid, if they still lie on one.
         absent: Whether it is what `zero` leaves: an edge that is not there.
+        variance: What the values are expected to vary by at the start, where a block keeps track
+            of it (NFNet); it changes no shape and no cost.
     """
 
     kind: str
@@ -29,6 +34,7 @@ class Type:
     extra: int = 0
     grid: tuple[int, int] | None = None
     absent: bool = False
+    variance: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +150,13 @@ class Graph:
 
     def keys(self, prefix: str = "") -> dict[str, tuple[int, ...]]:
         """Returns the shape of every checkpoint key, in the order of torch's state dict."""
-        tables = [layer for layer in self.layers if layer.kind == "parameter"]
-        found = {f"{prefix}{layer.name}": layer.parameters[0].shape for layer in tables}
+        tables = [layer for kind in TABLES for layer in self.layers if layer.kind == kind]
+        found = {f"{prefix}{layer.name}": layer.outputs[0].shape for layer in tables}
         for layer in self.layers:
             path = f"{prefix}{layer.name}."
             if layer.graph:
                 found |= layer.graph.keys(path)
-            elif layer.kind != "parameter":
+            elif layer.kind not in TABLES:
                 entries = layer.parameters + layer.buffers
                 found |= {f"{path}{entry.name}": entry.shape for entry in entries}
         return found

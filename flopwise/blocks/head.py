@@ -5,14 +5,19 @@ from __future__ import annotations
 from typing import Literal
 
 from flopwise.blocks.layers import (
+    Act,
+    act,
+    conv,
     dropout,
+    flatten,
     global_mean,
     layer_norm,
     linear,
     take_token,
     token_mean,
+    unflatten,
 )
-from flopwise.blocks.signature import Local, Positive, block
+from flopwise.blocks.signature import Local, Positive, Share, block
 from flopwise.blocks.tensor import Map, Tensor, Tokens, Vec
 from flopwise.errors import BlockError
 
@@ -25,6 +30,10 @@ def classifier(
     *,
     pool: Literal["avg", "cls"] = "avg",
     norm: Local[Literal["ln", "none"]] = "none",
+    norm_first: bool = False,
+    eps: Share = 1e-6,
+    hidden: Positive | None = None,
+    hidden_act: Act = "relu",
     classes: Positive | None = None,
 ) -> Vec:
     """Pools to one vector, normalises it if asked, and maps it to the classes.
@@ -35,15 +44,27 @@ def classifier(
     Settings:
         pool: How positions become one vector.
         norm: Whether the features are normalised before the linear layer.
+        norm_first: Whether `avg` normalises every position and then pools (Swin).
+        eps: Added to the variance in the norm.
+        hidden: Channels of one more layer between the pooling and the last (GhostNet).
+        hidden_act: Activation function of that layer.
         classes: Outputs; the spec's number of classes if not written.
     """
-    y = _pooled(x, pool, norm)
+    first = norm == "ln" and norm_first and pool == "avg"
+    x = layer_norm(x, name="norm", eps=eps) if first else x
+    y = _pooled(x, pool, "none" if first else norm, eps)
+    y = _hidden(y, hidden, hidden_act) if hidden else y
     return linear(dropout(y, name="drop"), classes or 1000, name="fc")
 
 
-def _pooled(x: Map | Tokens | Vec, pool: str, norm: str) -> Vec:
+def _hidden(x: Vec, dim: int, function: str) -> Vec:
+    """One more layer; timm writes it as a convolution on a map of 1 x 1."""
+    return flatten(act(conv(unflatten(x), dim, name="conv_head", kernel=1), function))
+
+
+def _pooled(x: Map | Tokens | Vec, pool: str, norm: str, eps: float) -> Vec:
     if isinstance(x, Tokens) and pool == "cls":
-        return take_token(layer_norm(x, name="norm") if norm == "ln" else x)
+        return take_token(layer_norm(x, name="norm", eps=eps) if norm == "ln" else x)
     if pool == "cls":
         raise BlockError(
             "E309",
@@ -54,7 +75,7 @@ def _pooled(x: Map | Tokens | Vec, pool: str, norm: str) -> Vec:
     name = "fc_norm" if isinstance(x, Tokens) else "norm"
     y = token_mean(x) if isinstance(x, Tokens) else global_mean(x) if isinstance(x, Map) else x
     assert isinstance(y, Vec)
-    return layer_norm(y, name=name) if norm == "ln" else y
+    return layer_norm(y, name=name, eps=eps) if norm == "ln" else y
 
 
 def _word(x: Tensor) -> str:

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+from math import log2
 from typing import Literal, TypeVar
 
-from flopwise.blocks.layers import act, batch_norm, conv, global_mean, layer_norm, linear
+from flopwise.blocks.layers import (
+    act,
+    batch_norm,
+    channel_conv,
+    conv,
+    global_mean,
+    layer_norm,
+    linear,
+)
 from flopwise.blocks.stage import piece
 from flopwise.blocks.tensor import Map, Tensor
 from flopwise.errors import BlockError
 
-__all__ = ["Norm", "keep_width", "mlp", "norm", "projection", "se_module"]
+__all__ = [
+    "Norm",
+    "depthwise",
+    "divisible",
+    "eca_module",
+    "keep_width",
+    "mlp",
+    "norm",
+    "projection",
+    "se_module",
+]
 
 Norm = Literal["bn", "ln", "none"]
 T = TypeVar("T", bound=Tensor)
@@ -20,6 +39,13 @@ def norm(x: Map, how: str, *, name: str, init: str = "") -> Map:
     if how == "bn":
         return batch_norm(x, name=name, init=init)
     return layer_norm(x, name=name) if how == "ln" else x
+
+
+def depthwise(x: Map, *, name: str, kernel: int, stride: int = 1, bias: bool = True) -> Map:
+    """One filter per channel."""
+    return conv(
+        x, x.channels, name=name, kernel=kernel, stride=stride, groups=x.channels, bias=bias
+    )
 
 
 def keep_width(x: Tensor, dim: int | None, block: str, mend: str) -> None:
@@ -38,17 +64,53 @@ def keep_width(x: Tensor, dim: int | None, block: str, mend: str) -> None:
 
 
 @piece
-def se_module(x: Map, *, ratio: float) -> Map:
+def se_module(
+    x: Map,
+    *,
+    ratio: float,
+    divisor: int = 8,
+    hidden: int | None = None,
+    least: float = 0.0,
+    function: str = "relu",
+    gate: str = "sigmoid",
+    names: tuple[str, str] = ("fc1", "fc2"),
+) -> Map:
     """Squeeze and excitation: channels weighted by a two-layer gate on their means.
 
-    The hidden width is `ratio * channels` rounded to a multiple of 8, as timm does.
-    Source: Hu et al. 2018, arXiv:1709.01507, fig. 2; timm `SEModule`.
+    The hidden width is `ratio * channels` rounded to a multiple of the divisor, if not given.
+    Source: Hu et al. 2018, arXiv:1709.01507, fig. 2; timm `SEModule` and, with other names of the
+    layers, `SqueezeExcite`.
     """
-    hidden = max(8, int(x.channels * ratio + 4) // 8 * 8)
+    hidden = hidden or divisible(x.channels * ratio, divisor, least=least)
     y: Map = global_mean(x, keep=True)  # type: ignore[assignment]  # keep=True leaves a map
-    y = act(conv(y, hidden, name="fc1", kernel=1), "relu")
-    y = act(conv(y, x.channels, name="fc2", kernel=1), "sigmoid")
+    y = act(conv(y, hidden, name=names[0], kernel=1), function)
+    y = act(conv(y, x.channels, name=names[1], kernel=1), gate)
     return x * y
+
+
+@piece
+def eca_module(x: Map) -> Map:
+    """Efficient channel attention: each channel weighted by a gate on its neighbours' means.
+
+    The kernel is (log2(channels) + 1) / 2 rounded down, made odd by adding 1, and at least 3.
+    Source: Wang et al. 2020, arXiv:1910.03151, fig. 2 and eq. 12; timm `EcaModule`.
+    """
+    size = int(abs(log2(x.channels) + 1) / 2)
+    kernel = max(size if size % 2 else size + 1, 3)
+    y: Map = global_mean(x, keep=True)  # type: ignore[assignment]  # keep=True leaves a map
+    return x * act(channel_conv(y, name="conv", kernel=kernel), "sigmoid")
+
+
+def divisible(width: float, divisor: int, *, least: float = 0.9) -> int:
+    """Rounds a width to the nearest multiple, but never below the share `least` of it.
+
+    Source: timm `make_divisible`.
+
+    >>> divisible(44.8, 8), divisible(19.2, 8), divisible(18, 4, least=0)
+    (48, 24, 20)
+    """
+    rounded = max(divisor, int(width + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < least * width else rounded
 
 
 @piece

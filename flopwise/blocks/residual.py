@@ -1,12 +1,15 @@
-"""The residual blocks of ResNet and SE-ResNet."""
+"""The residual blocks of ResNet, ResNeXt, Wide-ResNet, SE-ResNet, and the road to ConvNeXt."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 from flopwise.blocks import layers, parts
-from flopwise.blocks.layers import Act, conv, drop_path
-from flopwise.blocks.parts import Norm, projection, se_module
-from flopwise.blocks.signature import First, Odd, Positive, Rate, block
+from flopwise.blocks.layers import Act, conv, drop_path, parameter
+from flopwise.blocks.parts import Norm, eca_module, keep_width, projection, se_module
+from flopwise.blocks.signature import First, Odd, Positive, Rate, Share, block
 from flopwise.blocks.tensor import Map
+from flopwise.errors import BlockError
 
 __all__ = ["basic", "residual"]
 
@@ -19,6 +22,9 @@ def basic(
     kernel: Odd = 3,
     stride: First[Positive] = 1,
     se: Rate = 0.0,
+    se_divisor: Positive = 8,
+    se_hidden: Positive | None = None,
+    eca: bool = False,
     norm: Norm = "bn",
     act: Act = "relu",
 ) -> Map:
@@ -32,6 +38,9 @@ def basic(
         kernel: Size of both convolutions, odd.
         stride: Step of the first convolution of the first repetition.
         se: Squeeze-and-excitation ratio; 0 is none.
+        se_divisor: What the hidden width of squeeze and excitation is a multiple of.
+        se_hidden: That width itself; `se * dim`, rounded, if not written.
+        eca: Efficient channel attention after the last norm.
         norm: What follows each convolution.
         act: Activation function.
     """
@@ -40,10 +49,30 @@ def basic(
     y = layers.act(parts.norm(y, norm, name="bn1"), act)
     y = conv(y, dim, name="conv2", kernel=kernel, bias=plain)
     y = parts.norm(y, norm, name="bn2", init="zeros")
-    return _join(x, y, stride, se, norm, act)
+    y = _attended(y, se, se_divisor, se_hidden, eca)
+    return _join(x, y, stride, norm, act)
 
 
-@block(init="resnet")
+def downsample(
+    x: Map,
+    *,
+    dim: Positive | None = None,
+    stride: First[Positive] = 1,
+    downsample: Literal["shortcut", "separate"] = "shortcut",
+    norm: Norm = "bn",
+) -> Map:
+    """The separate layer between stages: norm, then a convolution whose kernel is its stride.
+
+    Source: Liu et al. 2022, arXiv:2201.03545, section 2.6 "Separate downsampling layers".
+    """
+    if downsample == "shortcut" or stride == 1:
+        return x
+    x = parts.norm(x, norm, name="0")
+    name = "0" if norm == "none" else "1"
+    return conv(x, dim or x.channels, name=name, kernel=stride, stride=stride, pad=0)
+
+
+@block(entry=downsample, init="resnet")
 def residual(
     x: Map,
     *,
@@ -52,41 +81,99 @@ def residual(
     kernel: Odd = 3,
     stride: First[Positive] = 1,
     groups: Positive = 1,
+    spatial: Literal["dense", "depthwise"] = "dense",
+    order: Literal["middle", "first"] = "middle",
+    acts: Literal["all", "one"] = "all",
+    norms: Literal["all", "one"] = "all",
+    downsample: Literal["shortcut", "separate"] = "shortcut",
+    layer_scale: Share = 0.0,
     se: Rate = 0.0,
+    se_divisor: Positive = 8,
+    se_hidden: Positive | None = None,
+    eca: bool = False,
     norm: Norm = "bn",
     act: Act = "relu",
 ) -> Map:
     """Bottleneck: 1x1 to the hidden width, a spatial convolution, 1x1 to the output, shortcut.
 
     The stride sits on the spatial convolution (ResNet v1.5); the shortcut projects where the
-    shape changes.
-    Source: He et al. 2016, arXiv:1512.03385, fig. 5 right; timm `Bottleneck`.
+    shape changes. Its settings lead step by step to the block of ConvNeXt, which is
+    `spatial: depthwise, order: first, kernel: 7, act: gelu, acts: one, norms: one, norm: ln,
+    downsample: separate` with a hidden width of four times the output's.
+    Source: He et al. 2016, arXiv:1512.03385, fig. 5 right; timm `Bottleneck`. The steps: Liu et
+    al. 2022, arXiv:2201.03545, sections 2.3 to 2.6 and tables 10 and 11.
 
     Settings:
         dim: Output channels; the input's if not written.
         hidden: Inner channels; a quarter of the output's if not written.
         kernel: Size of the spatial convolution, odd.
         stride: Step of the spatial convolution of the first repetition.
-        groups: Channel groups of the spatial convolution.
+        groups: Channel groups of the spatial convolution, where it is dense.
+        spatial: dense mixes the channels of a group; depthwise has one filter per channel.
+        order: middle puts the spatial convolution between the 1x1 ones; first puts it on the
+            block's input.
+        acts: all activates after every convolution but the last and after the sum; one only
+            before the last convolution.
+        norms: all normalises after every convolution; one only after the spatial one.
+        downsample: shortcut strides inside the first block; separate puts a norm and a
+            convolution with the stride before it, so that no shortcut projects.
+        layer_scale: Initial value of a learned scale of the branch; 0 leaves it out.
         se: Squeeze-and-excitation ratio; 0 is none.
+        se_divisor: What the hidden width of squeeze and excitation is a multiple of.
+        se_hidden: That width itself; `se * dim`, rounded, if not written.
+        eca: Efficient channel attention after the last norm.
         norm: What follows each convolution.
         act: Activation function.
     """
-    dim, plain = dim or x.channels, norm == "none"
+    if downsample == "separate":
+        keep_width(x, dim, "residual", "write stride: 2 to downsample before the first block")
+        stride = 1
+    dim = dim or x.channels
     hidden = hidden or max(1, dim // 4)
-    y = conv(x, hidden, name="conv1", kernel=1, bias=plain)
-    y = layers.act(parts.norm(y, norm, name="bn1"), act)
-    y = conv(y, hidden, name="conv2", kernel=kernel, stride=stride, groups=groups, bias=plain)
-    y = layers.act(parts.norm(y, norm, name="bn2"), act)
-    y = conv(y, dim, name="conv3", kernel=1, bias=plain)
-    y = parts.norm(y, norm, name="bn3", init="zeros")
-    return _join(x, y, stride, se, norm, act)
+    place = 2 if order == "middle" else 1
+    widths = (hidden, hidden, dim) if order == "middle" else (x.channels, hidden, dim)
+    y = x
+    for number, width in enumerate(widths, start=1):
+        plain = norm == "none" or (norms == "one" and (number != place or norm == "ln"))
+        if number == place:
+            groups = width if spatial == "depthwise" else groups
+            window = (kernel, stride, groups)
+        else:
+            window = (1, 1, 1)
+        y = _conv(y, width, f"conv{number}", window, bias=plain)
+        if norms == "all" or number == place:
+            y = parts.norm(y, norm, name=f"bn{number}", init="zeros" if number == 3 else "")
+        if number == 2 or (number == 1 and acts == "all"):
+            y = layers.act(y, act)
+    if layer_scale:
+        y = y * parameter(y, (dim, 1, 1), name="gamma", init=layer_scale)
+    y = _attended(y, se, se_divisor, se_hidden, eca)
+    if norms == "one":
+        norm = "none"
+    return _join(x, y, stride, norm, act if acts == "all" else "none")
 
 
-def _join(x: Map, y: Map, stride: int, se: float, norm: str, act: str) -> Map:
+def _conv(x: Map, dim: int, name: str, window: tuple[int, int, int], *, bias: bool) -> Map:
+    kernel, stride, groups = window
+    return conv(x, dim, name=name, kernel=kernel, stride=stride, groups=groups, bias=bias)
+
+
+def _attended(y: Map, se: float, divisor: int, hidden: int | None, eca: bool) -> Map:
+    """Weighs the channels of a branch; timm calls either module `se`."""
+    if se and eca:
+        raise BlockError(
+            "E326",
+            f"se: {se} and eca: true both weigh the channels of one branch",
+            setting="eca",
+            helps=("write se: 0, or eca: false",),
+        )
+    if eca:
+        return eca_module(y, name="se")
+    return se_module(y, name="se", ratio=se, divisor=divisor, hidden=hidden) if se else y
+
+
+def _join(x: Map, y: Map, stride: int, norm: str, act: str) -> Map:
     """Adds the branch `y` to the shortcut from `x` and activates the sum."""
-    if se:
-        y = se_module(y, name="se", ratio=se)
     y = drop_path(y)
     if stride != 1 or x.channels != y.channels:
         x = projection(x, name="downsample", dim=y.channels, stride=stride, how=norm)

@@ -17,6 +17,7 @@ from flopwise.blocks.tensor import Map, Tensor, Tokens, Vec
 
 __all__ = [
     "Block",
+    "Count",
     "Field",
     "First",
     "Local",
@@ -51,6 +52,7 @@ class _Mark:
 
 Natural = Annotated[int, _Mark(low=0)]
 Positive = Annotated[int, _Mark(low=1)]
+Count = Annotated[int, _Mark(low=0)]
 Odd = Annotated[int, _Mark(low=1, odd=True)]
 Rate = Annotated[float, _Mark(low=0.0, high=1.0)]
 Share = Annotated[float, _Mark(low=0.0)]

@@ -9,6 +9,7 @@ the graph is a tree whose names are the keys of the checkpoint.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar, cast
 
 from flopwise.blocks.graph import Graph, Layer, Parameter, Type, describe
@@ -74,6 +75,14 @@ class Trace:
         first = self._count
         self._count += len(outputs)
         return tuple(symbol(out, self, first + i) for i, out in enumerate(outputs))
+
+    def note(self, tensor: T, **facts: Any) -> T:
+        """Writes facts on the value made last; they travel with the tensor to other blocks."""
+        assert tensor.index == self._count - 1, "facts are noted where a value is made"
+        type = replace(tensor.type, **facts)
+        layer = self._layers[-1]
+        self._layers[-1] = replace(layer, outputs=(*layer.outputs[:-1], type))
+        return cast(T, symbol(type, self, tensor.index))
 
     def close(
         self,

@@ -1,77 +1,17 @@
-"""The Vision Transformer block and what stands before it: tokens, class token, positions."""
+"""The Vision Transformer block, plain and with what convolutional networks lend it."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from flopwise.blocks import layers
-from flopwise.blocks.layers import (
-    Act,
-    attend,
-    drop_path,
-    layer_norm,
-    linear,
-    parameter,
-    prepend,
-    split_heads,
-)
+from flopwise.blocks.attention import attention, ghost_attention, ghost_mlp, layer_scale
+from flopwise.blocks.layers import Act, drop_path, layer_norm, linear
 from flopwise.blocks.parts import keep_width, mlp
 from flopwise.blocks.signature import Local, Positive, Share, block
-from flopwise.blocks.stage import piece
-from flopwise.blocks.tensor import Map, Tokens
-from flopwise.errors import BlockError
+from flopwise.blocks.tensor import Tokens
 
-__all__ = [
-    "attention",
-    "class_token",
-    "layer_scale",
-    "linear_block",
-    "patch_embed",
-    "position",
-    "to_map",
-    "to_tokens",
-    "vit",
-]
-
-
-@block(once=True, init="vit")
-def patch_embed(
-    x: Map, *, patch: Positive = 16, dim: Positive, norm: Local[Literal["ln", "none"]] = "none"
-) -> Tokens:
-    """Patch embedding: non-overlapping patches, each projected to one token.
-
-    Source: Dosovitskiy et al. 2021, arXiv:2010.11929, eq. 1; timm `PatchEmbed`.
-
-    Settings:
-        patch: Size of a patch in pixels.
-        dim: Channels of a token.
-        norm: What follows the projection.
-    """
-    y = layers.conv(x, dim, name="proj", kernel=patch, stride=patch, pad=0, init="linear")
-    tokens = layers.to_tokens(y)
-    return layer_norm(tokens, name="norm") if norm == "ln" else tokens
-
-
-@block(once=True, init="vit")
-def class_token(x: Tokens) -> Tokens:
-    """Puts one learned token before the sequence; the classifier may read its final state.
-
-    Source: Dosovitskiy et al. 2021, arXiv:2010.11929, eq. 1.
-    """
-    token = parameter(x, (1, 1, x.channels), name="cls_token", init="normal_1e-6")
-    return prepend(x, token)
-
-
-@block(once=True, init="vit")
-def position(x: Tokens, *, kind: Literal["learned"] = "learned") -> Tokens:
-    """Adds a position embedding to every token, class token included.
-
-    Source: Dosovitskiy et al. 2021, arXiv:2010.11929, eq. 1 and appendix D.4.
-
-    Settings:
-        kind: learned is a table of one vector per position.
-    """
-    return x + parameter(x, (1, *x.shape), name="pos_embed", init="trunc_normal")
+__all__ = ["dense_vit", "vit"]
 
 
 @block(init="vit")
@@ -82,77 +22,86 @@ def vit(
     heads: Positive,
     mlp: Share = 4.0,
     qkv_bias: bool = True,
+    qk_norm: bool = False,
+    scale: Literal["head", "width"] = "head",
     act: Act = "gelu",
     layer_scale: Share = 0.0,
+    se: Local[bool] = False,
+    ghost: bool = False,
+    eps: Share = 1e-6,
 ) -> Tokens:
     """Pre-norm transformer encoder block: multi-head self-attention, then an MLP.
 
-    Source: Dosovitskiy et al. 2021, arXiv:2010.11929, eq. 2 and 3; timm `Block`.
+    Source: Dosovitskiy et al. 2021, arXiv:2010.11929, eq. 2 and 3; timm `Block`. SE and Ghost are
+    those of Yuan et al. 2021, arXiv:2101.11986, section 3.2.
 
     Settings:
         dim: Channels of a token; the input's if not written.
         heads: Attention heads; they divide the channels.
         mlp: Hidden channels of the MLP over the channels of a token.
         qkv_bias: Whether queries, keys and values have a bias.
+        qk_norm: Whether the queries and keys of each head are layer-normalised.
+        scale: q k^T is divided by the root of the channels of a head, or of a token (width, as in
+            the released weights of T2T-ViT).
         act: Activation function of the MLP.
         layer_scale: Initial value of the learned scales of both branches; 0 leaves them out.
+        se: Whether squeeze and excitation over all tokens gates the attention branch.
+        ghost: Whether half of q, k, v and all but one width of the MLP are cheap copies.
+        eps: Added to the variance in the layer norms.
     """
     keep_width(x, dim, "vit", f"put {{block: linear, dim: {dim}}} before it")
-    y = attention(layer_norm(x, name="norm1"), name="attn", heads=heads, qkv_bias=qkv_bias)
-    x = x + drop_path(_scaled(y, "ls1", layer_scale), name="drop_path1")
-    y = _mlp(
-        layer_norm(x, name="norm2"), name="mlp", hidden=max(1, int(mlp * x.channels)), function=act
+    attend = ghost_attention if ghost else attention
+    y = attend(
+        layer_norm(x, name="norm1", eps=eps),
+        name="attn",
+        heads=heads,
+        qkv_bias=qkv_bias,
+        qk_norm=qk_norm,
+        eps=eps,
+        over=x.channels if scale == "width" else None,
+        se=se,
     )
+    x = x + drop_path(_scaled(y, "ls1", layer_scale), name="drop_path1")
+    y = layer_norm(x, name="norm2", eps=eps)
+    if ghost:
+        y = ghost_mlp(y, name="mlp", ratio=mlp, function=act)
+    else:
+        y = _mlp(y, name="mlp", hidden=max(1, int(mlp * x.channels)), function=act)
     return x + drop_path(_scaled(y, "ls2", layer_scale), name="drop_path2")
 
 
-@piece
-def attention(x: Tokens, *, heads: int, qkv_bias: bool) -> Tokens:
-    """Multi-head self-attention (Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2)."""
-    q, k, v = split_heads(linear(x, 3 * x.channels, name="qkv", bias=qkv_bias), heads=heads)
-    return linear(attend(q, k, v), x.channels, name="proj")
+@block(init="vit")
+def dense_vit(
+    x: Tokens,
+    *,
+    growth: Positive,
+    heads: Positive,
+    mlp: Share = 4.0,
+    qkv_bias: bool = True,
+    act: Act = "gelu",
+    eps: Share = 1e-6,
+) -> Tokens:
+    """A transformer block whose output is thinned and joined to its input, as in DenseNet.
 
-
-@piece
-def layer_scale(x: Tokens, *, init: float) -> Tokens:
-    """A learned scale per channel (Touvron et al. 2021, arXiv:2103.17239, section 2)."""
-    return x * parameter(x, (x.channels,), name="gamma", init=init)
-
-
-@block(once=True)
-def to_tokens(x: Map) -> Tokens:
-    """Lays the positions of a map out as a sequence; the grid is remembered."""
-    return layers.to_tokens(x)
-
-
-@block(once=True)
-def to_map(x: Tokens, *, drop: Literal["cls", "none"] = "none") -> Map:
-    """Lays tokens back out on their grid.
+    Source: Huang et al. 2017, arXiv:1608.06993, section 3; Yuan et al. 2021, arXiv:2101.11986,
+    section 3.2 "Dense connection"; its released code.
 
     Settings:
-        drop: cls throws the class token away; none refuses sequences that have one.
+        growth: Channels each block adds.
+        heads: Attention heads; they divide the channels of the input.
+        mlp: Hidden channels of the MLP over the channels of a token.
+        qkv_bias: Whether queries, keys and values have a bias.
+        act: Activation function of the MLP.
+        eps: Added to the variance in the layer norms.
     """
-    if x.extra and drop == "none":
-        raise BlockError(
-            "E307",
-            "these tokens have a class token, which has no place on the grid",
-            helps=("write drop: cls to throw it away",),
-        )
-    return layers.to_map(x)
+    y = vit.function(x, heads=heads, mlp=mlp, qkv_bias=qkv_bias, act=act, eps=eps)
+    assert isinstance(y, Tokens)
+    joined = layers.concat((x, linear(y, growth, name="dense_linear")))
+    assert isinstance(joined, Tokens)
+    return joined
 
 
-@block(name="linear", once=True, init="vit")
-def linear_block(x: Tokens, *, dim: Positive, bias: bool = True) -> Tokens:
-    """One linear layer on every token.
-
-    Settings:
-        dim: Output channels.
-        bias: Whether it has a bias.
-    """
-    return linear(x, dim, name="proj", bias=bias)
-
-
-_mlp = mlp  # `vit` names a setting `mlp`
+_mlp = mlp  # `vit` names settings as these pieces are called
 _layer_scale = layer_scale
 
 

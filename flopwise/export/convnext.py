@@ -39,13 +39,14 @@ def read(net: Reading) -> tuple[str, dict[str, Any]]:
     )
     net.fixed(head, "pool", "avg")
     net.fixed(head, "norm", "ln")
-    entrypoint, scale = _read_scale(net, body)
+    entrypoint, scale = _read_scale(net, body, net.shared(body, "grn"))
     return entrypoint, {
         "depths": [stage.depth for stage in body],
         "dims": dims,
         "kernel_sizes": [net.value(stage, "kernel") for stage in body],
         "patch_size": patch,
         "act_layer": net.act(body),
+        **({"conv_mlp": True} if net.shared(body, "pointwise") == "conv" else {}),
         **scale,
     }
 
@@ -68,7 +69,7 @@ def _read_block(net: Reading, stage: Stage) -> None:
         net.need(False, f"{stage.name}.expand {hidden / dim:g} (timm's ConvNeXt fixes 4)")
 
 
-def _read_scale(net: Reading, body: list[Stage]) -> tuple[str, dict[str, Any]]:
+def _read_scale(net: Reading, body: list[Stage], grn: bool) -> tuple[str, dict[str, Any]]:
     """Initial values are free; a ConvNeXt without scales has ConvNeXt V2's entrypoint.
 
     JSON cannot say None safely, and `convnextv2_*` is None by itself.
@@ -80,5 +81,5 @@ def _read_scale(net: Reading, body: list[Stage]) -> tuple[str, dict[str, Any]]:
         all(scales) or not any(scales), "layer_scale is 0 in some blocks only (timm: all or none)"
     )
     if any(scales):
-        return "convnext_tiny", {"ls_init_value": max(scales)}
-    return "convnextv2_tiny", {"use_grn": False}
+        return "convnext_tiny", {"ls_init_value": max(scales), **({"use_grn": True} if grn else {})}
+    return "convnextv2_tiny", {"use_grn": grn}

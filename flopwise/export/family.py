@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from flopwise.dsl import Network
-from flopwise.export import convnext, resnet, vit
+from flopwise.export import convnext, densenet, ghostnet, mobilenet, nfnet, resnet, vit
 from flopwise.export.reading import NotNativeError, Reading
 
-__all__ = ["FAMILIES", "Family", "Native", "Tier", "recognise", "rename", "tier"]
+__all__ = ["FAMILIES", "Family", "Native", "Tier", "family_of", "recognise", "rename", "tier"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,20 +27,24 @@ class Family:
         body: The blocks its stages may repeat.
         prefixes: Block -> (what stands behind the stage's name in our keys -> timm's prefix). `#`
             is a repetition; `{stage}` counts the stages of the body from 0, `{number}` from 1,
-            `{repetition}` the blocks of a stage and `{run}` the blocks of the body.
-        read: Reads a network into timm's entrypoint and its arguments.
+            `{repetition}` the blocks of a stage from 0, `{place}` from 1, and `{run}` the blocks of
+            the body.
+        read: Reads a network into timm's entrypoint and its arguments; None where timm's class
+            takes no such arguments from JSON, so that its weights come in but do not go out.
         first_conv: Our block name aside, the key of the convolution that sees the image.
         classifier: The key of the last linear layer.
         fixed_size: Whether timm's model takes images of one size only.
+        counted: Blocks that do not make the family but whose stages count in `{stage}` as well.
     """
 
     name: str
     body: frozenset[str]
     prefixes: Mapping[str, Mapping[str, str]]
-    read: Callable[[Reading], tuple[str, dict[str, Any]]]
+    read: Callable[[Reading], tuple[str, dict[str, Any]]] | None
     first_conv: str
     classifier: str
     fixed_size: bool = False
+    counted: frozenset[str] = frozenset()
 
 
 FAMILIES = {
@@ -59,6 +63,39 @@ FAMILIES = {
         read=convnext.read,
         first_conv="stem.0",
         classifier="head.fc",
+    ),
+    "nfnet": Family(
+        name="timm's NFNet",
+        body=frozenset({"nfnet"}),
+        prefixes=nfnet.PREFIXES,
+        read=nfnet.read,
+        first_conv="stem.conv1",
+        classifier="head.fc",
+    ),
+    "densenet": Family(
+        name="timm's DenseNet",
+        body=frozenset({"dense"}),
+        prefixes=densenet.PREFIXES,
+        read=None,
+        first_conv="features.conv0",
+        classifier="classifier",
+    ),
+    "mobilenet": Family(
+        name="timm's MobileNet",
+        body=frozenset({"separable", "inverted"}),
+        prefixes=mobilenet.PREFIXES,
+        read=None,
+        first_conv="conv_stem",
+        classifier="classifier",
+    ),
+    "ghostnet": Family(
+        name="timm's GhostNet",
+        body=frozenset({"ghost"}),
+        prefixes=ghostnet.PREFIXES,
+        read=None,
+        first_conv="conv_stem",
+        classifier="classifier",
+        counted=frozenset({"conv"}),
     ),
     "vit": Family(
         name="timm's ViT",
@@ -122,7 +159,9 @@ def recognise(network: Network) -> Native:
     Raises:
         NotNativeError: with every reason why it belongs to none.
     """
-    family = _family_of(network)
+    family = family_of(network)
+    if family.read is None:
+        raise NotNativeError([f"{family.name} takes no settings of its blocks from JSON"])
     net = Reading(network, family.name)
     architecture, args = family.read(net)
     for stage in network.stages:
@@ -145,7 +184,11 @@ def recognise(network: Network) -> Native:
 def rename(family: Family, network: Network) -> dict[str, str]:
     """Returns timm's key for each of our checkpoint keys; a key without one is left out."""
     stages = {stage.name: stage for stage in network.stages}
-    body = [name for name, stage in stages.items() if stage.block.name in family.body]
+    body = [
+        name
+        for name, stage in stages.items()
+        if stage.block.name in family.body | family.counted
+    ]
     found = {}
     for key in iter(network.graph.keys()):
         name, _, rest = key.partition(".")
@@ -155,7 +198,11 @@ def rename(family: Family, network: Network) -> dict[str, str]:
             if (cut := _cut(ours, rest)) is not None:
                 repetition, tail = cut
                 prefix = theirs.format(
-                    stage=place, number=place + 1, repetition=repetition, run=before + repetition
+                    stage=place,
+                    number=place + 1,
+                    repetition=repetition,
+                    place=repetition + 1,
+                    run=before + repetition,
                 )
                 found[key] = f"{prefix}.{tail}".strip(".")
                 break
@@ -167,17 +214,25 @@ def _cut(prefix: str, rest: str) -> tuple[int, str] | None:
 
     >>> _cut("#", "3.norm.weight"), _cut("fc", "fc.bias"), _cut("fc", "fc_norm.bias")
     ((3, 'norm.weight'), (0, 'bias'), None)
+    >>> _cut("#.conv", "1.conv.weight"), _cut("#.conv", "1.norm.weight")
+    ((1, 'weight'), None)
     """
-    if not prefix:
-        return 0, rest
-    start, _, tail = rest.partition(".")
-    if prefix == "#":
-        return (int(start), tail) if start.isdigit() else None
-    return (0, tail) if start == prefix else None
+    repetition = 0
+    for wanted in filter(None, prefix.split(".")):
+        start, _, rest = rest.partition(".")
+        if wanted == "#" and start.isdigit():
+            repetition = int(start)
+        elif start != wanted:
+            return None
+    return repetition, rest
 
 
-def _family_of(network: Network) -> Family:
-    """Returns the family whose blocks the network repeats."""
+def family_of(network: Network) -> Family:
+    """Returns the family whose blocks the network repeats.
+
+    Raises:
+        NotNativeError: if there is none, or more than one.
+    """
     names = {stage.block.name for stage in network.stages}
     fitting = [family for family in FAMILIES.values() if family.body & names]
     if len(fitting) == 1:

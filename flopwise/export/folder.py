@@ -18,7 +18,7 @@ from flopwise.dsl import Network
 from flopwise.errors import RunError
 from flopwise.export.card import make_card
 from flopwise.export.config import Facts, make_config
-from flopwise.export.family import Native, recognise
+from flopwise.export.family import Native, family_of, recognise, rename
 from flopwise.export.proof import Proof, verify
 
 __all__ = ["export", "from_timm", "to_timm", "write_folder"]
@@ -109,14 +109,15 @@ def from_timm(network: Network, state: Mapping[str, Tensor]) -> dict[str, Tensor
     Raises:
         RunError: A key is missing, left over, or of another shape.
     """
-    native = recognise(network)
+    family = family_of(network)
+    keys = recognise(network).keys if family.read else rename(family, network)
     shapes = network.graph.keys()
     _match(
-        {native.keys[key]: shape for key, shape in shapes.items()},
+        {keys.get(key, key): shape for key, shape in shapes.items()},
         {key: tuple(value.shape) for key, value in state.items()},
         "the weights and timm's model",
     )
-    return {ours: state[theirs] for ours, theirs in native.keys.items()}
+    return {ours: state[theirs] for ours, theirs in keys.items()}
 
 
 def _loaded(network: Network, weights: nn.Module | Mapping[str, Tensor]) -> nn.Module:

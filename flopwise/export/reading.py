@@ -23,6 +23,7 @@ ACTS = {  # our word for an activation -> timm's
     "hardswish": "hard_swish",
     "tanh": "tanh",
     "sigmoid": "sigmoid",
+    "hard_sigmoid": "hard_sigmoid",
     "none": "identity",
 }
 

@@ -54,10 +54,12 @@ def _read_stem(net: Reading, stem: Stage) -> None:
 
 
 def _read_gates(net: Reading, body: list[Stage]) -> dict[str, Any]:
-    """Squeeze and excitation: everywhere, of the width that timm's ratio of 1/16 gives."""
+    """Squeeze and excitation of the width that timm's ratio of 1/16 gives, or ECA: everywhere."""
+    eca = net.shared(body, "eca")
     gated = [stage for stage in body if any(each["se"] for each in stage.settings)]
     for stage in body:
         ratio = net.value(stage, "se")
+        net.covered(stage, "se_divisor", "se_hidden")
         if not ratio:
             net.need(not gated, f"{stage.name}.se 0 beside stages that have it (timm: all or none)")
             continue
@@ -67,7 +69,8 @@ def _read_gates(net: Reading, body: list[Stage]) -> dict[str, Any]:
             found == width,
             f"{stage.name}.se {ratio} makes {found} gate channels (timm fixes 0.0625: {width})",
         )
-    return {"block_args": {"attn_layer": "se"}} if gated else {}
+    kind = "eca" if eca else "se" if gated else ""
+    return {"block_args": {"attn_layer": kind}} if kind else {}
 
 
 def _read_basics(net: Reading, body: list[Stage]) -> dict[str, Any]:

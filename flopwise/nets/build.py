@@ -16,6 +16,9 @@ from flopwise.nets.source import class_name, network_source
 
 __all__ = ["build", "source"]
 
+PLAIN = ("resnet", "densenet", "mobile", "ghost")
+"""Families whose stems and heads are plain convolutions."""
+
 
 def source(network: Design | Graph) -> str:
     """Returns the PyTorch source of a network, the very text that `build` runs."""
@@ -59,40 +62,80 @@ def _facts(graph: Graph) -> dict[str, Any]:
     tokens = any(layer.kind == "take_token" for _, layer in leaves)
     return {
         "input_size": graph.inputs[0].shape,
-        "first_conv": next((path for path, layer in leaves if layer.kind == "conv"), ""),
+        "first_conv": next(
+            (path for path, layer in leaves if layer.kind in ("conv", "std_conv")), ""
+        ),
         "classifier": leaves[-1][0] if ends else "",
         "num_features": ends.settings["channels"] if ends else width,
         "pool": "token" if tokens else "avg",
         "feature_info": _features(graph),
-        "no_decay": tuple(
-            path
-            for path, layer in leaves
-            if layer.kind == "parameter" and len(layer.settings["shape"]) > 1
-        ),
+        "no_decay": _no_decay(leaves),
         "rules": _rules(graph),
+        **({"drop_paths": shares} if (shares := _drop_shares(graph)) else {}),
     }
+
+
+def _no_decay(leaves: list[tuple[str, Layer]]) -> tuple[str, ...]:
+    """Tables that carry no weight decay, by name; parameters of modules by `.` and their own."""
+    names = [
+        path if layer.kind == "parameter" else f".{learned.name}"
+        for path, layer in leaves
+        for learned in layer.parameters
+        if not learned.decay and len(learned.shape) > 1
+    ]
+    return tuple(dict.fromkeys(names))
 
 
 def _rules(graph: Graph) -> dict[str, str]:
     """The initialisation rule of each step, and of the steps inside blocks that have none.
 
-    A head starts by the rule of what it stands on. Numbers of repetitions are left out of names.
+    A head starts by the rule of what it stands on, and a plain convolution by that of the first
+    convolutional family in the network. Numbers of repetitions are left out of names.
     """
     found: dict[str, str] = {}
     family = "torch"
+    plain = next((rule for rule in _inits(graph) if rule in PLAIN), "resnet")
     waiting = [("", layer) for layer in reversed(graph.layers)]
     while waiting:
         path, layer = waiting.pop()
         if layer.graph is None or not layer.graph.init:
             continue
         name = path if layer.name.isdigit() else f"{path}.{layer.name}".strip(".")
-        rule = family if layer.graph.init == "head" else layer.graph.init
+        rule = {"head": family, "conv": plain}.get(layer.graph.init, layer.graph.init)
         if rule == "torch":
             waiting += [(name, inner) for inner in reversed(layer.graph.layers)]
         if rule != "torch" or not path:
             found.setdefault(name, rule)
         family = family if rule == "torch" else rule
     return found
+
+
+def _inits(graph: Graph) -> Iterator[str]:
+    """Yields the rule of every graph inside, in order."""
+    for layer in graph.layers:
+        if layer.graph:
+            yield layer.graph.init
+            yield from _inits(layer.graph)
+
+
+def _drop_shares(graph: Graph) -> dict[str, float]:
+    """Where stochastic depth is not linear to the last block: its share in each, by name.
+
+    timm's MobileNets count every block, those without a shortcut too, and reach the full rate one
+    block after the last.
+    """
+    blocks = [
+        (f"{layer.name}.{inner.name}", inner.graph)
+        for layer in graph.layers
+        if layer.graph and layer.graph.init == "mobile"
+        for inner in layer.graph.layers
+        if inner.graph
+    ]
+    return {
+        name: index / len(blocks)
+        for index, (name, block) in enumerate(blocks)
+        if any(leaf.kind == "drop_path" for leaf in block.layers)
+    }
 
 
 def _features(graph: Graph) -> list[dict[str, Any]]:

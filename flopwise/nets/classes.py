@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from flopwise.blocks.graph import Graph, Layer
+from flopwise.blocks.graph import TABLES, Graph, Layer
 from flopwise.nets.forms import FORMS
 
 __all__ = ["Class", "Instance", "Slot", "Symbol", "collect"]
@@ -115,7 +115,7 @@ def _instance(graph: Graph, image: set[int], classes: dict[Any, Class]) -> Insta
             parts.append((layer.name, layer.inputs, child.key))
         else:
             numbers = _numbers(layer)
-            if layer.kind == "conv" and layer.inputs[0] in image:
+            if layer.kind in ("conv", "std_conv") and layer.inputs[0] in image:
                 numbers["channels"] = Symbol(numbers["channels"], "in_chans")
             instance.leaves |= {(layer.name, key): value for key, value in numbers.items()}
             parts.append((layer.kind, layer.name, layer.inputs, layer.init, _literals(layer)))
@@ -139,7 +139,7 @@ def _image_ports(layer: Layer, image: set[int]) -> set[int]:
 def _numbers(layer: Layer) -> dict[str, Any]:
     """The numbers of a layer's constructor and the attributes its block keeps for it."""
     form = FORMS[layer.kind]
-    if layer.kind == "parameter":
+    if layer.kind in TABLES:
         return {f"size{axis}": size for axis, size in enumerate(layer.settings["shape"])}
     keys = [*form.positional, *(setting for setting, _ in form.keywords.values())]
     found = {key: layer.settings[key] for key in keys if not isinstance(layer.settings[key], bool)}
@@ -160,6 +160,8 @@ def _word(slot: Slot, names: dict[tuple[Any, ...], str]) -> str:
     if setting in ("channels", "dim") and "dim" not in taken:
         return "dim"
     words = {"channels": "in", "dim": "out"}
+    if setting == "value":  # a number the block keeps is named after its layer
+        return layer if layer not in taken else f"{layer}_2"
     name = setting if not layer else f"{layer}_{words.get(setting, setting)}"
     return name if name not in taken else f"{name}_2"
 

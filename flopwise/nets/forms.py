@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["ACTS", "FORMS", "Form"]
+__all__ = ["ACTS", "FORMS", "MODULE_ACTS", "Form"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,13 +17,14 @@ class Form:
     """The PyTorch of a layer kind.
 
     Attributes:
-        call: The constructor; empty for a kind without a module.
+        call: The constructor; empty for a kind without a module. With a setting in `positional`
+            and no constructor, the block keeps the number itself.
         positional: Settings passed by position.
         keywords: Keyword -> (setting, PyTorch's default).
         fixed: Arguments that are always written as they stand.
         forward: The expression; {0}, {1} are the inputs, {me} the module, {name} settings.
         attributes: Attribute of the block -> setting, for numbers that differ between repetitions.
-        operator: True for `a + b` and `a * b`, which are never nested.
+        operator: True for sums and products, which are never nested.
         names: Variable names for several outputs.
     """
 
@@ -48,6 +49,16 @@ FORMS: dict[str, Form] = {
             "bias": ("bias", True),
         },
     ),
+    "std_conv": Form(
+        call="StdConv2d",
+        positional=("channels", "dim", "kernel"),
+        keywords={
+            "stride": ("stride", 1),
+            "groups": ("groups", 1),
+            "same": ("same", True),
+            "gamma": ("gamma", 1.0),
+        },
+    ),
     "linear": Form(
         call="nn.Linear", positional=("channels", "dim"), keywords={"bias": ("bias", True)}
     ),
@@ -60,10 +71,30 @@ FORMS: dict[str, Form] = {
     "layer_norm2d": Form(
         call="LayerNorm2d", positional=("channels",), keywords={"eps": ("eps", 1e-6)}
     ),
+    "grn": Form(
+        call="GlobalResponseNorm",
+        positional=("channels",),
+        keywords={"channels_last": ("last", True)},
+    ),
     "drop_path": Form(call="DropPath"),
     "dropout": Form(call="nn.Dropout", fixed="0.0"),
     "parameter": Form(call="table", positional=("shape",), forward="{me}"),
+    "fixed": Form(call="fixed_table", positional=("shape",), forward="{me}"),
     "act": Form(forward="{function}({0})"),
+    "activation": Form(call="nn"),  # MODULE_ACTS says which
+    "gamma_act": Form(
+        forward="{function}({0}) * self.gamma", attributes={"gamma": "gamma"}, operator=True
+    ),
+    "times": Form(positional=("value",), forward="{0} * {me}", operator=True),
+    "channel_conv": Form(
+        call="nn.Conv1d",
+        fixed="1, 1",
+        keywords={"kernel_size": ("kernel", None), "padding": ("pad", 0), "bias": ("bias", True)},
+        forward="{me}({0}.flatten(2).transpose(1, 2)).transpose(1, 2).unsqueeze(-1)",
+    ),
+    "first_channels": Form(forward="{0}[:, :{count}]"),
+    "flatten": Form(forward="{0}.flatten(1)"),
+    "unflatten": Form(forward="{0}[..., None, None]"),
     "max_pool": Form(forward="F.max_pool2d({0}, {kernel}, stride={stride}, padding={pad})"),
     "avg_pool": Form(forward="F.avg_pool2d({0}, {kernel}, stride={stride})"),
     "padded_avg_pool": Form(
@@ -73,6 +104,7 @@ FORMS: dict[str, Form] = {
     "upsample": Form(forward='F.interpolate({0}, scale_factor={scale}.0, mode="{mode}")'),
     "zero": Form(forward="torch.zeros_like({0})"),
     "cat_tokens": Form(forward="torch.cat([{all}], dim=1)"),
+    "shrink": Form(forward="F.avg_pool2d({0}, {stride}, ceil_mode=True, count_include_pad=False)"),
     "global_mean": Form(forward="{0}.mean((2, 3){keepdim})"),
     "channels_last": Form(forward="{0}.permute(0, 2, 3, 1)"),
     "channels_first": Form(forward="{0}.permute(0, 3, 1, 2)"),
@@ -89,9 +121,45 @@ FORMS: dict[str, Form] = {
     "attend": Form(
         forward="F.scaled_dot_product_attention({0}, {1}, {2}).transpose(1, 2).flatten(2)"
     ),
+    "attend_scaled": Form(
+        forward="F.scaled_dot_product_attention({0}, {1}, {2}, scale=self.scale_over**-0.5)"
+        ".transpose(1, 2).flatten(2)",
+        attributes={"scale_over": "over"},
+    ),
+    "to_heads": Form(
+        forward="{0}.unflatten(2, (self.num_heads, -1)).transpose(1, 2)",
+        attributes={"num_heads": "heads"},
+    ),
+    "merge_heads": Form(forward="{0}.transpose(1, 2).flatten(2)"),
+    "chunk": Form(forward="{0}.chunk(3, dim=-1)", names=("k", "q", "v")),
+    "random_features": Form(forward="random_features({0}, {1})"),
+    "linear_attend": Form(forward="linear_attend({0}, {1}, {2})"),
+    "token_conv": Form(
+        call="nn.Conv1d",
+        positional=("channels", "channels"),
+        fixed="1, bias=False",
+        keywords={"groups": ("channels", 1)},
+        forward="{me}({0}.transpose(1, 2)).transpose(1, 2)",
+    ),
+    "grid_table": Form(forward="grid_table({0}, {1})"),
+    "sequence_mean": Form(forward="{0}.mean(1, keepdim=True)"),
+    "unfold": Form(
+        forward="F.unfold({0}, {kernel}, padding={pad}, stride={stride}).transpose(1, 2)"
+    ),
     "concat": Form(forward="torch.cat([{all}], dim={torch_axis})"),
     "add": Form(forward="{0} + {1}", operator=True),
     "mul": Form(forward="{0} * {1}", operator=True),
+}
+
+MODULE_ACTS: dict[str, str] = {
+    "relu": "nn.ReLU()",
+    "relu6": "nn.ReLU6()",
+    "gelu": "nn.GELU()",
+    "gelu_tanh": 'nn.GELU("tanh")',
+    "silu": "nn.SiLU()",
+    "hardswish": "nn.Hardswish()",
+    "tanh": "nn.Tanh()",
+    "sigmoid": "nn.Sigmoid()",
 }
 
 ACTS: dict[str, str] = {
@@ -103,4 +171,5 @@ ACTS: dict[str, str] = {
     "hardswish": "F.hardswish",
     "tanh": "torch.tanh",
     "sigmoid": "torch.sigmoid",
+    "hard_sigmoid": "F.hardsigmoid",
 }

@@ -12,10 +12,11 @@ __all__ = ["forward_lines", "input_names"]
 
 NESTING = 4
 """How many calls are nested in one line before a variable is used."""
+PRODUCTS = frozenset({"mul", "times", "gamma_act"})
 NAMES = ("x", "y", "z", "u", "v", "w", "s", "t")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Value:
     """A value while lines are written: its text, the variables in it, the uses to come."""
 
@@ -29,6 +30,7 @@ class _Writer:
     def __init__(self, graph: Graph, nesting: int) -> None:
         self.nesting = nesting
         self.lines: list[str] = []
+        self.product = ""  # the variable of the last line, if that is a product
         reads = [index for layer in graph.layers for index in layer.inputs] + list(graph.outputs)
         self.counts = [reads.count(index) for index in range(len(graph.types))]
         self.values: list[_Value] = [
@@ -39,22 +41,25 @@ class _Writer:
     def write(self, layer: Layer) -> None:
         form = FORMS.get(layer.kind, Form())
         inputs = [self.values[index] for index in layer.inputs]
+        depth = 1 + max((v.depth for v in inputs), default=0)
+        uses = self.counts[len(self.values) : len(self.values) + len(layer.outputs)]
+        nested = uses == [1] and depth < self.nesting and not form.operator and not form.names
+        if not nested:
+            self._settle(inputs)
         for value in inputs:
             value.uses -= 1
         text = form.forward.format(*(v.text for v in inputs), **_words(layer, inputs))
         used = frozenset[str]().union(*(v.variables for v in inputs))
-        depth = 1 + max((v.depth for v in inputs), default=0)
-        uses = self.counts[len(self.values) : len(self.values) + len(layer.outputs)]
-        if form.names:
-            names = list(form.names)
-        elif len(layer.outputs) > 1:
-            names = self._several(used, len(layer.outputs))
-        elif uses == [1] and depth < self.nesting and not form.operator:
+        if nested:
             self.values.append(_Value(text, used, depth, 1))
             return
+        text = self._longer_product(layer, inputs, text)
+        if len(layer.outputs) > 1:
+            names = list(form.names) or self._several(used, len(layer.outputs))
         else:
             names = [self._free(used)]
         self.lines.append(f"{', '.join(names)} = {text}")
+        self.product = names[0] if layer.kind in PRODUCTS else ""
         for name, count in zip(names, uses, strict=True):
             self.values.append(_Value(name, frozenset({name}), 0, count))
 
@@ -66,6 +71,24 @@ class _Writer:
             names.append(self._free(used))
             self.values.pop()
         return names
+
+    def _settle(self, inputs: list[_Value]) -> None:
+        """Gives what waits to be nested a line before the next one: the order is the graph's."""
+        for value in self.values:
+            if value.uses and value.depth and value.variables and value not in inputs:
+                uses, value.uses = value.uses, 0  # its variable may be written over
+                name = self._free(value.variables)
+                self.lines.append(f"{name} = {value.text}")
+                self.product = ""
+                value.text, value.variables = name, frozenset({name})
+                value.depth, value.uses = 0, uses
+
+    def _longer_product(self, layer: Layer, inputs: list[_Value], text: str) -> str:
+        """Takes back the last line if it is a product and only the product to write reads it."""
+        if layer.kind not in PRODUCTS or self.product != inputs[0].text or inputs[0].uses:
+            return text
+        before = self.lines.pop().removeprefix(f"{self.product} = ")
+        return before + text.removeprefix(self.product)
 
     def _free(self, used: frozenset[str]) -> str:
         """Returns a variable that no pending value needs: one just read, if it is done with."""

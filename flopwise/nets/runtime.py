@@ -1,7 +1,7 @@
 """What generated networks stand on: blocks, stages, and timm's model contract.
 
 This file imports torch and timm only and never flopwise, so that its classes can travel with a
-network. It holds no arithmetic of its own beyond the reshapes of attention heads.
+network.
 """
 
 from __future__ import annotations
@@ -18,25 +18,20 @@ from timm.layers import DropPath, trunc_normal_
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from flopwise.nets.attention import orthogonal_, sinusoid_
+from flopwise.nets.drop import RATES
+
 __all__ = [
     "Block",
     "Joint",
     "Network",
     "Stage",
     "fill_table",
+    "fixed_table",
     "gelu_tanh",
     "load_source",
-    "split_heads",
     "table",
 ]
-
-
-def split_heads(x: Tensor, heads: int) -> list[Tensor]:
-    """(B, L, 3 * C) -> queries, keys and values of (B, heads, L, C / heads)."""
-    batch, length, channels = x.shape
-    x = x.reshape(batch, length, 3, heads, channels // (3 * heads))
-    q, k, v = x.permute(2, 0, 3, 1, 4).unbind(0)
-    return [q, k, v]
 
 
 def gelu_tanh(x: Tensor) -> Tensor:
@@ -49,17 +44,24 @@ def table(*shape: int) -> nn.Parameter:
     return nn.Parameter(torch.zeros(shape))
 
 
+def fixed_table(*shape: int) -> Tensor:
+    """A table of the checkpoint that is not learned; `init_weights` fills it."""
+    return nn.Buffer(torch.zeros(shape))
+
+
 class Block(nn.Module):
     """A generated block; `inits` names the layers that do not start by the family's rule."""
 
     inits: dict[str, float | str] = {}  # noqa: RUF012 - generated classes replace it whole
 
     def init_exceptions(self) -> None:
-        """Starts the learned tables, and the layers named in `inits`."""
+        """Starts the tables, learned and fixed, and the layers named in `inits`."""
         for name, parameter in self.named_parameters(recurse=False):
             fill_table(parameter, self.inits[name])
+        for name, buffer in self.named_buffers(recurse=False):
+            FIXED[str(self.inits[name])](buffer)
         for name, layer in self.named_children():
-            if name in self.inits:
+            if name in self.inits and not isinstance(layer, nn.Dropout):
                 INITS[str(self.inits[name])](layer)
 
     def __reduce__(self) -> Any:
@@ -109,6 +111,7 @@ class Network(nn.Module):
     no_decay: tuple[str, ...] = ()
     pool: str = "avg"
     rules: dict[str, str]
+    drop_paths: dict[str, float] = {}  # noqa: RUF012 - generated classes replace it whole
 
     def __init__(self, num_classes: int, in_chans: int) -> None:
         super().__init__()
@@ -160,19 +163,31 @@ class Network(nn.Module):
         """Pooling, final norm and, unless `pre_logits`, the classifier."""
         raise RuntimeError("generated networks define forward_head")
 
-    def set_drop_path(self, rate: float) -> None:
-        """Sets stochastic depth: linearly from 0 at the first block to `rate` at the last."""
-        blocks = [b for b in self.modules() if isinstance(b, Block) and _paths(b)]
-        for index, block in enumerate(blocks):
+    def set_drop_path(self, rate: float, rule: str = "linear") -> None:
+        """Sets stochastic depth in every block, by a rule of `RATES` that ends at `rate`.
+
+        Where the family counts otherwise, `drop_paths` holds each block's share for `linear`.
+        """
+        found = [
+            (place, f"{name}.{path}", block)
+            for place, (name, child) in enumerate(self.named_children())
+            for path, block in child.named_modules()
+            if isinstance(block, Block) and _paths(block)
+        ]
+        shares = RATES[rule]([place for place, _, _ in found])
+        own = self.drop_paths if rule == "linear" else {}
+        for (_, name, block), share in zip(found, shares, strict=True):
             for path in _paths(block):
-                path.drop_prob = rate * index / max(1, len(blocks) - 1)
+                path.drop_prob = rate * own.get(name, share)
 
     def set_dropout(self, rate: float) -> None:
-        """Sets the dropout before the classifier."""
+        """Sets the dropout before the classifier; one with a rate of its own keeps it."""
         self.drop_rate = rate
-        for module in self.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = rate
+        for block in self.modules():
+            own = block.inits if isinstance(block, Block) else {}
+            for name, layer in block.named_children():
+                if isinstance(layer, nn.Dropout):
+                    layer.p = float(own.get(name, rate))
 
     def get_classifier(self) -> nn.Module:
         """Returns the last linear layer."""
@@ -201,7 +216,9 @@ class Network(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """Names of parameters that carry no weight decay."""
-        return set(self.no_decay)
+        ends = tuple(name for name in self.no_decay if name.startswith("."))
+        learned = (name for name, _ in self.named_parameters())
+        return {name for name in learned if name in self.no_decay or name.endswith(ends)}
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Patterns that order the parameters from input to output, for layer-wise decay."""
@@ -261,14 +278,42 @@ def fill_table(parameter: Tensor, init: float | str) -> None:
     """Fills a learned table by a constant or a named rule."""
     if init == "trunc_normal":
         trunc_normal_(parameter, std=0.02)
-    elif init == "normal_1e-6":
-        nn.init.normal_(parameter, std=1e-6)
+    elif isinstance(init, str):
+        nn.init.normal_(parameter, std=float(init.removeprefix("normal_")))
     else:
-        nn.init.constant_(parameter, float(init))
+        nn.init.constant_(parameter, init)
+
+
+def _fan_in(layer: nn.Module) -> None:
+    _norm_or_bias(layer)
+    if isinstance(layer, nn.Conv2d):
+        nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="linear")
+    elif isinstance(layer, nn.Linear):
+        nn.init.normal_(layer.weight, std=0.01)
+
+
+def _kaiming_in(layer: nn.Module) -> None:
+    _norm_or_bias(layer)
+    if isinstance(layer, nn.Conv2d):
+        nn.init.kaiming_normal_(layer.weight)
+
+
+def _fan_out(layer: nn.Module) -> None:
+    _norm_or_bias(layer)
+    if isinstance(layer, nn.Conv2d):
+        fan = layer.kernel_size[0] * layer.kernel_size[1] * layer.out_channels // layer.groups
+        nn.init.normal_(layer.weight, std=(2 / fan) ** 0.5)
+    elif isinstance(layer, nn.Linear):
+        reach = layer.out_features**-0.5
+        nn.init.uniform_(layer.weight, -reach, reach)
 
 
 def _zero(layer: nn.Module) -> None:
     nn.init.zeros_(layer.weight)  # type: ignore[arg-type]  # norms of a residual branch
+
+
+def _zero_gain(layer: nn.Module) -> None:
+    nn.init.zeros_(layer.gain)  # type: ignore[arg-type]  # last convolution without skipinit
 
 
 RULES: dict[str, Callable[[nn.Module], None]] = {
@@ -276,8 +321,17 @@ RULES: dict[str, Callable[[nn.Module], None]] = {
     "resnet": _kaiming,  # He et al. 2015; timm ResNet.init_weights
     "convnext": _trunc_all,  # timm convnext._init_weights
     "vit": _trunc_linear,  # timm init_weights_vit_timm
+    "nfnet": _fan_in,  # timm NormFreeNet.__init__
+    "densenet": _kaiming_in,  # timm DenseNet.__init__
+    "mobile": _fan_out,  # timm _init_weight_goog
+    "ghost": _reset,  # timm's GhostNet starts as torch does
 }
-INITS: dict[str, Callable[[nn.Module], None]] = {"zeros": _zero, "linear": _reset}
+INITS: dict[str, Callable[[nn.Module], None]] = {
+    "zeros": _zero,
+    "zero_gain": _zero_gain,
+    "linear": _reset,
+}
+FIXED: dict[str, Callable[[Tensor], None]] = {"sinusoid": sinusoid_, "orthogonal": orthogonal_}
 
 
 def load_source(source: str, name: str) -> ModuleType:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from itertools import groupby
 from typing import Any
 
-from flopwise.blocks.graph import Graph, Layer
+from flopwise.blocks.graph import TABLES, Graph, Layer
 from flopwise.nets.classes import Class, Instance, Slot, Symbol, collect
-from flopwise.nets.forms import FORMS
+from flopwise.nets.forms import FORMS, MODULE_ACTS
 from flopwise.nets.forward import forward_lines, input_names
 
 __all__ = ["class_name", "code", "network_source", "wrapped"]
 
-HEADER = '''"""{title} in plain PyTorch, generated from its graph."""
-
-import torch
-import torch.nn.functional as F
-from timm.layers import DropPath, LayerNorm2d
-from torch import Tensor, nn
-
-from flopwise.nets.runtime import Block, Joint, Network, Stage, gelu_tanh, split_heads, table
-'''
+HEADER = '"""{title} in plain PyTorch, generated from its graph."""\n'
+MODULES = {"torch": "import torch", "F": "import torch.nn.functional as F"}
+NAMES = {
+    "timm.layers": ("DropPath", "LayerNorm2d"),
+    "timm.layers.grn": ("GlobalResponseNorm",),
+    "torch": ("Tensor", "nn"),
+    "flopwise.nets.attention": ("grid_table", "linear_attend", "random_features", "split_heads"),
+    "flopwise.nets.modules": ("StdConv2d",),
+    "flopwise.nets.runtime": (
+        *("Block", "Joint", "Network", "Stage", "fixed_table", "gelu_tanh", "table"),
+    ),
+}
 WIDTH = 100
 
 
@@ -33,10 +37,10 @@ def network_source(graph: Graph, *, facts: dict[str, Any]) -> str:
             `feature_info`.
     """
     steps, classes = collect(graph)
-    pieces = [HEADER.format(title=graph.title)]
-    pieces += [_block_class(each) for each in classes]
+    pieces = [_block_class(each) for each in classes]
     pieces.append(_network_class(graph, steps, facts))
-    lines = "\n\n".join(pieces).splitlines()
+    head = [HEADER.format(title=graph.title), *_imports("\n".join(pieces)), ""]
+    lines = ["\n".join(head), *"\n\n".join(pieces).splitlines()]
     return "\n".join(part for line in lines for part in wrapped(line)) + "\n"
 
 
@@ -47,6 +51,16 @@ def class_name(title: str) -> str:
     'ConvnextTiny'
     """
     return "".join(word[:1].upper() + word[1:] for word in title.split("_"))
+
+
+def _imports(body: str) -> list[str]:
+    """The import lines that a body needs, torch and timm first."""
+    words = set(re.findall(r"[A-Za-z_]\w*", re.sub(r'"""(.|\n)*?"""', "", body)))
+    plain = [line for name, line in MODULES.items() if name in words]
+    found = {room: [name for name in names if name in words] for room, names in NAMES.items()}
+    lines = [f"from {room} import {', '.join(names)}" for room, names in found.items() if names]
+    first = [line for line in lines if not line.startswith("from flopwise")]
+    return [*plain, *first, "", *lines[len(first) :], ""]
 
 
 def wrapped(line: str) -> list[str]:
@@ -80,10 +94,11 @@ def _block_class(each: Class) -> str:
     lines += [""] if graph.doc else []
     inits = {layer.name: layer.init for layer in graph.layers if layer.init != ""}
     lines += [f"    inits = {code(inits)}", ""] if inits else []
-    signature = ", ".join(["self", *(f"{name}: int" for name in arguments)])
+    kinds = {n: "float" if isinstance(v, float) else "int" for n, v in instance.values.items()}
+    signature = ", ".join(["self", *(f"{name}: {kinds[name]}" for name in arguments)])
     lines += [f"    def __init__({signature}) -> None:", "        super().__init__()"]
-    for layer in graph.layers:
-        lines += [f"        {line}" for line in _members(layer, instance, each.arguments)]
+    members = [line for layer in graph.layers for line in _members(layer, instance, each.arguments)]
+    lines += [f"        {line}" for line in dict.fromkeys(members)]  # shared numbers stand once
     inputs = ", ".join(f"{name}: Tensor" for name in input_names(graph))
     if graph.head:
         inputs += ", pre_logits: bool = False"
@@ -117,7 +132,7 @@ def _members(layer: Layer, instance: Instance, names: dict[Slot, str]) -> list[s
         f"self.{name} = {names.get((layer.name, name), layer.settings[key])}"
         for name, key in form.attributes.items()
     ]
-    if form.call:
+    if form.call or form.positional:
         lines.append(f"self.{layer.name} = {_module(layer, layer.name, instance.leaves, names)}")
     return lines
 
@@ -130,11 +145,15 @@ def _module(layer: Layer, path: str, leaves: dict[Slot, Any], names: dict[Slot, 
     def word(key: str) -> str:
         return names.get((path, key)) or _literal(numbers[key])
 
-    if layer.kind == "parameter":
+    if layer.kind in TABLES:
         shape = enumerate(layer.settings["shape"])
         sizes = [names.get((path, f"size{axis}")) or str(size) for axis, size in shape]
-        return f"table({', '.join(sizes)})"
+        return f"{form.call}({', '.join(sizes)})"
+    if layer.kind == "activation":
+        return MODULE_ACTS[layer.settings["function"]]
     arguments = [word(key) for key in form.positional] + ([form.fixed] if form.fixed else [])
+    if not form.call:
+        return arguments[0]
     for keyword, (key, default) in form.keywords.items():
         if (path, key) in names or numbers[key] != default:
             arguments.append(f"{keyword}={word(key)}")

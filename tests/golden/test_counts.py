@@ -1,4 +1,4 @@
-"""The counts of the shipped networks against timm's published figures and torch's own counter."""
+"""The counts of the shipped networks, three ways: ours, torch's own counter, timm's figures."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import json
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-import flopwise
 from flopwise import dsl, nets
 from flopwise.cost import cost
+from flopwise.dsl.files import presets
 
-TIMM = json.loads((Path(__file__).parent / "timm_counts.json").read_text())
-PUBLISHED = TIMM["rows"]
-ZOO = sorted(path.stem for path in (Path(flopwise.__file__).parent / "zoo").rglob("*.yaml"))
+ZOO = sorted(presets())
+ROWS = json.loads((Path(__file__).parent / "timm_counts.json").read_text())["rows"]
+PUBLISHED = [row for row in ROWS if row[0] in ZOO]
+
+# Figures of timm that a rule of ours does not give, each with the reason.
+ERRATA: dict[str, str] = {}
 
 
 def printed(value: int, unit: float, like: str) -> bool:
@@ -30,9 +34,12 @@ def test_the_published_figures_come_out_at_their_precision(
 ) -> None:
     network = dsl.load(f"std/{name}", sets=[("input.size", str(size))]).network()
     counted = cost(network.graph, convention="fvcore")
-    assert printed(counted.params, 1e6, params), counted.params
-    assert printed(counted.macs, 1e9, gmacs), counted.macs
-    assert printed(counted.activations, 1e6, activations), counted.activations
+    found = {
+        "params": printed(counted.params, 1e6, params),
+        "macs": printed(counted.macs, 1e9, gmacs),
+        "activations": printed(counted.activations, 1e6, activations),
+    }
+    assert all(found.values()) or f"{name}@{size}" in ERRATA, (found, counted.macs)
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -42,5 +49,14 @@ def test_macs_and_parameters_equal_torch_to_the_last_digit(name: str) -> None:
     with FlopCounterMode(display=False) as counter:
         model(torch.empty(1, *graph.inputs[0].shape, device="meta"))
     assert counter.get_total_flops() == 2 * graph.macs
-    ours = sum(parameter.numel() for parameter in model.parameters())
-    assert ours == TIMM["parameters"][name] == graph.params
+    assert sum(parameter.numel() for parameter in model.parameters()) == graph.params
+    assert {k: tuple(v.shape) for k, v in model.state_dict().items()} == graph.keys()
+
+
+@pytest.mark.parametrize("name", [name for name in ZOO if timm.is_model(name)])
+def test_parameters_and_input_size_are_those_of_timm(name: str) -> None:
+    network = dsl.load(f"std/{name}").network()
+    with torch.device("meta"):
+        theirs = timm.create_model(name)
+    assert network.graph.params == sum(p.numel() for p in theirs.parameters())
+    assert network.graph.inputs[0].shape == theirs.default_cfg["input_size"]

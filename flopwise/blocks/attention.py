@@ -1,0 +1,119 @@
+"""The branches of transformer blocks: self-attention, its Ghost form, the Ghost MLP, a gate."""
+
+from __future__ import annotations
+
+from flopwise.blocks import layers
+from flopwise.blocks.layers import (
+    act,
+    attend,
+    layer_norm,
+    linear,
+    parameter,
+    sequence_mean,
+    split_heads,
+    to_heads,
+    token_conv,
+)
+from flopwise.blocks.stage import piece
+from flopwise.blocks.tensor import Tokens
+from flopwise.errors import BlockError
+
+__all__ = ["attention", "ghost_attention", "ghost_mlp", "layer_scale", "token_gate"]
+
+
+@piece
+def attention(
+    x: Tokens,
+    *,
+    heads: int,
+    qkv_bias: bool = True,
+    qk_norm: bool = False,
+    eps: float = 1e-6,
+    over: int | None = None,
+    se: bool = False,
+) -> Tokens:
+    """Multi-head self-attention (Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2)."""
+    q, k, v = split_heads(linear(x, 3 * x.channels, name="qkv", bias=qkv_bias), heads=heads)
+    if qk_norm:  # Dehghani et al. 2023, arXiv:2302.05442, section 2
+        q, k = layer_norm(q, name="q_norm", eps=eps), layer_norm(k, name="k_norm", eps=eps)
+    y = linear(attend(q, k, v, over=over), x.channels, name="proj")
+    return token_gate(y, name="se_layer") if se else y
+
+
+@piece
+def ghost_attention(
+    x: Tokens,
+    *,
+    heads: int,
+    qkv_bias: bool = True,
+    qk_norm: bool = False,
+    eps: float = 1e-6,
+    over: int | None = None,
+    se: bool = False,
+) -> Tokens:
+    """Self-attention whose queries, keys and values are half linear and half a cheap copy.
+
+    Source: Yuan et al. 2021, arXiv:2101.11986, section 3.2 "Ghost operation"; its released code.
+    """
+    halves = [linear(x, x.channels // 2, name=name, bias=qkv_bias) for name in "qkv"]
+    q, k, v = (
+        to_heads(_with_copy(half, name), heads=heads)
+        for half, name in zip(halves, "qkv", strict=True)
+    )
+    if qk_norm:
+        q, k = layer_norm(q, name="q_norm", eps=eps), layer_norm(k, name="k_norm", eps=eps)
+    y = linear(attend(q, k, v, over=over), x.channels, name="proj")
+    return token_gate(y, name="se_layer") if se else y
+
+
+@piece
+def ghost_mlp(x: Tokens, *, ratio: float, function: str) -> Tokens:
+    """An MLP whose hidden channels are one linear layer and cheap copies of it.
+
+    Source: Yuan et al. 2021, arXiv:2101.11986, section 3.2 "Ghost operation"; its released code.
+    """
+    if ratio != int(ratio) or ratio < 1:
+        raise BlockError(
+            "E326",
+            f"a ghost MLP copies whole widths, so mlp {ratio:g} is no ratio for it",
+            setting="mlp",
+            helps=(f"write mlp: {max(1, round(ratio))}, or ghost: false",),
+        )
+    first = act(linear(x, x.channels, name="fc1"), function)
+    copies = [
+        act(token_conv(first, name=f"cheap_operation{number}"), function)
+        for number in range(2, int(ratio) + 1)
+    ]
+    hidden = layers.concat((first, *copies)) if copies else first
+    assert isinstance(hidden, Tokens)
+    return linear(hidden, x.channels, name="fc2")
+
+
+@piece
+def token_gate(x: Tokens, *, ratio: float = 0.0625) -> Tokens:
+    """Squeeze and excitation on tokens: channels weighted by a gate on their means over all tokens.
+
+    Source: Hu et al. 2018, arXiv:1709.01507, fig. 2; Yuan et al. 2021, arXiv:2101.11986, section
+    3.2 and its released code.
+    """
+    return x * _gate(sequence_mean(x), name="fc", hidden=max(1, int(ratio * x.channels)))
+
+
+@piece
+def _gate(x: Tokens, *, hidden: int) -> Tokens:
+    """Two linear layers without bias, and a sigmoid."""
+    y = act(linear(x, hidden, name="0", bias=False), "relu", name="1")
+    return act(linear(y, x.channels, name="2", bias=False), "sigmoid", name="3")
+
+
+@piece
+def layer_scale(x: Tokens, *, init: float) -> Tokens:
+    """A learned scale per channel (Touvron et al. 2021, arXiv:2103.17239, section 2)."""
+    return x * parameter(x, (x.channels,), name="gamma", init=init)
+
+
+def _with_copy(half: Tokens, name: str) -> Tokens:
+    """Half the channels, and a copy of them scaled channel by channel."""
+    whole = layers.concat((half, token_conv(half, name=f"cheap_operation_{name}")))
+    assert isinstance(whole, Tokens)
+    return whole

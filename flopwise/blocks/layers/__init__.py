@@ -1,0 +1,101 @@
+"""The layer kinds: shape rule, MACs, parameters and activations of each, once.
+
+This is the only place where a cost is defined. A kind is one function that appends one `Layer`.
+MACs are those of convolutions, linears and the matrix products of attention and nothing else (what
+`torch.utils.flop_counter.FlopCounterMode` counts, halved); activations are the elements those
+layers put out. `nets/` knows one module or expression for each kind here.
+"""
+
+from __future__ import annotations
+
+from flopwise.blocks.layers.attention import (
+    attend,
+    chunk,
+    linear_attend,
+    merge_heads,
+    random_features,
+    split_heads,
+    to_heads,
+)
+from flopwise.blocks.layers.common import (
+    Act,
+    act,
+    concat,
+    drop_path,
+    dropout,
+    fixed,
+    gamma_act,
+    linear,
+    parameter,
+    times,
+)
+from flopwise.blocks.layers.convolution import (
+    avg_pool,
+    channel_conv,
+    conv,
+    first_channels,
+    flatten,
+    global_mean,
+    max_pool,
+    shrink,
+    std_conv,
+    unflatten,
+)
+from flopwise.blocks.layers.norm import batch_norm, grn, layer_norm
+from flopwise.blocks.layers.tokens import (
+    channels_first,
+    channels_last,
+    grid_table,
+    prepend,
+    sequence_mean,
+    take_token,
+    to_map,
+    to_tokens,
+    token_conv,
+    token_mean,
+    unfold,
+)
+
+__all__ = [
+    "Act",
+    "act",
+    "attend",
+    "avg_pool",
+    "batch_norm",
+    "channel_conv",
+    "channels_first",
+    "channels_last",
+    "chunk",
+    "concat",
+    "conv",
+    "drop_path",
+    "dropout",
+    "first_channels",
+    "fixed",
+    "flatten",
+    "gamma_act",
+    "global_mean",
+    "grid_table",
+    "grn",
+    "layer_norm",
+    "linear",
+    "linear_attend",
+    "max_pool",
+    "merge_heads",
+    "parameter",
+    "prepend",
+    "random_features",
+    "sequence_mean",
+    "shrink",
+    "split_heads",
+    "std_conv",
+    "take_token",
+    "times",
+    "to_heads",
+    "to_map",
+    "to_tokens",
+    "token_conv",
+    "token_mean",
+    "unflatten",
+    "unfold",
+]

@@ -1,0 +1,121 @@
+"""Layer kinds of attention."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from flopwise.blocks.graph import Type
+from flopwise.blocks.tensor import Heads, Tensor, Tokens
+from flopwise.errors import BlockError
+
+__all__ = [
+    "attend",
+    "chunk",
+    "linear_attend",
+    "merge_heads",
+    "random_features",
+    "split_heads",
+    "to_heads",
+]
+
+
+def split_heads(x: Tokens, *, heads: int) -> tuple[Heads, Heads, Heads]:
+    """(L, 3 * C) -> queries, keys and values of (heads, L, C / heads)."""
+    width = x.channels // 3
+    _divides(heads, width)
+    out = Type("heads", (heads, x.length, width // heads), x.extra, x.grid)
+    return cast(
+        tuple[Heads, Heads, Heads], x.trace.append("split_heads", [x], [out] * 3, heads=heads)
+    )
+
+
+def to_heads(x: Tokens, *, heads: int) -> Heads:
+    """(L, C) -> (heads, L, C / heads)."""
+    _divides(heads, x.channels)
+    out = Type("heads", (heads, x.length, x.channels // heads), x.extra, x.grid)
+    return cast(Heads, x.trace.append("to_heads", [x], [out], heads=heads)[0])
+
+
+def merge_heads(x: Heads) -> Tokens:
+    """(heads, L, d) -> (L, heads * d)."""
+    heads, length, depth = x.shape
+    out = Type("tokens", (length, heads * depth), x.type.extra, x.type.grid)
+    return cast(Tokens, x.trace.append("merge_heads", [x], [out])[0])
+
+
+def chunk(x: Tokens) -> tuple[Tokens, Tokens, Tokens]:
+    """(L, 3 * C) -> three sequences of (L, C)."""
+    out = Type("tokens", (x.length, x.channels // 3), x.extra, x.grid)
+    return cast(tuple[Tokens, Tokens, Tokens], x.trace.append("chunk", [x], [out] * 3))
+
+
+def attend(q: Heads, k: Heads, v: Heads, *, over: int | None = None) -> Tokens:
+    """Scaled dot-product attention: softmax(q k^T / sqrt(over)) v, heads merged to (L, C).
+
+    `over` is the channels of a head if not given.
+    MACs = 2 * heads * L * L * d: the products q k^T and (.) v.
+    """
+    heads, length, depth = q.shape
+    settings: dict[str, Any] = {} if over in (None, depth) else {"over": over}
+    (y,) = q.trace.append(
+        "attend_scaled" if settings else "attend",
+        [q, k, v],
+        [Type("tokens", (length, heads * depth), q.type.extra, q.type.grid)],
+        macs=2 * heads * length * length * depth,
+        activations=heads * length * length + length * heads * depth,
+        **settings,
+    )
+    return cast(Tokens, y)
+
+
+def random_features(x: Tokens, w: Tensor) -> Tokens:
+    """exp(w x - |x|^2 / 2) / sqrt(m): features whose products estimate exp(q k).
+
+    `w` holds m fixed random directions. MACs = L * C * m: the product w x.
+    """
+    features = w.shape[0]
+    (y,) = x.trace.append(
+        "random_features",
+        [x, w],
+        [Type("tokens", (x.length, features), x.extra, x.grid)],
+        macs=x.length * x.channels * features,
+        activations=x.length * features,
+    )
+    return cast(Tokens, y)
+
+
+def linear_attend(q: Tokens, k: Tokens, v: Tokens) -> Tokens:
+    """Attention over random features: q (k^T v) / (q sum(k)), linear in the length.
+
+    MACs = 2 * L * m * C + L * m: the products k^T v, q (.) and q sum(k).
+    """
+    length, features = q.shape
+    (y,) = q.trace.append(
+        "linear_attend",
+        [q, k, v],
+        [v.type],
+        macs=2 * length * features * v.channels + length * features,
+        activations=features * v.channels + length * v.channels + length,
+    )
+    return cast(Tokens, y)
+
+
+def _divides(heads: int, width: int) -> None:
+    """Refuses heads that do not divide the channels they share."""
+    if width % heads:
+        raise BlockError(
+            "E303",
+            f"{heads} heads do not divide dim {width}",
+            setting="heads",
+            helps=(_nearest_heads(heads, width),),
+        )
+
+
+def _nearest_heads(heads: int, dim: int) -> str:
+    below, above = dim // heads * heads, (dim // heads + 1) * heads
+    dims = " or ".join(str(d) for d in (below, above) if d > 0)
+    fits = sorted((h for h in range(1, dim + 1) if dim % h == 0), key=lambda h: abs(h - heads))[:2]
+    return (
+        f"nearest that work: dim {dims} with {heads} heads; "
+        f"heads {' or '.join(map(str, sorted(fits)))} with dim {dim}"
+    )

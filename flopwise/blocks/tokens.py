@@ -1,0 +1,134 @@
+"""What stands around transformer blocks: patches, class token, positions, and the way back."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from flopwise.blocks import layers
+from flopwise.blocks.graph import describe
+from flopwise.blocks.layers import Act, act, fixed, layer_norm, linear, parameter, prepend
+from flopwise.blocks.signature import Count, Local, Positive, Share, block
+from flopwise.blocks.tensor import Map, Tokens
+from flopwise.errors import BlockError
+
+__all__ = [
+    "class_token",
+    "linear_block",
+    "patch_embed",
+    "position",
+    "to_map",
+    "to_tokens",
+]
+
+
+@block(once=True, init="vit")
+def patch_embed(
+    x: Map, *, patch: Positive = 16, dim: Positive, norm: Local[Literal["ln", "none"]] = "none"
+) -> Tokens:
+    """Patch embedding: non-overlapping patches, each projected to one token.
+
+    Source: Dosovitskiy et al. 2021, arXiv:2010.11929, eq. 1; timm `PatchEmbed`.
+
+    Settings:
+        patch: Size of a patch in pixels.
+        dim: Channels of a token.
+        norm: What follows the projection.
+    """
+    y = layers.conv(x, dim, name="proj", kernel=patch, stride=patch, pad=0, init="linear")
+    tokens = layers.to_tokens(y)
+    return layer_norm(tokens, name="norm") if norm == "ln" else tokens
+
+
+@block(once=True, init="vit")
+def class_token(x: Tokens, *, registers: Count = 0, std: Share = 1e-6) -> Tokens:
+    """Puts one learned token before the sequence; the classifier may read its final state.
+
+    Register tokens follow it; nobody reads them.
+    Source: Dosovitskiy et al. 2021, arXiv:2010.11929, eq. 1; Darcet et al. 2024,
+    arXiv:2309.16588, section 2.2.
+
+    Settings:
+        registers: How many register tokens follow the class token.
+        std: Standard deviation of the initial values.
+    """
+    init = f"normal_{std:g}"
+    token = parameter(x, (1, 1, x.channels), name="cls_token", init=init)
+    if registers:
+        extra = parameter(x, (1, registers, x.channels), name="reg_token", init=init)
+        x = prepend(x, extra)
+    return prepend(x, token)
+
+
+@block(once=True, init="vit")
+def position(
+    x: Tokens, *, kind: Literal["learned", "learned_2d", "sinusoid"] = "learned"
+) -> Tokens:
+    """Adds a position embedding to every token, class token included.
+
+    Source: Dosovitskiy et al. 2021, arXiv:2010.11929, eq. 1 and appendix D.4; sinusoid: Vaswani et
+    al. 2017, arXiv:1706.03762, section 3.5, as in T2T-ViT.
+
+    Settings:
+        kind: learned is a table of one vector per position; learned_2d has one of half the width
+            per row and one per column; sinusoid is a fixed table of one vector per position.
+    """
+    if kind == "learned_2d":
+        return _add_rows_and_columns(x)
+    if kind == "sinusoid":
+        return x + fixed(x, (1, *x.shape), name="pos_embed", rule="sinusoid")
+    return x + parameter(x, (1, *x.shape), name="pos_embed", init="trunc_normal")
+
+
+def _add_rows_and_columns(x: Tokens) -> Tokens:
+    """Adds half a vector per row and half a vector per column."""
+    if x.grid is None or x.extra or x.channels % 2:
+        raise BlockError(
+            "E327",
+            f"positions in two dimensions need patches on a grid and an even width, and this is "
+            f"{describe(x.type)}",
+            setting="kind",
+            helps=("put {block: position} before {block: class_token}", "or write kind: learned"),
+        )
+    (height, width), half = x.grid, x.channels // 2
+    rows = parameter(x, (1, height, half), name="pos_embed_y", init="trunc_normal")
+    columns = parameter(x, (1, width, half), name="pos_embed_x", init="trunc_normal")
+    return x + layers.grid_table(columns, rows)
+
+
+@block(once=True)
+def to_tokens(x: Map) -> Tokens:
+    """Lays the positions of a map out as a sequence; the grid is remembered."""
+    return layers.to_tokens(x)
+
+
+@block(once=True)
+def to_map(x: Tokens, *, drop: Literal["cls", "none"] = "none") -> Map:
+    """Lays tokens back out on their grid.
+
+    Settings:
+        drop: cls throws the class token away; none refuses sequences that have one.
+    """
+    if x.extra and drop == "none":
+        raise BlockError(
+            "E307",
+            "these tokens have a class token, which has no place on the grid",
+            helps=("write drop: cls to throw it away",),
+        )
+    return layers.to_map(x)
+
+
+@block(name="linear", once=True, init="vit")
+def linear_block(
+    x: Tokens, *, dim: Positive, bias: bool = True, act: Local[Act] = "none"
+) -> Tokens:
+    """One linear layer on every token, and an activation if asked for.
+
+    Settings:
+        dim: Output channels.
+        bias: Whether it has a bias.
+        act: What follows it.
+    """
+    return _act(linear(x, dim, name="proj", bias=bias), act)
+
+
+_act = act  # `linear` names a setting `act`

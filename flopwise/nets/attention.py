@@ -1,0 +1,69 @@
+"""What generated networks compute in attention: heads, random features, fixed tables.
+
+Like the runtime beside it, this file imports torch and timm only.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+__all__ = [
+    "grid_table",
+    "linear_attend",
+    "orthogonal_",
+    "random_features",
+    "sinusoid_",
+    "split_heads",
+]
+
+
+def split_heads(x: Tensor, heads: int) -> list[Tensor]:
+    """(B, L, 3 * C) -> queries, keys and values of (B, heads, L, C / heads)."""
+    batch, length, channels = x.shape
+    x = x.reshape(batch, length, 3, heads, channels // (3 * heads))
+    q, k, v = x.permute(2, 0, 3, 1, 4).unbind(0)
+    return [q, k, v]
+
+
+def random_features(x: Tensor, w: Tensor) -> Tensor:
+    """(B, L, C) and m directions -> (B, L, m), all positive.
+
+    exp(w x - |x|^2 / 2) / sqrt(m); the product of two of them estimates exp(q k).
+    """
+    half_norm = (x * x).sum(-1, keepdim=True) / 2
+    return torch.exp(x @ w.t() - half_norm) / math.sqrt(w.shape[0])
+
+
+def linear_attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention over features (B, L, m) of queries and keys: linear in the length."""
+    total = q @ k.sum(1).unsqueeze(-1)
+    return q @ (k.transpose(1, 2) @ v) / (total + 1e-8)
+
+
+def grid_table(columns: Tensor, rows: Tensor) -> Tensor:
+    """Tables (1, W, C / 2) and (1, H, C / 2) -> (1, H * W, C), row by row."""
+    height, width = rows.shape[1], columns.shape[1]
+    x = columns.unsqueeze(1).expand(-1, height, -1, -1)
+    y = rows.unsqueeze(2).expand(-1, -1, width, -1)
+    return torch.cat([x, y], dim=-1).flatten(1, 2)
+
+
+def sinusoid_(table: Tensor) -> None:
+    """Fills a table (1, L, C) with sines (even channels) and cosines (odd ones) of the position.
+
+    Vaswani et al. 2017, arXiv:1706.03762, section 3.5.
+    """
+    _, length, dim = table.shape
+    position = torch.arange(length, dtype=torch.float64).unsqueeze(1)
+    channel = torch.arange(dim, dtype=torch.float64)
+    angle = position / 10000 ** (2 * (channel // 2) / dim)
+    table.copy_(torch.where(channel % 2 == 0, angle.sin(), angle.cos()))
+
+
+def orthogonal_(table: Tensor) -> None:
+    """Fills a table (m, C) with random orthogonal directions of length sqrt(m)."""
+    nn.init.orthogonal_(table)
+    table.mul_(math.sqrt(table.shape[0]))

@@ -1,0 +1,98 @@
+"""Every shipped convolutional network is timm's: outputs, statistics and gradients from its weights.
+
+Networks above 100 M parameters are compared with two blocks in every stage and their full widths;
+`test_counts` compares them at full size on the meta device.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from flopwise import dsl, nets
+from flopwise.export import from_timm
+from tests.parity.references import image, redrawn, relative
+
+SHALLOW = {"net.stage1.depth": "2", "net.stage2.depth": "2", "d3": "2", "net.stage4.depth": "2"}
+CUT = ["convnext_large", "convnext_xlarge", "convnextv2_large", "convnextv2_huge"]
+"""Above 100 M parameters: compared with two blocks in every stage."""
+NAMES = [
+    *("resnext50_32x4d", "densenet121", "mobilenetv1_100", "mobilenetv2_100", "ghostnet_100"),
+    *("convnext_atto", "convnextv2_atto", "convnextv2_tiny"),
+]
+OTHERS = [
+    *("resnet18", "resnet34", "resnet101", "resnet152", "resnet200", "wide_resnet50_2"),
+    *("densenet161", "densenet169", "densenet201", "mobilenetv1_125", "mobilenetv2_140"),
+    *("ghostnet_050", "ghostnet_130", "convnext_femto", "convnext_pico", "convnext_nano"),
+    *("convnext_small", "convnext_base", "convnextv2_femto", "convnextv2_pico"),
+    *("convnextv2_nano", "convnextv2_small", "convnextv2_base", *CUT),
+]
+VARIANTS = [  # a setting of ours, and timm's arguments for it
+    ("resnet50", {"defaults.residual.eca": "true"}, {"block_args": {"attn_layer": "eca"}}),
+    ("resnet18", {"defaults.basic.se": "0.0625"}, {"block_args": {"attn_layer": "se"}}),
+    ("resnet18", {"defaults.basic.eca": "true"}, {"block_args": {"attn_layer": "eca"}}),
+    ("resnet50", {"mid": "3"}, {"base_width": 192}),
+    ("convnextv2_tiny", {"defaults.convnext.layer_scale": "0.5"}, {"ls_init_value": 0.5}),
+]
+SIZE = 96
+
+
+def both(
+    name: str, sets: dict[str, str] | None = None, options: dict[str, Any] | None = None
+) -> tuple[dsl.Network, nn.Module, nn.Module]:
+    """Returns our network, our module and timm's, with the same redrawn weights."""
+    sets, options = dict(sets or {}), dict(options or {})
+    if name in CUT:
+        sets, options = sets | SHALLOW, options | {"depths": [2, 2, 2, 2]}
+    theirs = redrawn(name, drop_rate=0.0, **options)
+    network = dsl.load(f"std/{name}", sets=list(sets.items())).network()
+    ours = nets.build(network)
+    ours.load_state_dict(from_timm(network, theirs.state_dict()), strict=True)
+    return network, ours.eval(), theirs
+
+
+def compare(network: dsl.Network, ours: nn.Module, theirs: nn.Module) -> None:
+    """Evaluation, then one step of training: outputs, running statistics, every gradient."""
+    x = image(SIZE)
+    with torch.no_grad():
+        assert relative(ours(x), theirs(x)) <= 1e-5
+    got, wanted = ours.train()(x), theirs.train()(x)
+    assert relative(got, wanted) <= 1e-5
+    got.square().sum().backward()
+    wanted.square().sum().backward()
+    state = from_timm(network, theirs.state_dict())
+    for key, value in ours.state_dict().items():
+        torch.testing.assert_close(value, state[key], rtol=1e-5, atol=1e-5)
+    grads = {key: p.grad for key, p in theirs.named_parameters() if p.grad is not None}
+    gradients = from_timm(network, {**theirs.state_dict(), **grads})
+    for key, parameter in ours.named_parameters():
+        assert parameter.grad is not None
+        assert relative(parameter.grad, gradients[key]) <= 1e-4, key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_outputs_statistics_and_gradients_agree(name: str) -> None:
+    compare(*both(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_other_networks_agree_too(name: str) -> None:
+    compare(*both(name))
+
+
+@pytest.mark.parametrize(("name", "sets", "options"), VARIANTS)
+def test_settings_are_those_of_timm(
+    name: str, sets: dict[str, str], options: dict[str, Any]
+) -> None:
+    compare(*both(name, sets, options))
+
+
+@pytest.mark.parametrize("name", [*NAMES, *OTHERS])
+def test_names_mean_the_input_size_that_they_mean_in_timm(name: str) -> None:
+    wanted = timm.get_pretrained_cfg(name).input_size
+    assert dsl.load(f"std/{name}").network().graph.inputs[0].shape == wanted

@@ -1,0 +1,161 @@
+"""NFNet against timm: outputs, gradients, first weights, and the variance that the paper plots."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from flopwise import dsl, nets
+from flopwise.export import from_timm, recognise
+from tests.parity.references import image, relative
+
+SMALL = {"depths": [1, 2, 2, 2], "channels": [64, 128, 256, 256], "stem_chs": 32}
+SMALL |= {"num_features": 512, "group_size": 32}
+SETS = {"w": "64", "net.stem.hidden": "16", "net.stage3": "{depth: 2, dim: 256}"}
+SETS |= {"net.stage4": "{depth: 2, dim: 256}", "net.final.dim": "512"}
+SETS |= {"defaults.nfnet.group_width": "32"}
+NAMES = ["dm_nfnet_f0", "nfnet_f0"]
+
+
+def redrawn(model: nn.Module) -> nn.Module:
+    """Gains and biases drawn anew: fresh skipinit gains of 0 would hide every branch."""
+    generator = torch.Generator().manual_seed(5)
+    for key, value in model.state_dict().items():
+        if key.endswith("gain"):
+            value.copy_(torch.rand(value.shape, generator=generator) + 0.5)
+        elif key.endswith("bias"):
+            value.copy_(torch.randn(value.shape, generator=generator) * 0.05)
+    return model
+
+
+@lru_cache
+def pair(name: str, small: bool = True) -> tuple[nn.Module, nn.Module]:
+    network = dsl.load(f"std/{name}", sets=list(SETS.items()) if small else []).network()
+    theirs = redrawn(timm.create_model(name, **(SMALL if small else {}))).eval()
+    ours = nets.build(network, seed=0).eval()
+    ours.load_state_dict(from_timm(network, theirs.state_dict()), strict=True)
+    return ours, theirs
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [96, 101])
+@pytest.mark.parametrize("name", NAMES)
+def test_outputs_are_identical_at_even_and_odd_sizes(name: str, size: int) -> None:
+    for model in pair(name):
+        model.eval()
+    ours, theirs = (model(image(size)) for model in pair(name))
+    assert torch.equal(ours, theirs)
+    ours, theirs = (model.train()(image(size)) for model in pair(name))
+    assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_agree(name: str) -> None:
+    for model in pair(name):
+        model.zero_grad()
+        model(image(64, batch=1)).square().sum().backward()
+    ours, theirs = pair(name)
+    network = dsl.load(f"std/{name}", sets=list(SETS.items())).network()
+    gradients = {key: p.grad for key, p in theirs.named_parameters()}
+    wanted = from_timm(network, gradients)
+    for key, parameter in ours.named_parameters():
+        assert relative(parameter.grad, wanted[key]) <= 1e-5, key
+
+
+@pytest.mark.slow
+@torch.no_grad()
+@pytest.mark.parametrize("name", NAMES)
+def test_the_whole_f0_agrees(name: str) -> None:
+    ours, theirs = pair(name, small=False)
+    assert torch.equal(ours(image(192)), theirs(image(192)))
+
+
+@pytest.mark.parametrize("number", range(7))
+def test_timm_builds_every_variant_from_json(number: int) -> None:
+    native = recognise(dsl.load(f"std/dm_nfnet_f{number}").network())
+    with torch.device("meta"):
+        named = timm.create_model(f"dm_nfnet_f{number}")
+        built = timm.create_model(native.architecture, **native.model_args)
+    shapes = {key: value.shape for key, value in named.state_dict().items()}
+    assert {key: value.shape for key, value in built.state_dict().items()} == shapes
+    assert set(native.keys.values()) == set(shapes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fresh_weights_are_distributed_as_in_timm(name: str) -> None:
+    network = dsl.load(f"std/{name}", sets=list(SETS.items())).network()
+    ours = nets.build(network, seed=0).state_dict()
+    torch.manual_seed(0)
+    theirs = from_timm(network, timm.create_model(name, **SMALL).state_dict())
+    for key, value in ours.items():
+        if value.numel() >= 2000:
+            assert value.std().item() == pytest.approx(theirs[key].std().item(), rel=0.1), key
+        elif key.endswith(("gain", "bias")):
+            torch.testing.assert_close(value, theirs[key])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["dm_nfnet_f0", "dm_nfnet_f1"])
+def test_the_variance_at_the_start_is_the_expected_one_at_every_depth(name: str) -> None:
+    sets = {**SETS, "net.stage3": "{dim: 256}", "net.stage4": "{dim: 256}"}
+    network = dsl.load(f"std/{name}", sets=list(sets.items())).network()
+    model = nets.build(network, seed=0).eval()
+    for key, value in model.state_dict().items():
+        if key.endswith("skipinit_gain"):
+            value.fill_(1.0)  # as the paper plots it: the branches speak
+    found: dict[str, Tensor] = {}
+    for path, module in model.named_modules():
+        if path.count(".") == 1 and path.startswith("stage"):
+            module.register_forward_hook(
+                lambda _m, _i, out, path=path: found.update({path: out.var(dim=(0, 2, 3)).mean()})
+            )
+    model(torch.randn(8, 3, 128, 128, generator=torch.Generator().manual_seed(0)))
+    stages = {layer.name: layer.graph for layer in network.graph.layers if layer.graph}
+    for path, variance in found.items():
+        stage, _, number = path.partition(".")
+        blocks = {layer.name: layer for layer in stages[stage].layers}
+        thinned = 0.25 ** (int(stage[-1]) - 1)  # white noise, pooled 2x2 on every shortcut
+        wanted = blocks[number].outputs[0].variance * thinned
+        assert wanted / 2 < variance < 2 * wanted, path
+    assert len(found) == sum(stage.depth for stage in network.stages if stage.block.name == "nfnet")
+
+
+def test_beta_counts_the_blocks_before_it_and_starts_anew_where_the_shortcut_projects() -> None:
+    network = dsl.load("std/dm_nfnet_f1").network()
+    theirs = timm.create_model("dm_nfnet_f1", num_classes=0, **SMALL | {"depths": [2, 4, 12, 6]})
+    wanted = [block.beta for stage in theirs.stages for block in stage]
+    found = [
+        layer.settings["value"] for path, layer in network.graph.walk() if path.endswith(".beta")
+    ]
+    assert found == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "params", "macs"),
+    [
+        ("dm_nfnet_f0", 256, 71.489, 12.384),
+        ("dm_nfnet_f1", 320, 132.634, 35.539),
+        ("dm_nfnet_f2", 352, 193.779, 62.593),
+        ("dm_nfnet_f3", 416, 254.924, 114.764),
+        ("dm_nfnet_f4", 512, 316.069, 215.241),
+        ("dm_nfnet_f5", 544, 377.214, 289.757),
+        ("dm_nfnet_f6", 576, 438.359, 377.280),
+        ("dm_nfnet_f7", 608, 499.504, 478.782),
+        ("dm_nfnet_f4_plus", 512, 527.033, 367.414),
+        ("dm_nfnet_f3_plus", 384, 425.082, 166.969),
+        ("dm_nfnet_f7_plus", 480, 832.885, 509.389),
+    ],
+)
+def test_the_papers_sizes_come_out(name: str, size: int, params: float, macs: float) -> None:
+    graph = dsl.load(f"std/{name}", sets=[("input.size", str(size))]).network().graph
+    assert (round(graph.params / 1e6, 3), round(graph.macs / 1e9, 3)) == (params, macs)
+
+
+def test_the_released_code_gives_the_wide_ones_narrower_groups() -> None:
+    sets = [("net.stage1.hidden", "128")]  # 192 rounded down to whole groups of 128
+    graph = dsl.load("std/dm_nfnet_f4_plus", sets=[*sets, ("input.size", "512")]).network().graph
+    assert (round(graph.params / 1e6, 3), round(graph.macs / 1e9, 2)) == (524.954, 333.39)
