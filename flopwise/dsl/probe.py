@@ -22,7 +22,7 @@ LookAt: TypeAlias = Callable[[Picks], Look | None]
 FEW = 0.01
 """Share of feasible candidates below which most draws of a search are for nothing."""
 LEAST = 50
-"""Random candidates that are looked at however long it takes."""
+"""Candidates that are looked at even if that takes three times as long as it should."""
 TRIED = 6
 """Candidates that a suggestion is tried on before it is made."""
 
@@ -72,7 +72,8 @@ def probe(
     for looked, picks in enumerate(_points(search.space, draws, Random(seed)), 1):
         if found := look(picks):
             seen.append(found)
-        if looked > LEAST and process_time() > end:
+        late = process_time() - end
+        if late > 2 * seconds or (late > 0 and looked > LEAST):
             break
     feasible = sum(not found.reasons for found in seen)
     metrics = seen[0].costs if seen else ()

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from flopwise.blocks import Block
 from flopwise.dsl.audit import check_expect, check_rows, outside, unused
 from flopwise.dsl.check import build_plan
 from flopwise.dsl.checker import Checker
@@ -78,10 +79,15 @@ class Spec:
     export: Mapping[str, object]
     table: Table | None
     classes_written: bool
-    _origin: Origin = field(repr=False)
-    _plan: Plan = field(repr=False)
+    origin: Origin = field(repr=False)
+    plan: Plan = field(repr=False)
     _resolver: Resolver = field(repr=False)
     _targets: Mapping[str, Place] = field(repr=False)
+
+    @property
+    def blocks(self) -> Mapping[str, Block]:
+        """The blocks its stages may be: the shipped ones and its own."""
+        return self._plan.blocks
 
     @property
     def input(self) -> Input:
@@ -107,19 +113,19 @@ class Spec:
         if not picks:
             return self._written
         settings = self._settings(picks)
-        return self._origin.pointed(lambda: self._resolver.network(settings))
+        return self.origin.pointed(lambda: self._resolver.network(settings))
 
     def recipe_for(self, picks: Mapping[str, Value]) -> Recipe:
         """Returns the recipe at these picks."""
         settings = self._settings(picks)
         return (
-            self._origin.pointed(lambda: self._resolver.recipe(settings)) if picks else self.recipe
+            self.origin.pointed(lambda: self._resolver.recipe(settings)) if picks else self.recipe
         )
 
     def value(self, path: str) -> Value | None:
         """Returns what is written at an address; None where nothing is."""
         head, _, rest = path.partition(".")
-        if path in self._plan.values:
+        if path in self.plan.values:
             return self._written.values[path]
         if head == "train":
             value: Value = getattr(self.recipe, rest)
@@ -132,12 +138,12 @@ class Spec:
                 return None
             extra: Mapping[str, Value] = {"depth": stage.depth, "block": stage.block.name}
             return extra.get(key, stage.settings[index or 0].get(key))
-        setting = self._plan.places.get(path)
+        setting = self.plan.places.get(path)
         return setting.evaluate(self._written.values) if setting else None
 
     def set(self, sets: Sets) -> Spec:
         """Returns the same spec with further paths set, as `--set` does."""
-        return _build(replace(self._origin, sets=(*self._origin.sets, *sets)))
+        return _build(replace(self.origin, sets=(*self.origin.sets, *sets)))
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -151,15 +157,15 @@ class Spec:
             SpecError: There is no such row (E410), or its network cannot be built.
         """
         if name not in self._rows:
-            trees = self._origin.trees
+            trees = self.origin.trees
             if trees is None or name not in self.rows:
                 raise SpecError([no_row(name, self.rows, None, f"'{self.name}'")])
-            self._rows[name] = _build(self._origin.of_row(name, trees))
+            self._rows[name] = _build(self.origin.of_row(name, trees))
         return self._rows[name]
 
     def render(self, picks: Mapping[str, Value] = {}) -> str:
         """Returns the resolved spec: the same network without variables, defaults or parents."""
-        places = {path for path in self._plan.places if path.startswith("train.")}
+        places = {path for path in self.plan.places if path.startswith("train.")}
         trained = [
             path.removeprefix("train.") for path in (*places, *picks) if path.startswith("train.")
         ]
@@ -226,6 +232,27 @@ class Spec:
 
         return probe(self.search, look, draws, seed, budget)
 
+    def probed(self) -> tuple[Fault, ...]:
+        """Looks at the space under every budget; nothing is built or trained.
+
+        Returns:
+            What makes the space a slow one to search.
+
+        Raises:
+            SpecError: No candidate was feasible (E501), told of each budget.
+        """
+        faults: list[Fault] = []
+        warnings: dict[Fault, None] = {}
+        limited = self.search and (self.search.budget or self.search.require or self.search.fit)
+        for number in range(max(1, len(self.search.budget)) if self.search and limited else 0):
+            try:
+                warnings |= dict.fromkeys(self.probe(budget=number).warnings)
+            except SpecError as error:
+                faults += error.faults
+        if faults:
+            raise SpecError(faults)
+        return tuple(warnings)
+
     def _look(self, picks: Mapping[str, Value], budget: int) -> Look | None:
         """Returns what arithmetic says about picks, after solving the fit if there is one."""
         fit = self.search.fit if self.search else None
@@ -244,11 +271,11 @@ class Spec:
 
     @cached_property
     def _activity(self) -> Activity:
-        return Activity(settings_of(self._plan), self.search.when if self.search else {})
+        return Activity(settings_of(self.plan), self.search.when if self.search else {})
 
     @cached_property
     def _written(self) -> Network:
-        return self._origin.pointed(lambda: self._resolver.network({}))
+        return self.origin.pointed(lambda: self._resolver.network({}))
 
     @cached_property
     def _rows(self) -> dict[str, Spec]:
@@ -256,14 +283,14 @@ class Spec:
 
     @cached_property
     def _rules(self) -> Mapping[str, object]:
-        return target_rules(self._plan)
+        return target_rules(self.plan)
 
     def _settings(self, picks: Mapping[str, Value]) -> dict[str, Setting]:
         faults = []
         settings = {}
         for path, value in picks.items():
             place = self._targets.get(path) or Place(Source("picks", (f"{path}={value}",)), 1, 1)
-            if path not in self._rules:
+            if path not in self._rules and whole_of(path)[0] not in self._rules:
                 near = nearest(path, self._rules)
                 helps = (f"did you mean '{near}'?",) if near else ()
                 fact = f"'{path}' is neither a variable nor a place of this spec"
@@ -335,8 +362,8 @@ def _checked(origin: Origin) -> Spec:
         export=_export(tree.entries.get("export")),
         table=trees.table if trees else None,
         classes_written="classes" in tree.entries,
-        _origin=origin,
-        _plan=plan,
+        origin=origin,
+        plan=plan,
         _resolver=Resolver(plan, name),
         _targets=search.places if search else {},
     )
