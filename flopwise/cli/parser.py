@@ -34,6 +34,7 @@ VERBS: dict[str, tuple[Verb, Options]] = {
     "check": (reading.check_verb, reading.check_options),
     "show": (reading.show_verb, reading.show_options),
     "resolve": (reading.resolve_verb, reading.resolve_options),
+    "schema": (reading.schema_verb, reading.schema_options),
     "fmt": (editing.fmt_verb, editing.fmt_options),
     "upgrade": (editing.upgrade_verb, editing.upgrade_options),
     "init": (editing.init_verb, editing.init_options),

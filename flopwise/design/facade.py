@@ -99,6 +99,12 @@ class Design:
         """Returns the resolved spec: the same network without variables, defaults or parents."""
         return self.spec.render()
 
+    def schema(self) -> dict[str, Any]:
+        """Returns the JSON Schema (draft-07) of specs that have this spec's blocks, for editors."""
+        from flopwise.dsl.schema import make_schema
+
+        return make_schema(self.spec.blocks, complete=True)
+
     def source(self) -> str:
         """Returns the network as PyTorch source, the very text that `build` runs."""
         from flopwise import nets

@@ -1,27 +1,22 @@
 """A spec: one concrete network, how it is trained, and perhaps a space around it.
 
-`load` and `loads` do all the checking, so that a `Spec` in hand is one that can be built. Picks are
-values for addresses (a variable by name, a place by dotted path) on top of what is written.
+All checking is done before there is a `Spec`, so one in hand can be built. Picks are values for
+addresses (a variable by name, a place by dotted path) on top of what is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from flopwise.blocks import Block
-from flopwise.dsl.audit import check_expect, check_rows, outside, unused
-from flopwise.dsl.check import build_plan
-from flopwise.dsl.checker import Checker
 from flopwise.dsl.expr import Value
-from flopwise.dsl.files import File, read_chain, read_text, split_row
 from flopwise.dsl.fitting import Look, solve
-from flopwise.dsl.merge import merge_files
 from flopwise.dsl.network import Input, Network
-from flopwise.dsl.origin import Origin, Shelf
+from flopwise.dsl.origin import Origin
 from flopwise.dsl.paths import whole_of
 from flopwise.dsl.plan import Plan, Setting
 from flopwise.dsl.probe import Probe, probe
@@ -29,17 +24,13 @@ from flopwise.dsl.recipe import Recipe
 from flopwise.dsl.render import render_spec
 from flopwise.dsl.resolve import Resolver
 from flopwise.dsl.rows import Table, no_row
-from flopwise.dsl.searching import read_search
 from flopwise.dsl.space import Search
 from flopwise.dsl.tables import METRICS
 from flopwise.dsl.targets import Activity, settings_of, target_rules
-from flopwise.dsl.tree import Items, Node, Scalar, Section
-from flopwise.dsl.upgrade import old_version
 from flopwise.errors import Fault, Place, Source, SpecError, nearest
 
-__all__ = ["Costs", "Spec", "load", "loads"]
+__all__ = ["Costs", "Sets", "Spec"]
 
-T = TypeVar("T")
 Sets = Sequence[tuple[str, str]]
 
 
@@ -68,6 +59,8 @@ class Spec:
         export: Its `export` section as plain data.
         table: Its table of named networks, if it has one.
         classes_written: Whether the number of classes is written or the default.
+        origin: Where it comes from: its files, and what was laid on them.
+        plan: What is evaluated.
     """
 
     name: str
@@ -81,13 +74,14 @@ class Spec:
     classes_written: bool
     origin: Origin = field(repr=False)
     plan: Plan = field(repr=False)
+    _open: Callable[[Origin], Spec] = field(repr=False)
     _resolver: Resolver = field(repr=False)
     _targets: Mapping[str, Place] = field(repr=False)
 
     @property
     def blocks(self) -> Mapping[str, Block]:
         """The blocks its stages may be: the shipped ones and its own."""
-        return self._plan.blocks
+        return self.plan.blocks
 
     @property
     def input(self) -> Input:
@@ -143,7 +137,7 @@ class Spec:
 
     def set(self, sets: Sets) -> Spec:
         """Returns the same spec with further paths set, as `--set` does."""
-        return _build(replace(self.origin, sets=(*self.origin.sets, *sets)))
+        return self._open(replace(self.origin, sets=(*self.origin.sets, *sets)))
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -160,7 +154,7 @@ class Spec:
             trees = self.origin.trees
             if trees is None or name not in self.rows:
                 raise SpecError([no_row(name, self.rows, None, f"'{self.name}'")])
-            self._rows[name] = _build(self.origin.of_row(name, trees))
+            self._rows[name] = self._open(self.origin.of_row(name, trees))
         return self._rows[name]
 
     def render(self, picks: Mapping[str, Value] = {}) -> str:
@@ -299,98 +293,3 @@ class Spec:
         if faults:
             raise SpecError(faults)
         return settings
-
-
-def load(path: str | Path, *, sets: Sets = (), root: Path | None = None) -> Spec:
-    """Reads and checks a spec.
-
-    Args:
-        path: A YAML file, or `std/NAME` for a shipped one.
-        sets: Pairs of an address and a value, as `--set` takes them.
-        root: The folder that `extends` may not leave; the file's own by default.
-
-    Raises:
-        SpecError: Every fault at once.
-
-    >>> load("std/convnext_tiny").network().graph.macs
-    4455531264
-    """
-    file, row = split_row(str(path))
-    files = read_chain(file if row else path, root)
-    shipped = file.startswith("std/")
-    return _open(files, sets, None if shipped else Path(file), root, row)
-
-
-def loads(text: str, *, name: str = "<text>", sets: Sets = ()) -> Spec:
-    """Reads and checks a spec that is a text; `extends` starts from the working folder."""
-    return _open(read_text(text, name), sets, None)
-
-
-def _open(
-    files: tuple[File, ...], sets: Sets, path: Path | None, root: Path | None = None, row: str = ""
-) -> Spec:
-    shelf = Shelf(root)
-    bare = Origin(files=files, tree=files[0].tree, path=path, shelf=shelf)
-    origin = replace(bare, tree=bare.pointed(lambda: merge_files(files)))
-    if row:
-        origin = origin.of_row(row, shelf.trees_with(files, origin.tree, row))
-    return _build(replace(origin, sets=tuple(sets)))
-
-
-def _build(origin: Origin) -> Spec:
-    return origin.pointed(lambda: _checked(origin))
-
-
-def _checked(origin: Origin) -> Spec:
-    tree = origin.changed()
-    checker = Checker()
-    plan = build_plan(tree, checker)
-    node = tree.entries.get("search")
-    search = None
-    if isinstance(node, Section):
-        search = read_search(node, tree.keys["search"], plan, checker)
-    trees = origin.shelf.trees(origin.files, tree, checker)
-    origin = replace(origin, trees=origin.trees if origin.row else trees)
-    name, doc = (_text(tree.entries.get(key)) for key in ("name", "doc"))
-    spec = Spec(
-        name=name,
-        doc=doc,
-        path=origin.path,
-        sources=origin.sources,
-        warnings=() if origin.row else tuple(unused(plan, search, tree)),
-        search=search,
-        export=_export(tree.entries.get("export")),
-        table=trees.table if trees else None,
-        classes_written="classes" in tree.entries,
-        origin=origin,
-        plan=plan,
-        _resolver=Resolver(plan, name),
-        _targets=search.places if search else {},
-    )
-    spec.network()
-    spec.recipe_for({})
-    spec.feasible(spec.network(), spec.network().graph)  # a requirement of the wrong type shows now
-    if not origin.sets:
-        check_expect(checker, spec.network().graph, tree.entries.get("expect"))
-    checker.stop_if_faulty()
-    if spec.table and not origin.sets:
-        check_rows(checker, spec.table, spec, spec.row)
-        checker.stop_if_faulty()
-    old = [told for file in origin.files for told in old_version(file.tree)]
-    more = (*checker.warnings, *outside(spec.search, spec.written), *old)
-    return replace(spec, warnings=(*spec.warnings, *more)) if more else spec
-
-
-def _text(node: Node | None) -> str:
-    return str(node.value) if isinstance(node, Scalar) else ""
-
-
-def _export(node: Node | None) -> Mapping[str, object]:
-    data = _data(node) if node else {}
-    return data if isinstance(data, dict) else {}
-
-
-def _data(node: Node) -> object:
-    if isinstance(node, Section):
-        return {name: _data(each) for name, each in node.entries.items()}
-    return [_data(each) for each in node.items] if isinstance(node, Items) else node.value
