@@ -22,7 +22,9 @@ from flopwise.cost import Cost, cost
 from flopwise.dsl.load import decode
 from flopwise.dsl.shipped import presets, shipped_row
 
-if TYPE_CHECKING:  # types only: these rooms import torch
+if TYPE_CHECKING:  # types only: most of these rooms import torch
+    from flopwise.dsl.differing import Comparison
+    from flopwise.dsl.explained import Explained
     from flopwise.export.proof import Proof
     from flopwise.nets.runtime import Network as Module
     from flopwise.search import Outcome, Watch, Winner
@@ -94,6 +96,25 @@ class Design:
             "classes": network.classes,
             **self.cost().as_dict(),
         }
+
+    def explain(self, path: str) -> list[Explained]:
+        """Returns why a value, or each value below a path, is what it is.
+
+        Args:
+            path: A variable, a dotted place, or a stage such as `net.stage2`.
+
+        Raises:
+            SpecError: The path names nothing.
+        """
+        from flopwise.dsl.explained import explain
+
+        return explain(self.spec, path)
+
+    def diff(self, other: Design) -> Comparison:
+        """Returns what changes from this network and its recipe to another one."""
+        from flopwise.dsl.differing import compare
+
+        return compare(self.spec, other.spec)
 
     def render(self) -> str:
         """Returns the resolved spec: the same network without variables, defaults or parents."""

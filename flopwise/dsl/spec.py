@@ -7,7 +7,7 @@ addresses (a variable by name, a place by dotted path) on top of what is written
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -163,9 +163,9 @@ class Spec:
         trained = [
             path.removeprefix("train.") for path in (*places, *picks) if path.startswith("train.")
         ]
-        return render_spec(
-            self.network(picks), self.doc, self.recipe_for(picks), set(trained), self.export
-        )
+        recipe = asdict(self.recipe_for(picks))
+        train = {name: value for name, value in recipe.items() if name in trained}
+        return render_spec(self.network(picks), self.plan, self.doc, train, self.export)
 
     def feasible(self, network: Network, costs: Costs, *, budget: int = 0) -> list[str]:
         """Returns why a network may not be trained; empty when it meets budget and requirements.
