@@ -26,7 +26,18 @@ from flopwise.blocks.join import (
 )
 from flopwise.blocks.reach import depends, prune
 from flopwise.blocks.residual import basic, residual
-from flopwise.blocks.signature import Block, Field, block
+from flopwise.blocks.signature import (
+    Block,
+    Field,
+    First,
+    Local,
+    Natural,
+    Odd,
+    Positive,
+    Rate,
+    Share,
+    block,
+)
 from flopwise.blocks.stage import add_stage, call_stage, conversions, piece, trace_block
 from flopwise.blocks.tensor import Map, Tensor, Tokens, Trace, Vec
 from flopwise.blocks.vit import (
@@ -43,9 +54,16 @@ __all__ = [
     "BLOCKS",
     "Block",
     "Field",
+    "First",
     "Graph",
     "Layer",
+    "Local",
     "Map",
+    "Natural",
+    "Odd",
+    "Positive",
+    "Rate",
+    "Share",
     "Tensor",
     "Tokens",
     "Trace",

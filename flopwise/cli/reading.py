@@ -40,6 +40,8 @@ def check_options(verb: argparse.ArgumentParser) -> None:
     text = "YAML files, folders, - for standard input, or shipped std/NAMEs"
     verb.add_argument("specs", metavar="SPEC", nargs="+", help=text)
     add_set(verb)
+    text = "run no Python file named by 'use'; the blocks in it are then unknown"
+    verb.add_argument("--no-code", action="store_true", help=text)
     verb.add_argument("--json", action="store_true", help="print one JSON object")
 
 

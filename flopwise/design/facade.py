@@ -199,7 +199,12 @@ class Design:
 
 
 def load(
-    path: str | Path, paths: Mapping[str, object] | None = None, /, **variables: object
+    path: str | Path,
+    paths: Mapping[str, object] | None = None,
+    /,
+    *,
+    allow_code: bool | None = False,
+    **variables: object,
 ) -> Design:
     """Reads a spec.
 
@@ -207,12 +212,15 @@ def load(
         path: A YAML file, or a shipped network: `std/resnet50`, or `resnet50` where no file is
             called so. `file.yaml#row` is a row of the file's table.
         paths: Dotted path or variable -> value, set on top of what the file says.
+        allow_code: Whether Python files named by `use` may run although nobody allowed them before;
+            from then on they are. None runs no code at all.
         **variables: The same, for paths that are Python names.
 
     Raises:
         SpecError: Every fault of the file at once.
     """
-    return Design(dsl.load(_address(path), sets=_sets(paths, variables)))
+    sets = _sets(paths, variables)
+    return Design(dsl.load(_address(path), sets=sets, allow_code=allow_code))
 
 
 def _address(path: str | Path) -> str | Path:
@@ -223,11 +231,17 @@ def _address(path: str | Path) -> str | Path:
 
 
 def loads(
-    text: str | bytes, paths: Mapping[str, object] | None = None, /, *, name: str = "<text>"
+    text: str | bytes,
+    paths: Mapping[str, object] | None = None,
+    /,
+    *,
+    name: str = "<text>",
+    allow_code: bool | None = False,
 ) -> Design:
     """Reads a spec from a text; `name` is what faults call it, `paths` is set on top of it."""
     read = decode(text, name) if isinstance(text, bytes) else text
-    return Design(dsl.loads(read, name=name, sets=_sets(paths, {})))
+    sets = _sets(paths, {})
+    return Design(dsl.loads(read, name=name, sets=sets, allow_code=allow_code))
 
 
 def search(

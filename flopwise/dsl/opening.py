@@ -18,17 +18,26 @@ from flopwise.dsl.searching import read_search
 from flopwise.dsl.spec import Sets, Spec
 from flopwise.dsl.tree import Items, Node, Scalar, Section
 from flopwise.dsl.upgrade import old_version
+from flopwise.dsl.uses import Permission, read_uses
 
 __all__ = ["load", "loads", "open_spec"]
 
 
-def load(path: str | Path, *, sets: Sets = (), root: Path | None = None) -> Spec:
+def load(
+    path: str | Path,
+    *,
+    sets: Sets = (),
+    root: Path | None = None,
+    allow_code: bool | None = False,
+) -> Spec:
     """Reads and checks a spec.
 
     Args:
         path: A YAML file, or `std/NAME` for a shipped one.
         sets: Pairs of an address and a value, as `--set` takes them.
         root: The folder that `extends` may not leave; the file's own by default.
+        allow_code: Whether Python files named by `use` may run although nobody allowed them before;
+            from then on they are. None runs no code at all.
 
     Raises:
         SpecError: Every fault at once.
@@ -39,18 +48,24 @@ def load(path: str | Path, *, sets: Sets = (), root: Path | None = None) -> Spec
     file, row = split_row(str(path))
     files = read_chain(file if row else path, root)
     shipped = file.startswith("std/")
-    return _read(files, sets, None if shipped else Path(file), root, row)
+    shelf = Shelf(root, _permission(allow_code))
+    return _read(files, sets, None if shipped else Path(file), shelf, row)
 
 
-def loads(text: str, *, name: str = "<text>", sets: Sets = ()) -> Spec:
+def loads(
+    text: str, *, name: str = "<text>", sets: Sets = (), allow_code: bool | None = False
+) -> Spec:
     """Reads and checks a spec that is a text; `extends` starts from the working folder."""
-    return _read(read_text(text, name), sets, None)
+    return _read(read_text(text, name), sets, None, Shelf(None, _permission(allow_code)))
+
+
+def _permission(allow_code: bool | None) -> Permission:
+    return Permission(all=allow_code is True, never=allow_code is None)
 
 
 def _read(
-    files: tuple[File, ...], sets: Sets, path: Path | None, root: Path | None = None, row: str = ""
+    files: tuple[File, ...], sets: Sets, path: Path | None, shelf: Shelf, row: str = ""
 ) -> Spec:
-    shelf = Shelf(root)
     bare = Origin(files=files, tree=files[0].tree, path=path, shelf=shelf)
     origin = replace(bare, tree=bare.pointed(lambda: merge_files(files)))
     if row:
@@ -66,6 +81,9 @@ def open_spec(origin: Origin) -> Spec:
 def _checked(origin: Origin) -> Spec:
     tree = origin.changed()
     checker = Checker()
+    shelf = origin.shelf
+    files = (*origin.files, *origin.holder)
+    codes = read_uses(checker, tree.entries.get("use"), files, shelf.root, shelf.permission)
     plan = build_plan(tree, checker)
     node = tree.entries.get("search")
     search = None
@@ -78,7 +96,8 @@ def _checked(origin: Origin) -> Spec:
         name=name,
         doc=doc,
         path=origin.path,
-        sources=origin.sources,
+        sources={**origin.sources, **{code.key: code.text for code in codes}},
+        codes=codes,
         warnings=() if origin.row else tuple(unused(plan, search, tree)),
         search=search,
         export=_export(tree.entries.get("export")),

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from flopwise.blocks import Block
 from flopwise.dsl.expr import Value
+from flopwise.dsl.files import Code
 from flopwise.dsl.fitting import Look, solve
 from flopwise.dsl.network import Input, Network
 from flopwise.dsl.origin import Origin
@@ -59,6 +60,7 @@ class Spec:
         export: Its `export` section as plain data.
         table: Its table of named networks, if it has one.
         classes_written: Whether the number of classes is written or the default.
+        codes: The Python files whose blocks it uses.
         origin: Where it comes from: its files, and what was laid on them.
         plan: What is evaluated.
     """
@@ -72,6 +74,7 @@ class Spec:
     export: Mapping[str, object]
     table: Table | None
     classes_written: bool
+    codes: tuple[Code, ...]
     origin: Origin = field(repr=False)
     plan: Plan = field(repr=False)
     _open: Callable[[Origin], Spec] = field(repr=False)
