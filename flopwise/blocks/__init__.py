@@ -30,7 +30,18 @@ from flopwise.blocks.mobilenet import inverted, separable
 from flopwise.blocks.nfnet import nfnet, nfnet_stem, std_conv_block
 from flopwise.blocks.reach import depends, prune
 from flopwise.blocks.residual import basic, residual
-from flopwise.blocks.signature import Block, Field, block
+from flopwise.blocks.signature import (
+    Block,
+    Field,
+    First,
+    Local,
+    Natural,
+    Odd,
+    Positive,
+    Rate,
+    Share,
+    block,
+)
 from flopwise.blocks.stage import add_stage, call_stage, conversions, piece, trace_block
 from flopwise.blocks.t2t import performer, soft_split, token_transformer
 from flopwise.blocks.tensor import Map, Tensor, Tokens, Trace, Vec
@@ -48,9 +59,16 @@ __all__ = [
     "BLOCKS",
     "Block",
     "Field",
+    "First",
     "Graph",
     "Layer",
+    "Local",
     "Map",
+    "Natural",
+    "Odd",
+    "Positive",
+    "Rate",
+    "Share",
     "Tensor",
     "Tokens",
     "Trace",

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints, overload
 
 from flopwise.blocks.tensor import Map, Tensor, Tokens, Vec
+from flopwise.errors import BlockError
 
 __all__ = [
     "Block",
@@ -37,6 +38,13 @@ Scalar = int | float | bool | str
 Made = Tensor | tuple[Tensor, ...]
 """What a block's function returns: one tensor, or one for each of its `outputs`."""
 FieldType = Literal["int", "float", "bool", "text", "list[int]"]
+TYPES: dict[Any, FieldType] = {
+    int: "int",
+    float: "float",
+    bool: "bool",
+    str: "text",
+    tuple[int, ...]: "list[int]",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,14 +204,30 @@ def read_signature(
     ports: dict[str, tuple[type[Tensor], ...]] = {}
     fields: dict[str, Field] = {}
     for parameter in inspect.signature(body).parameters.values():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD or parameter.name not in hints:
+            raise _inexpressible(body, parameter, "write its type, as in  kernel: int = 3")
         hint = hints[parameter.name]
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             text = help_lines.get(parameter.name, "")
-            fields[parameter.name] = _field(parameter, hint, text)
+            fields[parameter.name] = _field(body, parameter, hint, text)
         else:
             star = "*" if parameter.kind is inspect.Parameter.VAR_POSITIONAL else ""
-            ports[star + parameter.name] = _kinds(hint)
+            ports[star + parameter.name] = _kinds(body, parameter, hint)
+    if not ports:
+        raise BlockError(
+            "E116",
+            f"block '{body.__name__}' takes no tensor",
+            helps=("begin its parameters with one, as in  (x: Map, *, dim: int)",),
+        )
     return ports, fields
+
+
+def _inexpressible(
+    body: Callable[..., Made], parameter: inspect.Parameter, *helps: str
+) -> BlockError:
+    fact = f"a spec cannot express the parameter '{parameter}' of block '{body.__name__}'"
+    note = "tensors come first: Map, Tokens, Vec or Tensor; settings after * are int, float, bool, "
+    return BlockError("E116", fact, helps=helps, notes=(f"{note}str, tuple[int, ...] or Literal",))
 
 
 @lru_cache(maxsize=256)
@@ -223,12 +247,17 @@ def argument_help(docstring: str) -> dict[str, str]:
     return found
 
 
-def _kinds(hint: Any) -> tuple[type[Tensor], ...]:
+def _kinds(
+    body: Callable[..., Made], parameter: inspect.Parameter, hint: Any
+) -> tuple[type[Tensor], ...]:
     kinds = get_args(hint) or (hint,)
+    if not all(isinstance(kind, type) and issubclass(kind, Tensor) for kind in kinds):
+        help_ = "put a star before the settings, as in  (x: Map, *, dim: int)"
+        raise _inexpressible(body, parameter, help_)
     return (Map, Tokens, Vec) if kinds == (Tensor,) else tuple(kinds)
 
 
-def _field(parameter: inspect.Parameter, hint: Any, doc: str) -> Field:
+def _field(body: Callable[..., Made], parameter: inspect.Parameter, hint: Any, doc: str) -> Field:
     marks: list[_Mark] = []
     while True:  # peel Annotated[...] and `| None` down to the plain type
         if get_origin(hint) is Annotated:
@@ -239,11 +268,12 @@ def _field(parameter: inspect.Parameter, hint: Any, doc: str) -> Field:
         else:
             break
     choices = tuple(get_args(hint)) if get_origin(hint) is Literal else ()
-    names: dict[Any, FieldType] = {int: "int", float: "float", bool: "bool", str: "text"}
     required = parameter.default is inspect.Parameter.empty
+    if (hint not in TYPES and not choices) or not all(isinstance(word, str) for word in choices):
+        raise _inexpressible(body, parameter)
     return Field(
         name=parameter.name,
-        type="text" if choices else names[hint],
+        type="text" if choices else TYPES[hint],
         default=None if required else parameter.default,
         required=required,
         choices=choices,

@@ -140,6 +140,9 @@ def _trace(
     trace = Trace()
     made = function(*(trace.input(kind) for kind in types), **dict(settings))
     outputs = made if isinstance(made, tuple) else (made,)
+    if not all(isinstance(output, Tensor) for output in outputs):
+        fact = f"block '{title or function.__name__}' returns {type(made).__name__}, not a tensor"
+        raise BlockError("E116", fact, helps=("end the function with  return x",))
     doc = inspect.getdoc(function) or ""
     return trace.close(
         *outputs, title=title or function.__name__.strip("_"), doc=doc, init=init, head=head

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flopwise.errors import Fault, render
+from flopwise.errors import Fault, SpecError, render
 
 if TYPE_CHECKING:  # types only: a verb imports the rooms it needs
     from flopwise.design import Design
@@ -43,6 +43,8 @@ def add_set(verb: argparse.ArgumentParser) -> None:
         type=_assignment,
         help="change the spec: a variable (w=48) or a place (net.stage2.depth=6); repeatable",
     )
+    text = "let Python files named by 'use' run, now and until they change"
+    verb.add_argument("--allow-code", action="store_true", help=text)
 
 
 def add_out(verb: argparse.ArgumentParser) -> None:
@@ -78,12 +80,32 @@ def open_spec(args: argparse.Namespace) -> Design:
 
 
 def read_spec(path: str, args: argparse.Namespace) -> Design:
-    """Returns the design at a path, or on standard input, with the sets of the command line."""
+    """Returns the design at a path, or on standard input, with the sets of the command line.
+
+    Someone at a terminal is asked once about code that nobody has allowed to run.
+    """
     from flopwise.design import load, loads
 
+    code = None if getattr(args, "no_code", False) else args.allow_code
     if path == "-":
-        return loads(sys.stdin.buffer.read(), dict(args.sets), name="<stdin>")
-    return load(path, dict(args.sets))
+        text = sys.stdin.buffer.read()
+        return loads(text, dict(args.sets), name="<stdin>", allow_code=code)
+    try:
+        return load(path, dict(args.sets), allow_code=code)
+    except SpecError as error:
+        if not _consents(error, args):
+            raise
+    return load(path, dict(args.sets), allow_code=True)
+
+
+def _consents(error: SpecError, args: argparse.Namespace) -> bool:
+    """Asks whether code may run, if that is all that is missing and somebody is there."""
+    here = sys.stdin.isatty() and sys.stderr.isatty()
+    if not here or {fault.code for fault in error.faults} != {"E114"}:
+        return False
+    tell(error.faults, args)
+    print("run it, now and until it changes? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def tell(faults: Iterable[Fault], args: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from flopwise import __version__
-from flopwise.cli import editing, options, reading, running
+from flopwise.cli import editing, options, reading, running, telling
 from flopwise.errors import FlopwiseError, RunError, SpecError
 
 __all__ = ["VERBS", "main", "make_parser"]
@@ -33,7 +33,10 @@ Options = Callable[[argparse.ArgumentParser], None]
 VERBS: dict[str, tuple[Verb, Options]] = {
     "check": (reading.check_verb, reading.check_options),
     "show": (reading.show_verb, reading.show_options),
+    "explain": (telling.explain_verb, telling.explain_options),
+    "diff": (telling.diff_verb, telling.diff_options),
     "resolve": (reading.resolve_verb, reading.resolve_options),
+    "schema": (reading.schema_verb, reading.schema_options),
     "fmt": (editing.fmt_verb, editing.fmt_options),
     "upgrade": (editing.upgrade_verb, editing.upgrade_options),
     "init": (editing.init_verb, editing.init_options),

@@ -28,6 +28,8 @@ __all__ = [
     "check_verb",
     "resolve_options",
     "resolve_verb",
+    "schema_options",
+    "schema_verb",
     "show_options",
     "show_verb",
 ]
@@ -38,6 +40,8 @@ def check_options(verb: argparse.ArgumentParser) -> None:
     text = "YAML files, folders, - for standard input, or shipped std/NAMEs"
     verb.add_argument("specs", metavar="SPEC", nargs="+", help=text)
     add_set(verb)
+    text = "run no Python file named by 'use'; the blocks in it are then unknown"
+    verb.add_argument("--no-code", action="store_true", help=text)
     verb.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -191,3 +195,31 @@ def resolve_verb(args: argparse.Namespace) -> None:
       flopwise resolve net.yaml --set w=48 -o narrow.yaml
     """
     write_out(open_spec(args).render(), args.out)
+
+
+def schema_options(verb: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `schema`."""
+    text = "know this spec's own blocks too: a YAML file, - or a shipped std/NAME"
+    verb.add_argument("spec", metavar="SPEC", nargs="?", help=text)
+    add_set(verb)
+    add_out(verb)
+
+
+def schema_verb(args: argparse.Namespace) -> None:
+    """Prints the JSON Schema (draft-07) of the language, for editors.
+
+    With it an editor completes keys and words, shows their help, and underlines
+    what does not fit. Write it to a file, and let the first line of a spec name
+    that file; VS Code's YAML extension and every editor with the
+    yaml-language-server read this line:
+
+      # yaml-language-server: $schema=./flopwise.schema.json
+
+    Examples:
+      flopwise schema -o flopwise.schema.json
+      flopwise schema net.yaml -o net.schema.json
+    """
+    from flopwise.dsl.schema import make_schema
+
+    made = open_spec(args).schema() if args.spec else make_schema()
+    write_out(json.dumps(made, indent=2) + "\n", args.out)

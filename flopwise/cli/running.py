@@ -77,10 +77,11 @@ def search_verb(args: argparse.Namespace) -> None:
     watch = watch_for(sys.stdout, metric)
     outcome = design.search(args.out, trials=args.trials, watch=watch, command=args.command)
     show(outcome, Console(width=None if sys.stdout.isatty() else 100), metric)
-    try:
-        _export(outcome.folder, outcome.folder / "export")
-    except NotNativeError as error:  # the search is fine; its winner stays in our own form
-        print(f"not exported: {error}")
+    for part in outcome.parts or (outcome,):
+        try:
+            _export(part.folder, part.folder / "export")
+        except NotNativeError as error:  # the search is fine; its winner stays in our own form
+            print(f"not exported: {error}")
 
 
 def export_verb(args: argparse.Namespace) -> None:

@@ -120,9 +120,10 @@ def _visible_files(folder: Path) -> Iterator[Path]:
 def _check(file: str, read: Callable[[str], Design]) -> Checked:
     try:
         design = read(file)
+        warnings = (*design.spec.warnings, *design.spec.probed())
     except SpecError as error:
         return Checked(file=file, design=None, faults=error.faults)
-    return Checked(file=file, design=design, faults=design.spec.warnings)
+    return Checked(file=file, design=design, faults=warnings)
 
 
 def no_spec(folder: str, others: int) -> Fault:

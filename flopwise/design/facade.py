@@ -22,7 +22,9 @@ from flopwise.cost import Cost, cost
 from flopwise.dsl.load import decode
 from flopwise.dsl.shipped import presets, shipped_row
 
-if TYPE_CHECKING:  # types only: these rooms import torch
+if TYPE_CHECKING:  # types only: most of these rooms import torch
+    from flopwise.dsl.differing import Comparison
+    from flopwise.dsl.explained import Explained
     from flopwise.export.proof import Proof
     from flopwise.nets.runtime import Network as Module
     from flopwise.search import Outcome, Watch, Winner
@@ -95,9 +97,34 @@ class Design:
             **self.cost().as_dict(),
         }
 
+    def explain(self, path: str) -> list[Explained]:
+        """Returns why a value, or each value below a path, is what it is.
+
+        Args:
+            path: A variable, a dotted place, or a stage such as `net.stage2`.
+
+        Raises:
+            SpecError: The path names nothing.
+        """
+        from flopwise.dsl.explained import explain
+
+        return explain(self.spec, path)
+
+    def diff(self, other: Design) -> Comparison:
+        """Returns what changes from this network and its recipe to another one."""
+        from flopwise.dsl.differing import compare
+
+        return compare(self.spec, other.spec)
+
     def render(self) -> str:
         """Returns the resolved spec: the same network without variables, defaults or parents."""
         return self.spec.render()
+
+    def schema(self) -> dict[str, Any]:
+        """Returns the JSON Schema (draft-07) of specs that have this spec's blocks, for editors."""
+        from flopwise.dsl.schema import make_schema
+
+        return make_schema(self.spec.blocks, complete=True)
 
     def source(self) -> str:
         """Returns the network as PyTorch source, the very text that `build` runs."""
@@ -172,7 +199,12 @@ class Design:
 
 
 def load(
-    path: str | Path, paths: Mapping[str, object] | None = None, /, **variables: object
+    path: str | Path,
+    paths: Mapping[str, object] | None = None,
+    /,
+    *,
+    allow_code: bool | None = False,
+    **variables: object,
 ) -> Design:
     """Reads a spec.
 
@@ -180,12 +212,15 @@ def load(
         path: A YAML file, or a shipped network: `std/resnet50`, or `resnet50` where no file is
             called so. `file.yaml#row` is a row of the file's table.
         paths: Dotted path or variable -> value, set on top of what the file says.
+        allow_code: Whether Python files named by `use` may run although nobody allowed them before;
+            from then on they are. None runs no code at all.
         **variables: The same, for paths that are Python names.
 
     Raises:
         SpecError: Every fault of the file at once.
     """
-    return Design(dsl.load(_address(path), sets=_sets(paths, variables)))
+    sets = _sets(paths, variables)
+    return Design(dsl.load(_address(path), sets=sets, allow_code=allow_code))
 
 
 def _address(path: str | Path) -> str | Path:
@@ -196,11 +231,17 @@ def _address(path: str | Path) -> str | Path:
 
 
 def loads(
-    text: str | bytes, paths: Mapping[str, object] | None = None, /, *, name: str = "<text>"
+    text: str | bytes,
+    paths: Mapping[str, object] | None = None,
+    /,
+    *,
+    name: str = "<text>",
+    allow_code: bool | None = False,
 ) -> Design:
     """Reads a spec from a text; `name` is what faults call it, `paths` is set on top of it."""
     read = decode(text, name) if isinstance(text, bytes) else text
-    return Design(dsl.loads(read, name=name, sets=_sets(paths, {})))
+    sets = _sets(paths, {})
+    return Design(dsl.loads(read, name=name, sets=sets, allow_code=allow_code))
 
 
 def search(

@@ -23,11 +23,13 @@ class Checker:
 
     Attributes:
         blocks: The vocabulary of the spec; it grows with the spec's own blocks.
+        unrun: Files whose blocks are unknown, since their code was not run.
     """
 
     def __init__(self) -> None:
         """Starts without faults, and with the shipped blocks."""
         self.blocks: Mapping[str, Block] = BLOCKS
+        self.unrun: tuple[str, ...] = ()
         self.faults: list[Fault] = []
         self.warnings: list[Fault] = []
 

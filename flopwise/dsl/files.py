@@ -59,6 +59,16 @@ class File:
         return node if isinstance(node, Scalar) else None
 
 
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A Python file that a spec uses: how messages call it, how a study stores it, its text."""
+
+    name: str
+    key: str
+    path: Path
+    text: str
+
+
 def read_chain(path: str | Path, root: Path | None = None) -> tuple[File, ...]:
     """Returns a file and everything it extends, itself first.
 
@@ -103,6 +113,31 @@ def read_named(
     path, name = _wanted(child, value, border, node, key), _display(child, value)
     file = _read(path, name, _key(path, border, name), _Link(node, key))
     return _follow([file], border)
+
+
+def read_code(files: Sequence[File], node: Scalar, root: Path | None) -> Code:
+    """Returns the Python file that a value of `use` names, without running it.
+
+    Args:
+        files: The files of the spec; one of them says it.
+        node: The value, such as `./my_blocks.py`.
+        root: The folder that may not be left.
+
+    Raises:
+        SpecError: It cannot be read, may not be named, or is no Python file.
+    """
+    child = next((f for f in files if f.name == node.place.source.name), files[0])
+    value, border = str(node.value), _border(files, root)
+    if not value.endswith(".py"):
+        fact = f"'{value}' is no Python file"
+        help_ = "write  use: [./my_blocks.py]"
+        raise SpecError([Fault(code="E105", message=fact, place=node.place, helps=(help_,))])
+    path, name = _wanted(child, value, border, node, "use"), _display(child, value)
+    try:
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise SpecError([_unreadable(path, name, error, _Link(node, "use"))]) from None
+    return Code(name, _key(path, border, name), path, decode(data, name))
 
 
 def split_row(name: str) -> tuple[str, str]:
@@ -289,7 +324,8 @@ def _unreadable(path: Path, name: str, error: OSError | ValueError, link: _Link 
 def _near_files(path: Path, wanted: str) -> list[str]:
     stem = path.name.removesuffix(".yaml").removesuffix(".yml")
     folder = path.parent
-    around = sorted(p.name for p in folder.glob("*.y*ml")) if folder.is_dir() else []
+    pattern = "*.py" if path.suffix == ".py" else "*.y*ml"
+    around = sorted(p.name for p in folder.glob(pattern)) if folder.is_dir() else []
     near = nearest(path.name, around) or (f"{stem}.yaml" if f"{stem}.yaml" in around else None)
     if near:
         dot = "./" if wanted.startswith("./") else ""

@@ -115,7 +115,8 @@ class _Reader:
         return self.root
 
     def _at(self, mark: Any) -> int:
-        return self.starts[min(mark.line, len(self.lines))] + int(mark.column)
+        line, column = int(mark.line), int(mark.column)
+        return self.starts[min(line, len(self.lines))] + column
 
     def _span(self, event: Any) -> tuple[int, int]:
         """Returns where a scalar begins and ends, blank lines behind a block text left out."""

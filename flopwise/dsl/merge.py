@@ -24,11 +24,14 @@ __all__ = [
     "apply_changes",
     "inherited",
     "merge_files",
+    "merges",
     "paths_of",
     "read_sets",
 ]
 
-NOT_INHERITED = ("spec", "name", "doc", "extends", "expect", "search", "table", "export")
+NOT_INHERITED = (
+    "spec", "name", "doc", "extends", "expect", "inferred", "search", "table", "export",
+)  # fmt: skip
 
 Path: TypeAlias = tuple[str, ...]
 
@@ -48,13 +51,19 @@ def merge_files(files: Sequence[File]) -> Section:
     Raises:
         SpecError: Something is removed, placed or left empty that cannot be.
     """
+    *_, merged = merges(files)
+    return merged
+
+
+def merges(files: Sequence[File]) -> Iterator[Section]:
+    """Yields what the eldest file says, then what each further one makes of it."""
     merger = _Merger()
     merged = Section({}, {}, files[-1].tree.place)
     for file in reversed(files):
         merged = merger.section(inherited(merged), file.tree, ())
         if merger.faults:
             raise SpecError(merger.faults)
-    return merged
+        yield merged
 
 
 def inherited(tree: Section, left: Sequence[str] = NOT_INHERITED) -> Section:

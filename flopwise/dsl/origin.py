@@ -13,6 +13,7 @@ from flopwise.dsl.merge import apply_changes, merge_files, read_sets
 from flopwise.dsl.rows import Opened, Row, Trees, in_row, no_row
 from flopwise.dsl.tabling import read_table
 from flopwise.dsl.tree import Scalar, Section
+from flopwise.dsl.uses import Permission
 from flopwise.errors import Fault, Place, SpecError
 
 __all__ = ["Origin", "Shelf"]
@@ -93,9 +94,9 @@ def _through(faults: Sequence[Fault], files: Sequence[File]) -> list[Fault]:
 class Shelf:
     """Reads the files that rows start from, each once."""
 
-    def __init__(self, root: Path | None) -> None:
-        """Takes the folder that no named file may leave."""
-        self.root = root
+    def __init__(self, root: Path | None, permission: Permission) -> None:
+        """Takes the folder that no named file may leave, and whether code may run."""
+        self.root, self.permission = root, permission
         self.held: dict[tuple[str, str], Opened] = {}
         self.rows: dict[tuple[str, str], Trees] = {}
         self.trail: list[str] = []

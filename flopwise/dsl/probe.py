@@ -22,7 +22,7 @@ LookAt: TypeAlias = Callable[[Picks], Look | None]
 FEW = 0.01
 """Share of feasible candidates below which most draws of a search are for nothing."""
 LEAST = 50
-"""Random candidates that are looked at however long it takes."""
+"""Candidates that are looked at even if that takes three times as long as it should."""
 TRIED = 6
 """Candidates that a suggestion is tried on before it is made."""
 
@@ -64,7 +64,7 @@ def probe(
         seconds: CPU time after which no more are drawn.
 
     Raises:
-        SpecError: None of them is feasible (E501).
+        SpecError: None of them is feasible (E501), and no fit makes any of them so.
     """
     end = process_time() + seconds
     seen: list[Look] = []
@@ -72,7 +72,8 @@ def probe(
     for looked, picks in enumerate(_points(search.space, draws, Random(seed)), 1):
         if found := look(picks):
             seen.append(found)
-        if looked > LEAST and process_time() > end:
+        late = process_time() - end
+        if late > 2 * seconds or (late > 0 and looked > LEAST):
             break
     feasible = sum(not found.reasons for found in seen)
     metrics = seen[0].costs if seen else ()
@@ -80,11 +81,12 @@ def probe(
         metric: (min(s.costs[metric] for s in seen), max(s.costs[metric] for s in seen))
         for metric in metrics
     }
-    if not feasible:
-        raise SpecError([_impossible(search, budget, seen, ranges, looked)])
     warnings = []
     if feasible < FEW * looked:
-        warnings.append(_rare(search, look, seen, budget, feasible / looked))
+        suggestion = _suggestion(search, look, seen, budget)
+        if not (feasible or suggestion):
+            raise SpecError([_impossible(search, budget, seen, ranges, looked)])
+        warnings.append(_rare(search, feasible, looked, suggestion))
     if fit := search.fit:
         at = seen[0].picks
         if not monotone(fit, lambda value: look({**at, fit.vary: value})):
@@ -139,16 +141,23 @@ def _advice(windows: Mapping[str, Window], ranges: Mapping[str, tuple[int, int]]
             yield f"raise the ranges of the space, or lower {metric} to at most {high}"
 
 
-def _rare(search: Search, look: LookAt, seen: Sequence[Look], budget: int, share: float) -> Fault:
-    """Warns that hardly anything is feasible, with a fit that was seen to help."""
-    helps = ["widen the budget, or narrow the space around it"]
+def _rare(search: Search, feasible: int, looked: int, suggestion: str) -> Fault:
+    """Warns that hardly anything is feasible."""
+    helps = (suggestion, "or widen the budget") if suggestion else ("widen the budget",)
+    few = f"only {feasible}" if feasible else "none"
+    fact = f"{few} of {looked} random candidates meet the budget"
+    note = "a search draws and repairs until one does, and hardly learns from the others"
+    return Fault(code="W501", message=fact, place=search.place, helps=helps, notes=(note,))
+
+
+def _suggestion(search: Search, look: LookAt, seen: Sequence[Look], budget: int) -> str:
+    """Returns a line that makes more candidates feasible, tried on some; else nothing."""
     fits = [] if search.fit else list(_fits(search, look, budget))
     tried = [(_met(fit, look, seen[-TRIED:]), fit) for fit in fits]
-    if tried and (best := max(tried, key=lambda each: each[0]))[0]:
-        met, fit = best
-        helps = [f"add  {_line(fit)}  to 'search'; it met the budget in {met} of {TRIED} draws"]
-    fact = f"only {share:.1%} of random candidates meet the budget"
-    return Fault(code="W501", message=fact, place=search.place, helps=tuple(helps))
+    met, fit = max(tried, key=lambda each: each[0], default=(0, None))
+    if not met or fit is None:
+        return ""
+    return f"add  {_line(fit)}  to 'search': tried on {len(seen[-TRIED:])} draws, it met {met}"
 
 
 def _fits(search: Search, look: LookAt, budget: int) -> Iterator[Fit]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from math import isfinite
 from typing import Any
@@ -16,7 +16,7 @@ from flopwise.dsl.paths import whole_of
 from flopwise.dsl.plan import Plan, read_setting
 from flopwise.dsl.ranges import read_domain
 from flopwise.dsl.space import Final, SamplerChoice, Search
-from flopwise.dsl.tables import FINAL, SAMPLER, SEARCH
+from flopwise.dsl.tables import FINAL, METRICS, SAMPLER, SEARCH
 from flopwise.dsl.targets import depths, needs, settings_of, target_rules
 from flopwise.dsl.tree import Node, Section
 from flopwise.dsl.values import Rule, RuleLike
@@ -148,12 +148,12 @@ class _Targets:
 
     def conditions(self, fitted: str | None) -> When:
         """Returns the conditions, each target after those that it depends on."""
-        known = {*self.plan.values, *self.rules, *self.space}
+        stages = (f"net.{stage.name}.depth" for stage in self.plan.stages)
+        known = {*self.plan.values, *stages, *self.space}
         depends: dict[str, set[str]] = {}
         for target, conditions in self.when.items():
             for condition in conditions:
-                self.checker.faults += condition.unknown(known)
-                self._refuse_equality(target, condition)
+                self._check(target, condition, known)
             needed = needs(frozenset().union(*(each.names for each in conditions)), self.settings)
             depends[target] = {name for name in needed if name in self.when}
             if fitted in needed:
@@ -240,19 +240,25 @@ class _Targets:
             self._add(single, place, domain, (*deeper, *conditions))
             self.places[single] = self.places[target]
 
+    def _check(self, target: str, condition: Expression, known: Collection[str]) -> None:
+        costs = sorted(condition.names & {*METRICS, "depth_total"})
+        if costs:
+            fact = f"the condition of '{target}' depends on {costs[0]}"
+            note = "costs are known only when everything is picked, so they cannot decide what is"
+            help_ = f"write it under 'require', as in  require: [$({condition.text})]"
+            self.checker.fault("E506", fact, condition.place, help_, note=note)
+            return
+        self.checker.faults += condition.unknown(known)
+        self._refuse_equality(target, condition)
+
     def _refuse_equality(self, target: str, condition: Expression) -> None:
-        for operand in condition.equated():
-            domain = self.space.get(operand) if isinstance(operand, str) else None
-            decimal = isinstance(domain, Range) and not domain.whole
-            if isinstance(domain, Choice):
-                decimal = any(isinstance(value, float) for value in domain.options)
-            if isinstance(operand, float) or decimal:
-                what = f"'{operand}' holds" if decimal else f"{operand:g} is one of the"
-                fact = f"the condition of '{target}' compares decimals for equality"
-                note = f"{what} decimals, and whether two of them are equal is a matter of rounding"
-                help_ = "compare with < or >, or give the cases names with a text variable"
-                self.checker.fault("E506", fact, condition.place, help_, note=note)
-                return
+        operands = condition.equated()
+        domains = [self.space[name] for name in operands if name in self.space]
+        if any(isinstance(each, float) for each in operands) or any(map(_decimal, domains)):
+            fact = f"the condition of '{target}' compares decimals for equality"
+            note = "whether two decimals are equal is a matter of rounding"
+            help_ = "compare with < or >, or give the cases names with a text variable"
+            self.checker.fault("E506", fact, condition.place, help_, note=note)
 
     def _circle(self, waiting: list[str], depends: Mapping[str, set[str]]) -> None:
         walk = [waiting[0]]
@@ -273,3 +279,9 @@ class _Targets:
             helps = [f"give it a value under vars, or name a place such as net.STAGE.{target}"]
         fact = f"'{target}' is neither a variable nor a place of this spec"
         self.checker.fault("E404", fact, place, *helps)
+
+
+def _decimal(domain: Domain) -> bool:
+    if isinstance(domain, Choice):
+        return any(isinstance(value, float) for value in domain.options)
+    return isinstance(domain, Range) and not domain.whole

@@ -42,7 +42,8 @@ class Window:
     @staticmethod
     def around(target: float, within: float) -> Window:
         """Returns the window of a target and a share of it to both sides."""
-        return Window(ceil(target * (1 - within)), floor(target * (1 + within)))
+        low, high = (round(target * (1 + share), 3) for share in (-within, within))
+        return Window(ceil(low), floor(high))  # 1e9 * 1.001 is a hair below 1001000000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,26 +1,23 @@
 """A spec: one concrete network, how it is trained, and perhaps a space around it.
 
-`load` and `loads` do all the checking, so that a `Spec` in hand is one that can be built. Picks are
-values for addresses (a variable by name, a place by dotted path) on top of what is written.
+All checking is done before there is a `Spec`, so one in hand can be built. Picks are values for
+addresses (a variable by name, a place by dotted path) on top of what is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-from flopwise.dsl.audit import check_expect, check_rows, outside, unused
-from flopwise.dsl.check import build_plan
-from flopwise.dsl.checker import Checker
+from flopwise.blocks import Block
 from flopwise.dsl.expr import Value
-from flopwise.dsl.files import File, read_chain, read_text, split_row
+from flopwise.dsl.files import Code
 from flopwise.dsl.fitting import Look, solve
-from flopwise.dsl.merge import merge_files
 from flopwise.dsl.network import Input, Network
-from flopwise.dsl.origin import Origin, Shelf
+from flopwise.dsl.origin import Origin
 from flopwise.dsl.paths import whole_of
 from flopwise.dsl.plan import Plan, Setting
 from flopwise.dsl.probe import Probe, probe
@@ -28,17 +25,13 @@ from flopwise.dsl.recipe import Recipe
 from flopwise.dsl.render import render_spec
 from flopwise.dsl.resolve import Resolver
 from flopwise.dsl.rows import Table, no_row
-from flopwise.dsl.searching import read_search
 from flopwise.dsl.space import Search
 from flopwise.dsl.tables import METRICS
 from flopwise.dsl.targets import Activity, settings_of, target_rules
-from flopwise.dsl.tree import Items, Node, Scalar, Section
-from flopwise.dsl.upgrade import old_version
 from flopwise.errors import Fault, Place, Source, SpecError, nearest
 
-__all__ = ["Costs", "Spec", "load", "loads"]
+__all__ = ["Costs", "Sets", "Spec"]
 
-T = TypeVar("T")
 Sets = Sequence[tuple[str, str]]
 
 
@@ -67,6 +60,9 @@ class Spec:
         export: Its `export` section as plain data.
         table: Its table of named networks, if it has one.
         classes_written: Whether the number of classes is written or the default.
+        codes: The Python files whose blocks it uses.
+        origin: Where it comes from: its files, and what was laid on them.
+        plan: What is evaluated.
     """
 
     name: str
@@ -78,10 +74,17 @@ class Spec:
     export: Mapping[str, object]
     table: Table | None
     classes_written: bool
-    _origin: Origin = field(repr=False)
-    _plan: Plan = field(repr=False)
+    codes: tuple[Code, ...]
+    origin: Origin = field(repr=False)
+    plan: Plan = field(repr=False)
+    _open: Callable[[Origin], Spec] = field(repr=False)
     _resolver: Resolver = field(repr=False)
     _targets: Mapping[str, Place] = field(repr=False)
+
+    @property
+    def blocks(self) -> Mapping[str, Block]:
+        """The blocks its stages may be: the shipped ones and its own."""
+        return self.plan.blocks
 
     @property
     def input(self) -> Input:
@@ -107,19 +110,19 @@ class Spec:
         if not picks:
             return self._written
         settings = self._settings(picks)
-        return self._origin.pointed(lambda: self._resolver.network(settings))
+        return self.origin.pointed(lambda: self._resolver.network(settings))
 
     def recipe_for(self, picks: Mapping[str, Value]) -> Recipe:
         """Returns the recipe at these picks."""
         settings = self._settings(picks)
         return (
-            self._origin.pointed(lambda: self._resolver.recipe(settings)) if picks else self.recipe
+            self.origin.pointed(lambda: self._resolver.recipe(settings)) if picks else self.recipe
         )
 
     def value(self, path: str) -> Value | None:
         """Returns what is written at an address; None where nothing is."""
         head, _, rest = path.partition(".")
-        if path in self._plan.values:
+        if path in self.plan.values:
             return self._written.values[path]
         if head == "train":
             value: Value = getattr(self.recipe, rest)
@@ -132,12 +135,12 @@ class Spec:
                 return None
             extra: Mapping[str, Value] = {"depth": stage.depth, "block": stage.block.name}
             return extra.get(key, stage.settings[index or 0].get(key))
-        setting = self._plan.places.get(path)
+        setting = self.plan.places.get(path)
         return setting.evaluate(self._written.values) if setting else None
 
     def set(self, sets: Sets) -> Spec:
         """Returns the same spec with further paths set, as `--set` does."""
-        return _build(replace(self._origin, sets=(*self._origin.sets, *sets)))
+        return self._open(replace(self.origin, sets=(*self.origin.sets, *sets)))
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -151,21 +154,21 @@ class Spec:
             SpecError: There is no such row (E410), or its network cannot be built.
         """
         if name not in self._rows:
-            trees = self._origin.trees
+            trees = self.origin.trees
             if trees is None or name not in self.rows:
                 raise SpecError([no_row(name, self.rows, None, f"'{self.name}'")])
-            self._rows[name] = _build(self._origin.of_row(name, trees))
+            self._rows[name] = self._open(self.origin.of_row(name, trees))
         return self._rows[name]
 
     def render(self, picks: Mapping[str, Value] = {}) -> str:
         """Returns the resolved spec: the same network without variables, defaults or parents."""
-        places = {path for path in self._plan.places if path.startswith("train.")}
+        places = {path for path in self.plan.places if path.startswith("train.")}
         trained = [
             path.removeprefix("train.") for path in (*places, *picks) if path.startswith("train.")
         ]
-        return render_spec(
-            self.network(picks), self.doc, self.recipe_for(picks), set(trained), self.export
-        )
+        recipe = asdict(self.recipe_for(picks))
+        train = {name: value for name, value in recipe.items() if name in trained}
+        return render_spec(self.network(picks), self.plan, self.doc, train, self.export)
 
     def feasible(self, network: Network, costs: Costs, *, budget: int = 0) -> list[str]:
         """Returns why a network may not be trained; empty when it meets budget and requirements.
@@ -226,6 +229,27 @@ class Spec:
 
         return probe(self.search, look, draws, seed, budget)
 
+    def probed(self) -> tuple[Fault, ...]:
+        """Looks at the space under every budget; nothing is built or trained.
+
+        Returns:
+            What makes the space a slow one to search.
+
+        Raises:
+            SpecError: No candidate was feasible (E501), told of each budget.
+        """
+        faults: list[Fault] = []
+        warnings: dict[Fault, None] = {}
+        limited = self.search and (self.search.budget or self.search.require or self.search.fit)
+        for number in range(max(1, len(self.search.budget)) if self.search and limited else 0):
+            try:
+                warnings |= dict.fromkeys(self.probe(budget=number).warnings)
+            except SpecError as error:
+                faults += error.faults
+        if faults:
+            raise SpecError(faults)
+        return tuple(warnings)
+
     def _look(self, picks: Mapping[str, Value], budget: int) -> Look | None:
         """Returns what arithmetic says about picks, after solving the fit if there is one."""
         fit = self.search.fit if self.search else None
@@ -244,11 +268,11 @@ class Spec:
 
     @cached_property
     def _activity(self) -> Activity:
-        return Activity(settings_of(self._plan), self.search.when if self.search else {})
+        return Activity(settings_of(self.plan), self.search.when if self.search else {})
 
     @cached_property
     def _written(self) -> Network:
-        return self._origin.pointed(lambda: self._resolver.network({}))
+        return self.origin.pointed(lambda: self._resolver.network({}))
 
     @cached_property
     def _rows(self) -> dict[str, Spec]:
@@ -256,14 +280,14 @@ class Spec:
 
     @cached_property
     def _rules(self) -> Mapping[str, object]:
-        return target_rules(self._plan)
+        return target_rules(self.plan)
 
     def _settings(self, picks: Mapping[str, Value]) -> dict[str, Setting]:
         faults = []
         settings = {}
         for path, value in picks.items():
             place = self._targets.get(path) or Place(Source("picks", (f"{path}={value}",)), 1, 1)
-            if path not in self._rules:
+            if path not in self._rules and whole_of(path)[0] not in self._rules:
                 near = nearest(path, self._rules)
                 helps = (f"did you mean '{near}'?",) if near else ()
                 fact = f"'{path}' is neither a variable nor a place of this spec"
@@ -272,98 +296,3 @@ class Spec:
         if faults:
             raise SpecError(faults)
         return settings
-
-
-def load(path: str | Path, *, sets: Sets = (), root: Path | None = None) -> Spec:
-    """Reads and checks a spec.
-
-    Args:
-        path: A YAML file, or `std/NAME` for a shipped one.
-        sets: Pairs of an address and a value, as `--set` takes them.
-        root: The folder that `extends` may not leave; the file's own by default.
-
-    Raises:
-        SpecError: Every fault at once.
-
-    >>> load("std/convnext_tiny").network().graph.macs
-    4455531264
-    """
-    file, row = split_row(str(path))
-    files = read_chain(file if row else path, root)
-    shipped = file.startswith("std/")
-    return _open(files, sets, None if shipped else Path(file), root, row)
-
-
-def loads(text: str, *, name: str = "<text>", sets: Sets = ()) -> Spec:
-    """Reads and checks a spec that is a text; `extends` starts from the working folder."""
-    return _open(read_text(text, name), sets, None)
-
-
-def _open(
-    files: tuple[File, ...], sets: Sets, path: Path | None, root: Path | None = None, row: str = ""
-) -> Spec:
-    shelf = Shelf(root)
-    bare = Origin(files=files, tree=files[0].tree, path=path, shelf=shelf)
-    origin = replace(bare, tree=bare.pointed(lambda: merge_files(files)))
-    if row:
-        origin = origin.of_row(row, shelf.trees_with(files, origin.tree, row))
-    return _build(replace(origin, sets=tuple(sets)))
-
-
-def _build(origin: Origin) -> Spec:
-    return origin.pointed(lambda: _checked(origin))
-
-
-def _checked(origin: Origin) -> Spec:
-    tree = origin.changed()
-    checker = Checker()
-    plan = build_plan(tree, checker)
-    node = tree.entries.get("search")
-    search = None
-    if isinstance(node, Section):
-        search = read_search(node, tree.keys["search"], plan, checker)
-    trees = origin.shelf.trees(origin.files, tree, checker)
-    origin = replace(origin, trees=origin.trees if origin.row else trees)
-    name, doc = (_text(tree.entries.get(key)) for key in ("name", "doc"))
-    spec = Spec(
-        name=name,
-        doc=doc,
-        path=origin.path,
-        sources=origin.sources,
-        warnings=() if origin.row else tuple(unused(plan, search, tree)),
-        search=search,
-        export=_export(tree.entries.get("export")),
-        table=trees.table if trees else None,
-        classes_written="classes" in tree.entries,
-        _origin=origin,
-        _plan=plan,
-        _resolver=Resolver(plan, name),
-        _targets=search.places if search else {},
-    )
-    spec.network()
-    spec.recipe_for({})
-    spec.feasible(spec.network(), spec.network().graph)  # a requirement of the wrong type shows now
-    if not origin.sets:
-        check_expect(checker, spec.network().graph, tree.entries.get("expect"))
-    checker.stop_if_faulty()
-    if spec.table and not origin.sets:
-        check_rows(checker, spec.table, spec, spec.row)
-        checker.stop_if_faulty()
-    old = [told for file in origin.files for told in old_version(file.tree)]
-    more = (*checker.warnings, *outside(spec.search, spec.written), *old)
-    return replace(spec, warnings=(*spec.warnings, *more)) if more else spec
-
-
-def _text(node: Node | None) -> str:
-    return str(node.value) if isinstance(node, Scalar) else ""
-
-
-def _export(node: Node | None) -> Mapping[str, object]:
-    data = _data(node) if node else {}
-    return data if isinstance(data, dict) else {}
-
-
-def _data(node: Node) -> object:
-    if isinstance(node, Section):
-        return {name: _data(each) for name, each in node.entries.items()}
-    return [_data(each) for each in node.items] if isinstance(node, Items) else node.value

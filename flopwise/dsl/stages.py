@@ -200,6 +200,8 @@ def _block(checker: Checker, name: str, place: Place) -> Block | None:
         near = nearest(name, checker.blocks)
         helps = (f"did you mean '{near}'?",) if near else ()
         note = f"blocks: {', '.join(checker.blocks)}"
+        if checker.unrun:
+            note = f"the blocks of {', '.join(checker.unrun)} are unknown: no code was run"
         fact = f"there is no block called '{name}'"
         checker.fault("E101", fact, place, *helps, label="unknown block", note=note)
     return checker.blocks.get(name)

@@ -12,6 +12,7 @@ from flopwise.dsl.expr import Expression
 from flopwise.dsl.mending import smallest_size, ways_to_join
 from flopwise.dsl.network import Input, Stage
 from flopwise.dsl.plan import Ends, Setting, StagePlan
+from flopwise.dsl.usercode import place_in_code
 from flopwise.dsl.wire import Wiring, stage_of
 from flopwise.errors import BlockError, Fault, Place, SpecError, nearest
 
@@ -43,7 +44,7 @@ class Tracing:
         self.stages = {stage.name: stage for stage in stages}
         self.places = {plan.name: plan.place for plan in plans}
         self.written, self.origins = written, origins
-        self.inside = f" of block '{inside}'" if inside else ""
+        self.block, self.inside = inside, f" of block '{inside}'" if inside else ""
 
     def graph(
         self, wiring: Wiring, images: Input, title: str, ends: Ends, *, advise: bool = False
@@ -99,6 +100,11 @@ class Tracing:
                 raise SpecError([self._told(error, stage, reads)]) from None
             except SpecError as error:  # told inside a composite block
                 raise SpecError(self._passed_on(fault, stage) for fault in error.faults) from None
+            except Exception as error:
+                place = place_in_code(error)
+                if place is None:
+                    raise
+                raise SpecError([self._failed(error, place, stage)]) from None
             tensors[name], self.widths[name] = made[0], made[0].channels
             named = zip(stage.block.outputs, made, strict=False)
             tensors |= {f"{name}.{output}": each for output, each in named}
@@ -167,6 +173,17 @@ class Tracing:
         sums = (f"{text} (stage '{stage.name}')" for _, text in self._sums(stage))
         return replace(fault, also=(*fault.also, via), notes=(*fault.notes, *sums))
 
+    def _failed(self, error: Exception, place: Place, stage: Stage) -> Fault:
+        """Tells of an exception in the code of a user's block."""
+        return Fault(
+            code="E118",
+            message=f"block '{stage.block.name}' fails: {type(error).__name__}: {error}",
+            place=place,
+            label="raised here",
+            also=((self.places[stage.name], f"in stage '{stage.name}'{self.inside}"),),
+            notes=tuple(self._computations(stage)),
+        )
+
     def _too_large(self, stage: Stage) -> Fault:
         fact = f"the network has more than {MAX_BLOCKS} blocks; no more are allowed"
         return Fault(code="E005", message=fact, place=self.places[stage.name], label="reached here")
@@ -174,7 +191,9 @@ class Tracing:
     def _told(self, error: BlockError, stage: Stage, reads: Sequence[Tensor]) -> Fault:
         """Gives a bare fact its address: the setting at fault, or the stage and what it reads."""
         setting = self.written[stage.name].at(error.repetition).get(error.setting or "")
-        also = self._sources(setting) if setting else self._inputs(stage, reads)
+        also = list(self._sources(setting) if setting else self._inputs(stage, reads))
+        code = place_in_code(error)
+        also += [(code, "told by this line")] if code else []
         known = f"'{stage.name}'" in error.message
         return Fault(
             code=error.code,
@@ -191,7 +210,9 @@ class Tracing:
         """Yields how inputs that do not go together can be made to."""
         if error.code in ("E301", "E302") and stage.block.variadic:
             named = [(read, x.type) for read, x in zip(stage.inputs, reads, strict=True)]
-            yield from ways_to_join(stage.block.name, named, self.stages, self.widths)
+            ways = ways_to_join(stage.block.name, named, self.stages, self.widths)
+            above = f"blocks.{self.block}.net." if self.block else "net."
+            yield from (way.replace("set net.", f"set {above}") for way in ways)
 
     def _inputs(self, stage: Stage, reads: Sequence[Tensor]) -> Iterator[tuple[Place, str]]:
         """Yields the stages that a stage reads, with what they give."""
@@ -245,9 +266,11 @@ def _check_ports(stage: Stage) -> None:
         )
     if not block.variadic and count != wanted:
         words = {1: "one stage", 2: "two stages"}
+        ports = ", ".join(f"{port}: STAGE" for port in block.ports)
+        join = "join them first with  block: add  or  block: concat"
         raise BlockError(
             "E314",
-            f"block '{block.name}' reads {words.get(wanted, wanted)}, "
-            f"but stage '{stage.name}' names {count}",
-            helps=("join them first with  block: add  or  block: concat",),
+            f"block '{block.name}' reads {words.get(wanted, f'{wanted} stages')}, "
+            f"but stage '{stage.name}' reads {count}",
+            helps=(f"write  from: {{{ports}}}" if wanted > 1 else join,),
         )

@@ -85,11 +85,9 @@ def told(text: str) -> str:
     """Returns what is said about a spec: its faults, or its warnings."""
     try:
         spec = loads(text, name="net.yaml")
-        if spec.search and spec.search.budget:
-            spec.probe()
+        return render((*spec.warnings, *spec.probed()))
     except SpecError as error:
         return str(error)
-    return render(spec.warnings)
 
 
 def _indented(text: str) -> str:

@@ -7,6 +7,7 @@ identity, its costs and why it may not be trained. `Candidates` is the space it 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -24,6 +25,7 @@ __all__ = [
     "Probe",
     "Scalar",
     "fresh",
+    "grouped",
     "ladder",
     "made",
     "snap",
@@ -40,6 +42,7 @@ ENUMERABLE = 20_000
 """Spaces up to this size are listed in full before they are called exhausted."""
 REMEMBERED = 200_000
 """Candidates kept in memory, so that no picks are resolved twice."""
+REPETITION = re.compile(r"\[\d+\]\.")
 STRIDES = (1, 4, 16)
 """How many values a step of a repair skips: small steps to land, large ones to travel."""
 
@@ -235,8 +238,21 @@ def snap(domain: Domain, value: Pick) -> Pick:
 
 
 def made(picks: Picks) -> str:
-    """Spells picks in one line."""
-    return " ".join(f"{name}={spell(value)}" for name, value in picks.items())
+    """Spells picks in one line.
+
+    >>> made({"w": 8, "net.s.depth": 2, "net.s[0].kernel": 3, "net.s[1].kernel": 5})
+    'w=8 net.s.depth=2 net.s[*].kernel=3,5'
+    """
+    return " ".join(f"{name}={text}" for name, text in grouped(picks).items())
+
+
+def grouped(picks: Picks) -> dict[str, str]:
+    """Returns picks as texts; those of the repetitions of a stage are one, in their order."""
+    found: dict[str, str] = {}
+    for name, value in picks.items():
+        label = REPETITION.sub("[*].", name)
+        found[label] = f"{found[label]},{spell(value)}" if label in found else spell(value)
+    return found
 
 
 def thawed(picks: Mapping[str, Any]) -> Picks:

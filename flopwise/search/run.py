@@ -82,8 +82,9 @@ def _studies(
         with StudyFolder(home.path / f"budget-{number}") as folder:
             parts.append(start(each, evaluator, folder, order).run(wanted))
     outcome = Outcome(folder=home.path, trials=(), parts=tuple(parts))
-    write_csv(home.path / "budgets.csv", budget_rows(outcome, found))
-    return outcome
+    rows = budget_rows(outcome, found)
+    write_csv(home.path / "budgets.csv", rows)
+    return replace(outcome, budgets=tuple(rows))
 
 
 def budget_rows(outcome: Outcome, search: Search) -> list[dict[str, Any]]:

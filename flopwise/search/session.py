@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from optuna.trial import FrozenTrial
@@ -23,6 +24,7 @@ from flopwise.search.candidates import (
 from flopwise.search.compare import RULE
 from flopwise.search.evaluator import Evaluator
 from flopwise.search.final import Finals, entrants
+from flopwise.search.front import Objectives
 from flopwise.search.identity import judge, study_identity
 from flopwise.search.loop import Loop
 from flopwise.search.manifest import provenance, write_manifest, write_sources
@@ -59,7 +61,9 @@ class Outcome:
         exhausted: True when the space held no further candidate.
         rule: How ties are told, for printing beside the finals.
         front: With several objectives, the trials that no other beats in all of them.
+        objectives: Those that `front` is about.
         parts: With several budgets, what the study of each ended with; the rest is then empty.
+        budgets: With several budgets, a row for the winner of each.
     """
 
     folder: Path
@@ -69,7 +73,9 @@ class Outcome:
     exhausted: bool = False
     rule: str = RULE
     front: tuple[TrialRow, ...] = ()
+    objectives: Objectives = ()
     parts: tuple[Outcome, ...] = ()
+    budgets: tuple[Mapping[str, Any], ...] = ()
 
 
 def section(spec: Spec) -> Search:
@@ -131,7 +137,8 @@ class Session:
             watch.note(self._exhausted())
         outcome = Outcome(folder=self.path, trials=tuple(loop.rows()), exhausted=exhausted)
         if len(self.search.objectives) > 1:
-            outcome = replace(outcome, front=tuple(loop.ranked()))
+            front, goals = tuple(loop.ranked()), self.search.objectives
+            outcome = replace(outcome, front=front, objectives=goals)
         if (best := loop.best()) is None:
             ended = loop.ended()
             why = f"; the last: {ended[-1].reason}" if ended else ""

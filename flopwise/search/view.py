@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TextIO
 
 from rich.console import Console
@@ -14,25 +14,21 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table
 
-from flopwise.dsl import spell
 from flopwise.search.candidates import made
-from flopwise.search.record import FinalRow, TrialRow
+from flopwise.search.record import TrialRow
 from flopwise.search.session import Outcome
+from flopwise.search.tables import budget_table, final_table, front_table, trial_table
 from flopwise.search.watch import Plan, Watch
 
 __all__ = [
     "Bar",
     "Lines",
     "duration",
-    "final_table",
-    "fresh_text",
     "plan_lines",
     "show",
     "time_left",
     "trial_line",
-    "trial_table",
     "watch_for",
 ]
 
@@ -187,57 +183,18 @@ def trial_line(row: TrialRow, best: TrialRow | None, metric: str) -> str:
     return f"trial {row.number}: {score}; {costs}; {row.seconds:.1f} s; {picks}"
 
 
-def trial_table(rows: Sequence[TrialRow], metric: str = "top1", most: int = 10) -> Table:
-    """Returns the best trials as a table."""
-    table = Table(
-        title=f"trials, best {min(most, len(rows))} of {len(rows)} by validation {metric}"
-    )
-    targets = list(dict.fromkeys(name for row in rows for name in row.picks))
-    for name in ("trial", f"val {metric}", "MMACs", "Mparams", *targets):
-        table.add_column(name, justify="left" if name in targets else "right")
-    done = sorted((r for r in rows if r.state == "done"), key=lambda r: -r.scores[metric])
-    for row in done[:most]:
-        costs = (f"{row.costs.get(name, 0) / 1e6:,.3f}" for name in ("macs", "params"))
-        number = f"{row.number}{' (baseline)' if row.written else ''}"
-        picks = (spell(row.picks.get(name, "")) for name in targets)
-        table.add_row(number, f"{row.scores[metric]:.2f}", *costs, *picks)
-    return table
-
-
-def final_table(rows: Sequence[FinalRow], trials: int, metric: str = "top1") -> Table:
-    """Returns the last step as a table: the optimistic and the fresh score side by side."""
-    table = Table(title="last step: fresh seeds, judged once on the test split")
-    table.add_column("network")
-    heads = (
-        "trial",
-        "MMACs",
-        f"search\nval {metric}\nbest of {trials}",
-        f"fresh\ntest {metric}\nmean +- sd",
-        "difference\nto the baseline\n+- error",
-    )
-    for head in heads:
-        table.add_column(head, justify="right", no_wrap=True)
-    for row in rows:
-        macs = f"{row.costs.get('macs', 0) / 1e6:,.3f}"
-        search = f"{row.search[metric]:.2f}" if metric in row.search else "-"
-        trial = "-" if row.trial is None else str(row.trial)
-        versus = str(row.versus) if row.versus else ""
-        table.add_row(row.name, trial, macs, search, fresh_text(row, metric), versus)
-    return table
-
-
-def fresh_text(row: FinalRow, metric: str) -> str:
-    """Says mean and spread over the fresh seeds."""
-    mean, spread = row.mean(metric), row.spread(metric)
-    if mean is None:
-        return "failed"
-    return f"{mean:.2f} +- {spread:.2f}" if spread is not None else f"{mean:.2f}"
-
-
 def show(outcome: Outcome, console: Console, metric: str = "top1") -> None:
     """Prints the tables a search ends with."""
+    for part in outcome.parts:
+        console.print(f"\n{part.folder.name}", highlight=False)
+        show(part, console, metric)
+    if outcome.parts:
+        console.print(budget_table(outcome.budgets))
+        return
     done = sum(row.state == "done" for row in outcome.trials)
     console.print(trial_table(outcome.trials, metric))
+    if outcome.front:
+        console.print(front_table(outcome.front, outcome.objectives, done))
     if outcome.finals:
         console.print(final_table(outcome.finals, done, metric))
         images = max((row.versus.images for row in outcome.finals if row.versus), default=0)

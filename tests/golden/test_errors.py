@@ -38,11 +38,9 @@ def told(name: str) -> str:
     """Returns what is said about a file of the folder, warnings included."""
     try:
         spec = load(f"{name}.yaml")
-        if spec.search and spec.search.budget:
-            spec.probe(draws=20)
+        return f"{render((*spec.warnings, *spec.probed()))}\n"
     except SpecError as error:
         return f"{error}\n"
-    return f"{render(spec.warnings)}\n"
 
 
 def told_of_set(text: str) -> str:

@@ -1,0 +1,139 @@
+"""How a spec came to say what it says: every place that set a value, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from flopwise.dsl.figures import written
+from flopwise.dsl.merge import Change, apply_changes, merges, read_sets
+from flopwise.dsl.origin import Origin
+from flopwise.dsl.paths import parts_of
+from flopwise.dsl.tree import Node, Scalar, Section
+from flopwise.errors import Place
+
+__all__ = ["SET", "Layer", "Step", "layers_of", "leaves_of", "node_at", "spelt", "steps_to"]
+
+SET = "--set"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A spec at one point of its history.
+
+    Attributes:
+        tree: What it says there.
+        who: What brought it there, such as `row 'wide'` or `--set`; empty for a file.
+        root: The text of a file, or what a row or `--set` changed.
+    """
+
+    tree: Section
+    who: str
+    root: Section | tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One place that set a value.
+
+    Attributes:
+        place: Where it stands.
+        text: What stands there; empty where the value was taken away.
+        who: What brought it, such as `row 'wide'`; empty for a file.
+    """
+
+    place: Place
+    text: str
+    who: str
+
+
+def layers_of(origin: Origin) -> list[Layer]:
+    """Returns a spec after each file, row and `--set` that made it, in order."""
+    trees = list(merges(origin.files))
+    layers = [
+        Layer(tree, "", file.tree) for tree, file in zip(trees, reversed(origin.files), strict=True)
+    ]
+    if origin.row and origin.trees:
+        for row in origin.trees.chain(origin.row.name):
+            tree = origin.trees.row(row.name)[1]
+            layers.append(Layer(tree, f"row '{row.name}'", row.changes))
+    tree = origin.tree
+    for change in read_sets(origin.sets):
+        tree = apply_changes(tree, [change])
+        layers.append(Layer(tree, SET, (change,)))
+    return layers
+
+
+def steps_to(path: str, layers: Sequence[Layer]) -> list[Step]:
+    """Returns every place that set, or took away, the value at a path."""
+    parts = parts_of(path)
+    steps: list[Step] = []
+    before: Node | None = None
+    for layer in layers:
+        node, place = _at(layer.tree, parts)
+        if node is before:
+            continue
+        before = node
+        if node is not None and place is not None:
+            steps.append(Step(node.place, spelt(node), layer.who))
+        elif steps and (place := _taken(layer, parts)):
+            steps.append(Step(place, "", layer.who))
+    return steps
+
+
+def leaves_of(path: str, tree: Section) -> list[str]:
+    """Returns the paths below a map, or the path itself where it is none."""
+    node, _ = _at(tree, parts_of(path))
+    if not isinstance(node, Section):
+        return [path]
+    return [leaf for name in node.entries for leaf in leaves_of(f"{path}.{name}", tree)]
+
+
+def node_at(path: str, tree: Section) -> Node | None:
+    """Returns what stands at a path of a merged tree."""
+    return _at(tree, parts_of(path))[0]
+
+
+def spelt(node: Node) -> str:
+    """Returns a value as it is written, as far as it stands on one line."""
+    if isinstance(node, Scalar):
+        return written(node)
+    place = node.place
+    line = place.source.lines[place.line - 1]
+    return line[place.column - 1 : place.column - 1 + place.width] if place.width > 1 else "..."
+
+
+def _at(tree: Section, parts: Sequence[str]) -> tuple[Node | None, Place | None]:
+    """Returns the value at a place and where its key stands, if there is one."""
+    node: Node = tree
+    place: Place | None = None
+    for part in parts:
+        if not isinstance(node, Section) or part not in node.entries:
+            return None, None
+        place = node.keys[part]
+        node = node.entries[part]
+    return node, place
+
+
+def _taken(layer: Layer, parts: Sequence[str]) -> Place | None:
+    """Returns where a layer took a value away: by null, or by a new block for its stage."""
+    if isinstance(layer.root, Section):
+        return next((place for place in _above(layer.root, parts)), None)
+    near = [each for each in layer.root if list(parts[: len(parts_of(each.path))]) == _parts(each)]
+    return near[-1].place if near else None
+
+
+def _parts(change: Change) -> list[str]:
+    return list(parts_of(change.path))
+
+
+def _above(tree: Section, parts: Sequence[str]) -> Iterator[Place]:
+    """Yields the places of the keys that lead to a value, the nearest first."""
+    found: list[Place] = []
+    node: Node = tree
+    for part in parts:
+        if not isinstance(node, Section) or part not in node.entries:
+            break
+        found.append(node.keys[part])
+        node = node.entries[part]
+    yield from reversed(found)

@@ -1,0 +1,139 @@
+"""Text to a checked spec: `load` and `loads`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from flopwise.dsl.audit import check_expect, check_rows, outside, unused
+from flopwise.dsl.check import build_plan
+from flopwise.dsl.checker import Checker
+from flopwise.dsl.files import File, read_chain, read_text, split_row
+from flopwise.dsl.inferred import check_inferred
+from flopwise.dsl.merge import merge_files
+from flopwise.dsl.origin import Origin, Shelf
+from flopwise.dsl.resolve import Resolver
+from flopwise.dsl.searching import read_search
+from flopwise.dsl.spec import Sets, Spec
+from flopwise.dsl.tree import Items, Node, Scalar, Section
+from flopwise.dsl.upgrade import old_version
+from flopwise.dsl.uses import Permission, read_uses
+
+__all__ = ["load", "loads", "open_spec"]
+
+
+def load(
+    path: str | Path,
+    *,
+    sets: Sets = (),
+    root: Path | None = None,
+    allow_code: bool | None = False,
+) -> Spec:
+    """Reads and checks a spec.
+
+    Args:
+        path: A YAML file, or `std/NAME` for a shipped one.
+        sets: Pairs of an address and a value, as `--set` takes them.
+        root: The folder that `extends` may not leave; the file's own by default.
+        allow_code: Whether Python files named by `use` may run although nobody allowed them before;
+            from then on they are. None runs no code at all.
+
+    Raises:
+        SpecError: Every fault at once.
+
+    >>> load("std/convnext_tiny").network().graph.macs
+    4455531264
+    """
+    file, row = split_row(str(path))
+    files = read_chain(file if row else path, root)
+    shipped = file.startswith("std/")
+    shelf = Shelf(root, _permission(allow_code))
+    return _read(files, sets, None if shipped else Path(file), shelf, row)
+
+
+def loads(
+    text: str, *, name: str = "<text>", sets: Sets = (), allow_code: bool | None = False
+) -> Spec:
+    """Reads and checks a spec that is a text; `extends` starts from the working folder."""
+    return _read(read_text(text, name), sets, None, Shelf(None, _permission(allow_code)))
+
+
+def _permission(allow_code: bool | None) -> Permission:
+    return Permission(all=allow_code is True, never=allow_code is None)
+
+
+def _read(
+    files: tuple[File, ...], sets: Sets, path: Path | None, shelf: Shelf, row: str = ""
+) -> Spec:
+    bare = Origin(files=files, tree=files[0].tree, path=path, shelf=shelf)
+    origin = replace(bare, tree=bare.pointed(lambda: merge_files(files)))
+    if row:
+        origin = origin.of_row(row, shelf.trees_with(files, origin.tree, row))
+    return open_spec(replace(origin, sets=tuple(sets)))
+
+
+def open_spec(origin: Origin) -> Spec:
+    """Returns the checked spec of an origin."""
+    return origin.pointed(lambda: _checked(origin))
+
+
+def _checked(origin: Origin) -> Spec:
+    tree = origin.changed()
+    checker = Checker()
+    shelf = origin.shelf
+    files = (*origin.files, *origin.holder)
+    codes = read_uses(checker, tree.entries.get("use"), files, shelf.root, shelf.permission)
+    plan = build_plan(tree, checker)
+    node = tree.entries.get("search")
+    search = None
+    if isinstance(node, Section):
+        search = read_search(node, tree.keys["search"], plan, checker)
+    trees = origin.shelf.trees(origin.files, tree, checker)
+    origin = replace(origin, trees=origin.trees if origin.row else trees)
+    name, doc = (_text(tree.entries.get(key)) for key in ("name", "doc"))
+    spec = Spec(
+        name=name,
+        doc=doc,
+        path=origin.path,
+        sources={**origin.sources, **{code.key: code.text for code in codes}},
+        codes=codes,
+        warnings=() if origin.row else tuple(unused(plan, search, tree)),
+        search=search,
+        export=_export(tree.entries.get("export")),
+        table=trees.table if trees else None,
+        classes_written="classes" in tree.entries,
+        origin=origin,
+        plan=plan,
+        _open=open_spec,
+        _resolver=Resolver(plan, name),
+        _targets=search.places if search else {},
+    )
+    spec.network()
+    spec.recipe_for({})
+    spec.feasible(spec.network(), spec.network().graph)  # a requirement of the wrong type shows now
+    if not origin.sets:
+        check_expect(checker, spec.network().graph, tree.entries.get("expect"))
+        check_inferred(checker, spec.network(), tree.entries.get("inferred"))
+    checker.stop_if_faulty()
+    if spec.table and not origin.sets:
+        check_rows(checker, spec.table, spec, spec.row)
+        checker.stop_if_faulty()
+    old = [told for file in origin.files for told in old_version(file.tree)]
+    more = (*checker.warnings, *outside(spec.search, spec.written), *old)
+    return replace(spec, warnings=(*spec.warnings, *more)) if more else spec
+
+
+def _text(node: Node | None) -> str:
+    return str(node.value) if isinstance(node, Scalar) else ""
+
+
+def _export(node: Node | None) -> Mapping[str, object]:
+    data = _data(node) if node else {}
+    return data if isinstance(data, dict) else {}
+
+
+def _data(node: Node) -> object:
+    if isinstance(node, Section):
+        return {name: _data(each) for name, each in node.entries.items()}
+    return [_data(each) for each in node.items] if isinstance(node, Items) else node.value
