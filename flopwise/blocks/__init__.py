@@ -16,6 +16,7 @@ from flopwise.blocks.nfnet import nfnet, nfnet_stem, std_conv_block
 from flopwise.blocks.residual import basic, residual
 from flopwise.blocks.signature import Block, Field, block
 from flopwise.blocks.stage import add_stage, piece, trace_block
+from flopwise.blocks.swin import swin
 from flopwise.blocks.t2t import performer, soft_split, token_transformer
 from flopwise.blocks.tensor import Map, Tensor, Tokens, Trace, Vec
 from flopwise.blocks.tokens import (
@@ -71,6 +72,7 @@ BLOCKS: dict[str, Block] = {
     "linear": linear_block,
     "vit": vit,  # blocks/vit.py
     "dense_vit": dense_vit,
+    "swin": swin,  # blocks/swin.py
     "soft_split": soft_split,  # blocks/t2t.py
     "performer": performer,
     "token_transformer": token_transformer,

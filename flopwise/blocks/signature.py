@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 from flopwise.blocks.tensor import Map, Tensor, Tokens, Vec
 
 __all__ = [
+    "REPETITION",
     "Block",
     "Count",
     "Field",
@@ -29,6 +30,9 @@ __all__ = [
     "block",
     "read_signature",
 ]
+
+REPETITION = "repetition"
+"""The keyword by which a counted block is told its place in the stage; it is no setting."""
 
 T = TypeVar("T")
 Scalar = int | float | bool | str
@@ -101,6 +105,7 @@ class Block:
         once: True when the block stands alone in its stage and cannot be repeated.
         init: Name of the family's initialisation rule.
         head: True when the last layer is the classifier that a user may replace.
+        counted: True when the function also takes the number of its repetition.
     """
 
     name: str
@@ -114,6 +119,7 @@ class Block:
     init: str
     head: bool
     doc: str
+    counted: bool = False
 
     @property
     def variadic(self) -> bool:
@@ -133,6 +139,7 @@ def block(
     once: bool = ...,
     init: str = ...,
     head: bool = ...,
+    counted: bool = ...,
 ) -> Callable[[Callable[..., Tensor]], Block]: ...
 
 
@@ -145,6 +152,7 @@ def block(
     once: bool = False,
     init: str = "torch",
     head: bool = False,
+    counted: bool = False,
 ) -> Block | Callable[[Callable[..., Tensor]], Block]:
     """Wraps a function over symbolic tensors into a `Block`; it registers nothing."""
 
@@ -163,6 +171,7 @@ def block(
             init=init,
             head=head,
             doc=inspect.getdoc(body) or "",
+            counted=counted,
         )
 
     return wrap if function is None else wrap(function)
@@ -178,6 +187,8 @@ def read_signature(
     fields: dict[str, Field] = {}
     for parameter in inspect.signature(body).parameters.values():
         hint = hints[parameter.name]
+        if parameter.name == REPETITION:
+            continue
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             text = help_lines.get(parameter.name, "")
             fields[parameter.name] = _field(parameter, hint, text)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 from flopwise.blocks.graph import Graph, Type, describe
 from flopwise.blocks.layers import to_map, to_tokens
-from flopwise.blocks.signature import Block
+from flopwise.blocks.signature import REPETITION, Block
 from flopwise.blocks.tensor import Map, Tensor, Tokens, Trace
 from flopwise.errors import BlockError
 
@@ -42,10 +42,13 @@ def piece(function: Callable[..., R]) -> Callable[..., R]:
     return call
 
 
-def trace_block(block: Block, types: Sequence[Type], settings: Mapping[str, Any]) -> Graph:
+def trace_block(
+    block: Block, types: Sequence[Type], settings: Mapping[str, Any], repetition: int = 0
+) -> Graph:
     """Returns the graph of one block on inputs of the given types; `settings` may be partial."""
     chosen = tuple((key, settings[key]) for key in block.fields if key in settings)
     own = tuple((key, value) for key, value in chosen if key in block.own)
+    own += ((REPETITION, repetition),) if block.counted else ()
     return _trace(block.function, tuple(types), own, block.init, block.head, block.name)
 
 
@@ -87,7 +90,7 @@ def _trace_stage(block: Block, types: tuple[Type, ...], settings: tuple[Settings
         if repetition:
             first = (key for key, field in block.fields.items() if field.first)
             values |= {key: block.fields[key].default for key in first}
-        graph = trace_block(block, _types(x), values)
+        graph = trace_block(block, _types(x), values, repetition)
         x = [_call(trace, str(repetition), "block", graph, x)]
     return trace.close(x[0], title=block.name, doc=block.doc, init=block.init)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from flopwise.dsl import Network
-from flopwise.export import convnext, densenet, ghostnet, mobilenet, nfnet, resnet, vit
+from flopwise.export import convnext, densenet, ghostnet, mobilenet, nfnet, resnet, swin, vit
 from flopwise.export.reading import NotNativeError, Reading
 
 __all__ = ["FAMILIES", "Family", "Native", "Tier", "family_of", "recognise", "rename", "tier"]
@@ -96,6 +96,15 @@ FAMILIES = {
         first_conv="conv_stem",
         classifier="classifier",
         counted=frozenset({"conv"}),
+    ),
+    "swin": Family(
+        name="timm's Swin",
+        body=frozenset({"swin"}),
+        prefixes=swin.PREFIXES,
+        read=swin.read,
+        first_conv="patch_embed.proj",
+        classifier="head.fc",
+        fixed_size=True,
     ),
     "vit": Family(
         name="timm's ViT",

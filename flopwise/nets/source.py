@@ -22,6 +22,7 @@ NAMES = {
     "flopwise.nets.attention": ("grid_table", "linear_attend", "random_features", "split_heads"),
     "flopwise.nets.modules": ("StdConv2d",),
     "flopwise.nets.runtime": ("Block", "Network", "Stage", "fixed_table", "gelu_tanh", "table"),
+    "flopwise.nets.windows": ("WindowAttend", "from_windows", "merge_patches", "to_windows"),
 }
 WIDTH = 100
 
@@ -92,8 +93,7 @@ def _block_class(each: Class) -> str:
     lines += [""] if graph.doc else []
     inits = {layer.name: layer.init for layer in graph.layers if layer.init != ""}
     lines += [f"    inits = {code(inits)}", ""] if inits else []
-    kinds = {n: "float" if isinstance(v, float) else "int" for n, v in instance.values.items()}
-    signature = ", ".join(["self", *(f"{name}: {kinds[name]}" for name in arguments)])
+    signature = ", ".join(["self", *(_typed(name, instance.values) for name in arguments)])
     lines += [f"    def __init__({signature}) -> None:", "        super().__init__()"]
     members = [line for layer in graph.layers for line in _members(layer, instance, each.arguments)]
     lines += [f"        {line}" for line in dict.fromkeys(members)]  # shared numbers stand once
@@ -104,6 +104,14 @@ def _block_class(each: Class) -> str:
     body = forward_lines(_headless(graph)) if graph.head else forward_lines(graph)
     lines += [f"        {line}" for line in (_head_lines(graph, body) if graph.head else body)]
     return "\n".join(lines) + "\n"
+
+
+def _typed(name: str, values: dict[str, Any]) -> str:
+    """An argument of a constructor with its type."""
+    value = values[name]
+    if isinstance(value, tuple):
+        return f"{name}: tuple[{', '.join(type(each).__name__ for each in value)}]"
+    return f"{name}: {'float' if isinstance(value, float) else 'int'}"
 
 
 def _headless(graph: Graph) -> Graph:
