@@ -193,11 +193,8 @@ def recognise(network: Network) -> Native:
 def rename(family: Family, network: Network) -> dict[str, str]:
     """Returns timm's key for each of our checkpoint keys; a key without one is left out."""
     stages = {stage.name: stage for stage in network.stages}
-    body = [
-        name
-        for name, stage in stages.items()
-        if stage.block.name in family.body | family.counted
-    ]
+    blocks = family.body | family.counted
+    body = [name for name, stage in stages.items() if stage.block.name in blocks]
     found = {}
     for key in iter(network.graph.keys()):
         name, _, rest = key.partition(".")

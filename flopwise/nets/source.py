@@ -62,10 +62,10 @@ def _imports(body: str) -> list[str]:
     return [*plain, *first, "", *lines[len(first) :], ""]
 
 
-def wrapped(line: str) -> list[str]:
+def wrapped(line: str, width: int = WIDTH) -> list[str]:
     """Breaks a line that is too long after the commas of its first bracket."""
     start = min((line.find(mark) for mark in "([{" if mark in line), default=-1)
-    if len(line) <= WIDTH or start < 0:
+    if len(line) <= width or start < 0:
         return [line]
     depth, end, parts = 1, start, [""]
     for letter in line[start + 1 :]:
@@ -78,7 +78,7 @@ def wrapped(line: str) -> list[str]:
         else:
             parts[-1] += letter
     indent = line[: len(line) - len(line.lstrip())]
-    pieces = [wrapped(f"{indent}    {part.strip()}") for part in parts if part.strip()]
+    pieces = [wrapped(f"{indent}    {part.strip()}", WIDTH - 1) for part in parts if part.strip()]
     comma = "" if len(parts) == 1 and " for _ in " in parts[0] else ","  # none after a generator
     broken = [text for *head, last in pieces for text in (*head, last + comma)]
     return [line[: start + 1], *broken, indent + line[end:]]
