@@ -168,7 +168,8 @@ def _macs(layer: Layer) -> int:
 
 
 def _conv_linear(layer: Layer) -> int:
-    return layer.macs if layer.kind in ("conv", "std_conv", "channel_conv", "linear") else 0
+    kinds = ("conv", "std_conv", "channel_conv", "token_conv", "linear")
+    return layer.macs if layer.kind in kinds else 0
 
 
 def _fvcore(layer: Layer) -> int:

@@ -43,6 +43,7 @@ from flopwise.blocks.signature import (
     block,
 )
 from flopwise.blocks.stage import add_stage, call_stage, conversions, piece, trace_block
+from flopwise.blocks.swin import swin
 from flopwise.blocks.t2t import performer, soft_split, token_transformer
 from flopwise.blocks.tensor import Map, Tensor, Tokens, Trace, Vec
 from flopwise.blocks.tokens import (
@@ -108,6 +109,7 @@ BLOCKS: dict[str, Block] = {
     "linear": linear_block,
     "vit": vit,  # blocks/vit.py
     "dense_vit": dense_vit,
+    "swin": swin,  # blocks/swin.py
     "soft_split": soft_split,  # blocks/t2t.py
     "performer": performer,
     "token_transformer": token_transformer,

@@ -9,7 +9,7 @@ from flopwise.blocks.signature import First, Odd, Positive, Rate, block
 from flopwise.blocks.stage import piece
 from flopwise.blocks.tensor import Map
 
-__all__ = ["ghost", "ghost_conv"]
+__all__ = ["ghost", "ghost_conv", "ghost_module"]
 
 
 @block(init="ghost")
@@ -42,7 +42,7 @@ def ghost(
         act: Activation function.
     """
     dim = dim or x.channels
-    y = _module(x, name="ghost1", dim=hidden, ratio=ratio, cheap=cheap, function=act)
+    y = ghost_module(x, name="ghost1", dim=hidden, ratio=ratio, cheap=cheap, function=act)
     if stride > 1:
         y = depthwise(y, name="conv_dw", kernel=kernel, stride=stride, bias=False)
         y = batch_norm(y, name="bn_dw")
@@ -56,7 +56,7 @@ def ghost(
             gate="hard_sigmoid",
             names=("conv_reduce", "conv_expand"),
         )
-    y = _module(y, name="ghost2", dim=dim, ratio=ratio, cheap=cheap, function="none")
+    y = ghost_module(y, name="ghost2", dim=dim, ratio=ratio, cheap=cheap, function="none")
     if stride > 1 or dim != x.channels:
         x = _shortcut(x, name="shortcut", dim=dim, kernel=kernel, stride=stride)
     return y + x
@@ -89,7 +89,7 @@ def ghost_conv(
 
 
 @piece
-def _module(x: Map, *, dim: int, ratio: int, cheap: int, function: str) -> Map:
+def ghost_module(x: Map, *, dim: int, ratio: int, cheap: int, function: str) -> Map:
     """Ghost module: a 1x1 convolution makes some channels, cheap filters make the others."""
     return _ghosts(x, dim, 1, 1, ratio, cheap, function)
 

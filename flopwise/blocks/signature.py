@@ -17,6 +17,7 @@ from flopwise.blocks.tensor import Map, Tensor, Tokens, Vec
 from flopwise.errors import BlockError
 
 __all__ = [
+    "COUNTS",
     "Block",
     "Count",
     "Field",
@@ -32,6 +33,9 @@ __all__ = [
     "block",
     "read_signature",
 ]
+
+COUNTS = ("i", "n")
+"""Keywords that are no settings: the number of the repetition, from 0, and how many there are."""
 
 T = TypeVar("T")
 Scalar = int | float | bool | str
@@ -188,6 +192,7 @@ def block(
             init=init,
             head=head,
             doc=inspect.getdoc(body) or "",
+            scope=tuple(name for name in COUNTS if name in inspect.signature(body).parameters),
             outputs=outputs,
             absent=absent,
         )
@@ -204,6 +209,8 @@ def read_signature(
     ports: dict[str, tuple[type[Tensor], ...]] = {}
     fields: dict[str, Field] = {}
     for parameter in inspect.signature(body).parameters.values():
+        if parameter.name in COUNTS:
+            continue
         if parameter.kind is inspect.Parameter.VAR_KEYWORD or parameter.name not in hints:
             raise _inexpressible(body, parameter, "write its type, as in  kernel: int = 3")
         hint = hints[parameter.name]

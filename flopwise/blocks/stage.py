@@ -47,7 +47,8 @@ def trace_block(block: Block, types: Sequence[Type], settings: Mapping[str, Any]
     """Returns the graph of one block on inputs of the given types; `settings` may be partial."""
     chosen = tuple((key, settings[key]) for key in block.fields if key in settings)
     own = tuple((key, value) for key, value in chosen if key in block.own)
-    own += tuple((key, settings[key]) for key in block.scope)
+    around = {"i": 0, "n": 1, **settings}
+    own += tuple((key, around[key]) for key in block.scope)
     return _trace(block.function, tuple(types), own, block.init, block.head, block.name)
 
 
@@ -107,7 +108,7 @@ def _trace_stage(block: Block, types: tuple[Type, ...], settings: tuple[Settings
     x: Sequence[Tensor] = [trace.input(kind) for kind in types]
     x = _enter(block, x, dict(settings[0]))
     for repetition, frozen in enumerate(settings):
-        values = dict(frozen)
+        values = {"i": repetition, "n": len(settings), **dict(frozen)}
         if repetition:
             first = (key for key, field in block.fields.items() if field.first)
             values |= {key: block.fields[key].default for key in first}

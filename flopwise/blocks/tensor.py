@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar, cast
 from flopwise.blocks.graph import Graph, Layer, Parameter, Type, describe
 from flopwise.errors import BlockError
 
-__all__ = ["Heads", "Map", "MapLast", "Tensor", "Tokens", "Trace", "Vec", "symbol"]
+__all__ = ["Heads", "Map", "MapLast", "Tensor", "Tokens", "Trace", "Vec", "Windows", "symbol"]
 
 T = TypeVar("T", bound="Tensor")
 
@@ -200,8 +200,14 @@ class Heads(Tensor):
     kind = "heads"
 
 
+class Windows(Tensor):
+    """Windows of a map: windows, positions of a window, channels."""
+
+    kind = "windows"
+
+
 _KINDS: dict[str, type[Tensor]] = {
-    cls.kind: cls for cls in (Tensor, Map, MapLast, Tokens, Vec, Heads)
+    cls.kind: cls for cls in (Tensor, Map, MapLast, Tokens, Vec, Heads, Windows)
 }
 
 

@@ -23,7 +23,12 @@ __all__ = [
 
 @block(once=True, init="vit")
 def patch_embed(
-    x: Map, *, patch: Positive = 16, dim: Positive, norm: Local[Literal["ln", "none"]] = "none"
+    x: Map,
+    *,
+    patch: Positive = 16,
+    dim: Positive,
+    norm: Local[Literal["ln", "none"]] = "none",
+    eps: Share = 1e-6,
 ) -> Tokens:
     """Patch embedding: non-overlapping patches, each projected to one token.
 
@@ -33,10 +38,11 @@ def patch_embed(
         patch: Size of a patch in pixels.
         dim: Channels of a token.
         norm: What follows the projection.
+        eps: Added to the variance in the norm.
     """
     y = layers.conv(x, dim, name="proj", kernel=patch, stride=patch, pad=0, init="linear")
     tokens = layers.to_tokens(y)
-    return layer_norm(tokens, name="norm") if norm == "ln" else tokens
+    return layer_norm(tokens, name="norm", eps=eps) if norm == "ln" else tokens
 
 
 @block(once=True, init="vit")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from flopwise.dsl import Network
-from flopwise.export import convnext, densenet, ghostnet, mobilenet, nfnet, resnet, vit
+from flopwise.export import convnext, densenet, ghostnet, mobilenet, nfnet, resnet, swin, vit
 from flopwise.export.reading import NotNativeError, Reading
 
 __all__ = ["FAMILIES", "Family", "Native", "Tier", "family_of", "recognise", "rename", "tier"]
@@ -96,6 +96,15 @@ FAMILIES = {
         first_conv="conv_stem",
         classifier="classifier",
         counted=frozenset({"conv"}),
+    ),
+    "swin": Family(
+        name="timm's Swin",
+        body=frozenset({"swin"}),
+        prefixes=swin.PREFIXES,
+        read=swin.read,
+        first_conv="patch_embed.proj",
+        classifier="head.fc",
+        fixed_size=True,
     ),
     "vit": Family(
         name="timm's ViT",
@@ -184,11 +193,8 @@ def recognise(network: Network) -> Native:
 def rename(family: Family, network: Network) -> dict[str, str]:
     """Returns timm's key for each of our checkpoint keys; a key without one is left out."""
     stages = {stage.name: stage for stage in network.stages}
-    body = [
-        name
-        for name, stage in stages.items()
-        if stage.block.name in family.body | family.counted
-    ]
+    blocks = family.body | family.counted
+    body = [name for name, stage in stages.items() if stage.block.name in blocks]
     found = {}
     for key in iter(network.graph.keys()):
         name, _, rest = key.partition(".")

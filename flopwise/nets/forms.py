@@ -146,6 +146,16 @@ FORMS: dict[str, Form] = {
     "unfold": Form(
         forward="F.unfold({0}, {kernel}, padding={pad}, stride={stride}).transpose(1, 2)"
     ),
+    "to_windows": Form(
+        forward="to_windows({0}, self.window, self.shift)",
+        attributes={"window": "window", "shift": "shift"},
+    ),
+    "from_windows": Form(
+        forward="from_windows({0}, {1}, self.window, self.shift)",
+        attributes={"window": "window", "shift": "shift"},
+    ),
+    "window_attend": Form(call="WindowAttend", positional=("heads", "window", "shift", "size")),
+    "merge_patches": Form(forward="merge_patches({0}, {stride})"),
     "concat": Form(forward="torch.cat([{all}], dim={torch_axis})"),
     "add": Form(forward="{0} + {1}", operator=True),
     "mul": Form(forward="{0} * {1}", operator=True),

@@ -24,6 +24,7 @@ NAMES = {
     "flopwise.nets.runtime": (
         *("Block", "Joint", "Network", "Stage", "fixed_table", "gelu_tanh", "table"),
     ),
+    "flopwise.nets.windows": ("WindowAttend", "from_windows", "merge_patches", "to_windows"),
 }
 WIDTH = 100
 
@@ -63,10 +64,10 @@ def _imports(body: str) -> list[str]:
     return [*plain, *first, "", *lines[len(first) :], ""]
 
 
-def wrapped(line: str) -> list[str]:
+def wrapped(line: str, width: int = WIDTH) -> list[str]:
     """Breaks a line that is too long after the commas of its first bracket."""
     start = min((line.find(mark) for mark in "([{" if mark in line), default=-1)
-    if len(line) <= WIDTH or start < 0:
+    if len(line) <= width or start < 0:
         return [line]
     depth, end, parts = 1, start, [""]
     for letter in line[start + 1 :]:
@@ -79,7 +80,7 @@ def wrapped(line: str) -> list[str]:
         else:
             parts[-1] += letter
     indent = line[: len(line) - len(line.lstrip())]
-    pieces = [wrapped(f"{indent}    {part.strip()}") for part in parts if part.strip()]
+    pieces = [wrapped(f"{indent}    {part.strip()}", WIDTH - 1) for part in parts if part.strip()]
     comma = "" if len(parts) == 1 and " for _ in " in parts[0] else ","  # none after a generator
     broken = [text for *head, last in pieces for text in (*head, last + comma)]
     return [line[: start + 1], *broken, indent + line[end:]]
@@ -94,8 +95,7 @@ def _block_class(each: Class) -> str:
     lines += [""] if graph.doc else []
     inits = {layer.name: layer.init for layer in graph.layers if layer.init != ""}
     lines += [f"    inits = {code(inits)}", ""] if inits else []
-    kinds = {n: "float" if isinstance(v, float) else "int" for n, v in instance.values.items()}
-    signature = ", ".join(["self", *(f"{name}: {kinds[name]}" for name in arguments)])
+    signature = ", ".join(["self", *(_typed(name, instance.values) for name in arguments)])
     lines += [f"    def __init__({signature}) -> None:", "        super().__init__()"]
     members = [line for layer in graph.layers for line in _members(layer, instance, each.arguments)]
     lines += [f"        {line}" for line in dict.fromkeys(members)]  # shared numbers stand once
@@ -108,6 +108,14 @@ def _block_class(each: Class) -> str:
     body = forward_lines(_headless(graph)) if graph.head else forward_lines(graph)
     lines += [f"        {line}" for line in (_head_lines(graph, body) if graph.head else body)]
     return "\n".join(lines) + "\n"
+
+
+def _typed(name: str, values: dict[str, Any]) -> str:
+    """An argument of a constructor with its type."""
+    value = values[name]
+    if isinstance(value, tuple):
+        return f"{name}: tuple[{', '.join(type(each).__name__ for each in value)}]"
+    return f"{name}: {'float' if isinstance(value, float) else 'int'}"
 
 
 def _headless(graph: Graph) -> Graph:

@@ -88,6 +88,11 @@ CASES: dict[str, list[tuple[Type, dict[str, Any]]]] = {
         (TOKENS, {"heads": 2, "ghost": True, "mlp": 3, "qk_norm": True}),
     ],
     "dense_vit": [(TOKENS, {"heads": 4, "growth": 8, "mlp": 2, "qkv_bias": False})],
+    "swin": [
+        (MAP, {"heads": 4, "window": 5}),  # 12 is no multiple of 5: windows are padded
+        (MAP, {"heads": 2, "window": 7, "dim": 24, "stride": 2, "mlp": 2, "qkv_bias": False}),
+        (MAP, {"heads": 2, "window": 4, "dim": 24, "stride": 5, "shift": False}),
+    ],
     "soft_split": [(MAP, {}), (PATCHES, {"kernel": 2, "stride": 2, "pad": 0})],
     "performer": [(PATCHES, {"dim": 24}), (TOKENS, {"dim": 8, "mlp": 2, "features": 0.75})],
     "token_transformer": [(PATCHES, {"dim": 24}), (TOKENS, {"dim": 16, "mlp": 2})],

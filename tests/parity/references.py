@@ -9,11 +9,12 @@ from torch import Tensor, nn
 __all__ = ["image", "redrawn", "relative"]
 
 
-def redrawn(name: str, **options: object) -> nn.Module:
+def redrawn(name: str, *, gain: float = 0.5, **options: object) -> nn.Module:
     """Returns timm's model with every parameter and floating buffer redrawn.
 
     Fresh weights would hide mistakes: ResNet's last gains are 0, ConvNeXt's gammas 1e-6, biases 0.
-    Weights are drawn small, so that the eps of a norm weighs in.
+    Weights are drawn small, so that the eps of a norm weighs in. The gain of the norms keeps a deep
+    network from overflowing.
     """
     model = timm.create_model(name, **options).eval()
     generator = torch.Generator().manual_seed(7)
@@ -30,7 +31,7 @@ def redrawn(name: str, **options: object) -> nn.Module:
         elif key.endswith(("bias", "running_mean")):
             state[key] = noise * 0.05
         elif key.endswith("weight") or "gamma" in key:
-            state[key] = (noise.abs() + 1) * (0.1 if key.startswith("stem.1") else 0.5)
+            state[key] = (noise.abs() + 1) * (0.1 if key.startswith("stem.1") else gain)
         else:  # position table, class token
             state[key] = noise * 0.1
     model.load_state_dict(state)

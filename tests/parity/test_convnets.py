@@ -1,4 +1,4 @@
-"""Every shipped convolutional network is timm's: outputs, statistics and gradients from its weights.
+"""Every shipped convolutional network is timm's: outputs, statistics and gradients agree.
 
 Networks above 100 M parameters are compared with two blocks in every stage and their full widths;
 `test_counts` compares them at full size on the meta device.
@@ -48,7 +48,8 @@ def both(
     sets, options = dict(sets or {}), dict(options or {})
     if name in CUT:
         sets, options = sets | SHALLOW, options | {"depths": [2, 2, 2, 2]}
-    theirs = redrawn(name, drop_rate=0.0, **options)
+    gain = 0.2 if name == "resnet200" else 0.5
+    theirs = redrawn(name, gain=gain, drop_rate=0.0, **options)
     network = dsl.load(f"std/{name}", sets=list(sets.items())).network()
     ours = nets.build(network)
     ours.load_state_dict(from_timm(network, theirs.state_dict()), strict=True)
@@ -96,3 +97,41 @@ def test_settings_are_those_of_timm(
 def test_names_mean_the_input_size_that_they_mean_in_timm(name: str) -> None:
     wanted = timm.get_pretrained_cfg(name).input_size
     assert dsl.load(f"std/{name}").network().graph.inputs[0].shape == wanted
+
+
+def rates_of(model: nn.Module) -> list[float]:
+    """The drop path rate of every block that has a shortcut, in order."""
+    blocks = [
+        m for m in model.modules() if hasattr(m, "drop_path") and getattr(m, "has_skip", True)
+    ]
+    return [getattr(block.drop_path, "drop_prob", 0.0) for block in blocks]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "wide_resnet50_2", *NAMES])
+def test_stochastic_depth_sits_where_timm_has_it_at_its_rates(name: str) -> None:
+    options = {} if name.startswith(("densenet", "ghostnet")) else {"drop_path_rate": 0.3}
+    with torch.device("meta"):
+        theirs = timm.create_model(name, **options)
+    ours = nets.build(dsl.load(f"std/{name}").network(), device="meta", drop_path_rate=0.3)
+    assert rates_of(ours) == pytest.approx(rates_of(theirs))
+    assert max(rates_of(ours), default=0.0) <= 0.3
+
+
+@pytest.mark.parametrize("name", ["resnet18", "seresnet50", *NAMES])
+def test_fresh_weights_are_distributed_as_in_timm(name: str) -> None:
+    network = dsl.load(f"std/{name}").network()
+    ours = nets.build(network, seed=0).state_dict()
+    torch.manual_seed(0)
+    theirs = from_timm(network, timm.create_model(name).state_dict())
+    for key, value in ours.items():
+        wanted = theirs[key]
+        constant = bool(wanted.min() == wanted.max())
+        assert constant == bool(value.min() == value.max()), key
+        if constant:
+            torch.testing.assert_close(value, wanted)
+        else:
+            spread, error = wanted.std().item(), value.numel() ** -0.5
+            assert abs(value.mean() - wanted.mean()).item() <= 8 * spread * error, key
+            assert value.std().item() == pytest.approx(spread, rel=max(0.03, 10 * error)), key
+            middle = wanted.abs().median().item()  # tells a uniform from a normal distribution
+            assert value.abs().median().item() == pytest.approx(middle, rel=10 * error), key

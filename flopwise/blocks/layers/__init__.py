@@ -55,6 +55,12 @@ from flopwise.blocks.layers.tokens import (
     token_mean,
     unfold,
 )
+from flopwise.blocks.layers.windows import (
+    from_windows,
+    merge_patches,
+    to_windows,
+    window_attend,
+)
 
 __all__ = [
     "Act",
@@ -73,6 +79,7 @@ __all__ = [
     "first_channels",
     "fixed",
     "flatten",
+    "from_windows",
     "gamma_act",
     "global_mean",
     "grid_table",
@@ -82,6 +89,7 @@ __all__ = [
     "linear_attend",
     "max_pool",
     "merge_heads",
+    "merge_patches",
     "parameter",
     "prepend",
     "random_features",
@@ -94,8 +102,10 @@ __all__ = [
     "to_heads",
     "to_map",
     "to_tokens",
+    "to_windows",
     "token_conv",
     "token_mean",
     "unflatten",
     "unfold",
+    "window_attend",
 ]

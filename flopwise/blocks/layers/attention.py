@@ -10,6 +10,7 @@ from flopwise.errors import BlockError
 
 __all__ = [
     "attend",
+    "check_heads",
     "chunk",
     "linear_attend",
     "merge_heads",
@@ -22,7 +23,7 @@ __all__ = [
 def split_heads(x: Tokens, *, heads: int) -> tuple[Heads, Heads, Heads]:
     """(L, 3 * C) -> queries, keys and values of (heads, L, C / heads)."""
     width = x.channels // 3
-    _divides(heads, width)
+    check_heads(heads, width)
     out = Type("heads", (heads, x.length, width // heads), x.extra, x.grid)
     return cast(
         tuple[Heads, Heads, Heads], x.trace.append("split_heads", [x], [out] * 3, heads=heads)
@@ -31,7 +32,7 @@ def split_heads(x: Tokens, *, heads: int) -> tuple[Heads, Heads, Heads]:
 
 def to_heads(x: Tokens, *, heads: int) -> Heads:
     """(L, C) -> (heads, L, C / heads)."""
-    _divides(heads, x.channels)
+    check_heads(heads, x.channels)
     out = Type("heads", (heads, x.length, x.channels // heads), x.extra, x.grid)
     return cast(Heads, x.trace.append("to_heads", [x], [out], heads=heads)[0])
 
@@ -100,7 +101,7 @@ def linear_attend(q: Tokens, k: Tokens, v: Tokens) -> Tokens:
     return cast(Tokens, y)
 
 
-def _divides(heads: int, width: int) -> None:
+def check_heads(heads: int, width: int) -> None:
     """Refuses heads that do not divide the channels they share."""
     if width % heads:
         raise BlockError(

@@ -1,0 +1,95 @@
+"""Every shipped transformer that timm has is timm's: outputs and gradients from its weights.
+
+Networks above 100 M parameters are compared with two blocks in every stage and their full widths;
+`test_counts` compares them at full size on the meta device.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from flopwise import dsl, nets
+from flopwise.export import from_timm
+from tests.parity.references import image, redrawn, relative
+
+CUT = {  # above 100 M parameters: what leaves two blocks in every stage, ours and timm's
+    "swin_large_patch4_window7_224": ({"d3": "2"}, {"depths": (2, 2, 2, 2)}),
+    "vit_large_patch16_224": ({"depth": "2"}, {"depth": 2}),
+    "vit_large_patch32_224": ({"depth": "2"}, {"depth": 2}),
+    "vit_huge_patch14_224": ({"depth": "2"}, {"depth": 2}),
+}
+NAMES = ["swin_tiny_patch4_window7_224", "deit_tiny_patch16_224", "vit_small_patch32_224"]
+OTHERS = [
+    *("swin_small_patch4_window7_224", "swin_base_patch4_window7_224"),
+    *("vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224"),
+    *("vit_base_patch32_224", "deit_small_patch16_224", "deit_base_patch16_224", *CUT),
+]
+VARIANTS: list[tuple[str, dict[str, str], dict[str, Any]]] = [
+    ("vit_tiny_patch16_224", {"net.body.qk_norm": "true"}, {"qk_norm": True}),
+    ("vit_tiny_patch16_224", {"net.body.layer_scale": "0.1"}, {"init_values": 0.1}),
+    ("vit_tiny_patch16_224", {"net.cls.registers": "4"}, {"reg_tokens": 4}),
+    ("vit_tiny_patch16_224", {"net.head.pool": "avg"}, {"global_pool": "avg"}),
+    (
+        "vit_tiny_patch16_224",
+        {"net.body.qkv_bias": "false", "net.body.mlp": "3"},
+        {"qkv_bias": False, "mlp_ratio": 3.0},
+    ),
+    ("swin_tiny_patch4_window7_224", {"input.size": "160"}, {"img_size": 160}),
+    ("swin_tiny_patch4_window7_224", {"input.size": "[160, 256]"}, {"img_size": (160, 256)}),
+    (
+        "swin_tiny_patch4_window7_224",
+        {"defaults.swin.window": "5", "defaults.swin.mlp": "2"},
+        {"window_size": 5, "mlp_ratio": 2.0},
+    ),
+]
+"""A setting of ours, and timm's arguments for it."""
+
+
+def both(
+    name: str, sets: dict[str, str], options: dict[str, Any]
+) -> tuple[dsl.Network, nn.Module, nn.Module]:
+    """Returns our network, our module and timm's, with the same redrawn weights."""
+    theirs = redrawn(name, drop_path_rate=0.0, **options)
+    network = dsl.load(f"std/{name}", sets=list(sets.items())).network()
+    ours = nets.build(network)
+    ours.load_state_dict(from_timm(network, theirs.state_dict()), strict=True)
+    return network, ours.eval(), theirs
+
+
+def compare(network: dsl.Network, ours: nn.Module, theirs: nn.Module) -> None:
+    """Evaluation, then one step of training: outputs and every gradient."""
+    _, height, width = network.graph.inputs[0].shape
+    x = image(max(height, width))[:, :, :height, :width]
+    with torch.no_grad():
+        assert relative(ours(x), theirs(x)) <= 1e-5
+    got, wanted = ours.train()(x), theirs.train()(x)
+    assert relative(got, wanted) <= 1e-5
+    got.square().sum().backward()
+    wanted.square().sum().backward()
+    grads = {key: p.grad for key, p in theirs.named_parameters() if p.grad is not None}
+    gradients = from_timm(network, {**theirs.state_dict(), **grads})
+    for key, parameter in ours.named_parameters():
+        assert parameter.grad is not None
+        assert relative(parameter.grad, gradients[key]) <= 1e-4, key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_outputs_and_gradients_agree(name: str) -> None:
+    compare(*both(name, {}, {}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_other_networks_agree_too(name: str) -> None:
+    compare(*both(name, *CUT.get(name, ({}, {}))))
+
+
+@pytest.mark.parametrize(("name", "sets", "options"), VARIANTS)
+def test_settings_are_those_of_timm(
+    name: str, sets: dict[str, str], options: dict[str, Any]
+) -> None:
+    compare(*both(name, sets, options))
