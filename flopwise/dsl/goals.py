@@ -184,7 +184,8 @@ def _contradiction(checker: Checker, fit: Fit, budgets: tuple[Budget, ...], plac
 
 def read_require(checker: Checker, node: Node, plan: Plan) -> Iterator[Expression]:
     """Yields the requirements."""
-    known = {*plan.values, *METRICS, "depth_total"}
+    stages = (f"net.{stage.name}.depth" for stage in plan.stages)
+    known = {*plan.values, *METRICS, "depth_total", *stages}
     for item in node.items if isinstance(node, Items) else ():
         setting = checker.setting(item, VALUE, "a requirement")
         if setting is None:

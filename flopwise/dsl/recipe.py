@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any
@@ -97,6 +98,7 @@ def recipe_rules() -> dict[str, Rule]:
             name=each.name,
             type=types[type(each.default)],
             doc=each.metadata["doc"],
+            example=f"{each.name}: {json.dumps(each.default)}",
             low=each.metadata["low"],
             high=each.metadata["high"],
             choices=each.metadata["choices"],

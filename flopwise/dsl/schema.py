@@ -244,8 +244,9 @@ def _window() -> Schema:
 def _search() -> Schema:
     window = {"$ref": "#/definitions/window"}
     budget = {**section(dict.fromkeys(tables.METRICS, window)), "minProperties": 1}
-    scores = {"enum": [*tables.OBJECTIVES, *tables.METRICS]}
-    aim = section({"maximize": scores, "minimize": scores}, minProperties=1, maxProperties=1)
+    one, several = (
+        _aim(words) for words in (tables.OBJECTIVES, tables.OBJECTIVES + tables.METRICS)
+    )
     quantity = value_schema(Rule(name="to", type="quantity", low=0), literal=True)
     fit = _literals(tables.FIT, to=section(dict.fromkeys(tables.METRICS, quantity)))
     return _literals(
@@ -254,10 +255,15 @@ def _search() -> Schema:
         budget=either(budget, {**_list(budget), "minItems": 1}),
         require=_list(EXPRESSION),
         fit=fit,
-        objective=either(aim, {**_list(aim), "minItems": 1}),
+        objective=either(one, {**_list(several), "minItems": 1}),
         sampler=_literals(tables.SAMPLER),
         final=_literals(tables.FINAL),
     )
+
+
+def _aim(words: tuple[str, ...]) -> Schema:
+    ways: dict[str, Schema] = {way: {"enum": list(words)} for way in ("maximize", "minimize")}
+    return section(ways, minProperties=1, maxProperties=1)
 
 
 def _table() -> Schema:

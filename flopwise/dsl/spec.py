@@ -182,7 +182,11 @@ class Spec:
             return []
         numbers = {metric: getattr(costs, metric) for metric in METRICS}
         reasons = list(self.search.misses(numbers, budget))
+        if not self.search.require:
+            return reasons
         scope = {**network.values, **numbers, "depth_total": network.depth_total}
+        scope |= {f"net.{stage.name}.depth": 0 for stage in self.plan.stages}  # if left out
+        scope |= {f"net.{stage.name}.depth": stage.depth for stage in network.stages}
         for requirement in self.search.require:
             met = requirement.evaluate(scope)
             if not isinstance(met, bool):
