@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from flopwise.cli.options import read_spec, tell
+from flopwise.cli.options import add_code, read_spec, tell
 from flopwise.errors import SpecError, nearest
 
 __all__ = [
@@ -62,6 +62,7 @@ def upgrade_options(verb: argparse.ArgumentParser) -> None:
     """Adds the arguments of `upgrade`."""
     verb.add_argument("files", metavar="FILE", nargs="+", help="YAML files or folders")
     _check(verb)
+    add_code(verb)
     verb.set_defaults(sets=[])
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # types only: a verb imports the rooms it needs
     from flopwise.design import Design
 
 __all__ = [
+    "add_code",
     "add_set",
     "add_spec",
     "count",
@@ -43,6 +44,11 @@ def add_set(verb: argparse.ArgumentParser) -> None:
         type=_assignment,
         help="change the spec: a variable (w=48) or a place (net.stage2.depth=6); repeatable",
     )
+    add_code(verb)
+
+
+def add_code(verb: argparse.ArgumentParser) -> None:
+    """Adds `--allow-code`."""
     text = "let Python files named by 'use' run, now and until they change"
     verb.add_argument("--allow-code", action="store_true", help=text)
 

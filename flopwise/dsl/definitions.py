@@ -108,6 +108,7 @@ def _head(checker: Checker, name: str, node: Node, place: Place) -> _Head | None
         head=False,
         doc=str(doc.value) if isinstance(doc, Scalar) else "",
         outputs=tuple(outputs.entries) if isinstance(outputs, Section) else (),
+        absent=True,
     )
     return _Head(block, place, node)
 

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from flopwise.dsl.load import decode, make_source, parse
-from flopwise.dsl.shipped import ZOO, presets, shipped_row, shipped_rows
+from flopwise.dsl.missing import Link, no_preset, unreadable
+from flopwise.dsl.shipped import ZOO, presets, shipped_row
 from flopwise.dsl.tree import Node, Scalar, Section
 from flopwise.dsl.upgrade import upgrade_tree
-from flopwise.errors import Fault, Place, Source, SpecError, nearest
+from flopwise.errors import Fault, Place, Source, SpecError
 
 __all__ = [
     "VERSION",
     "File",
+    "Past",
+    "RowReader",
     "presets",
     "read_chain",
     "read_named",
@@ -34,6 +38,15 @@ PRESET = re.compile(r"std/([A-Za-z0-9_.+-]+)")
 ROW = re.compile(r"(std/[^#]+|.+\.ya?ml)#([^#/]+)", re.DOTALL)
 
 
+class Past(Protocol):
+    """What a row was made of."""
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        """The files that were read for it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class File:
     """One file of a spec.
@@ -43,7 +56,8 @@ class File:
         key: How a study stores it: its path below the root, or `std/NAME`.
         path: Where it lies; None for a text that is in no file.
         text: What it says.
-        tree: The same, marked.
+        tree: The same, marked. Where a row of its table is extended, the whole spec of that row.
+        past: What that row was made of.
     """
 
     name: str
@@ -51,6 +65,7 @@ class File:
     path: Path | None
     text: str
     tree: Section
+    past: Past | None = None
 
     @property
     def parent(self) -> Scalar | None:
@@ -69,12 +84,17 @@ class Code:
     text: str
 
 
-def read_chain(path: str | Path, root: Path | None = None) -> tuple[File, ...]:
+RowReader = Callable[[tuple[File, ...], str, Scalar], File]
+"""Makes a row of a file's table, named by a value, a file to be extended."""
+
+
+def read_chain(path: str | Path, root: Path | None, rows: RowReader) -> tuple[File, ...]:
     """Returns a file and everything it extends, itself first.
 
     Args:
         path: A file, or `std/NAME`.
         root: The folder that `extends` may not leave; the file's own by default.
+        rows: What reads a row that is extended.
 
     Raises:
         SpecError: A file cannot be read, or the chain is too long or runs in a circle.
@@ -82,19 +102,21 @@ def read_chain(path: str | Path, root: Path | None = None) -> tuple[File, ...]:
     name = str(path)
     found = _preset(name)
     if found is None and PRESET.fullmatch(name):
-        raise SpecError([_no_preset(name, None)])
-    file = _read(found or Path(path), name, name if found else Path(path).name, None)
-    return _follow([file], (root or Path(path).parent).resolve())
+        raise SpecError([no_preset(name, None)])
+    border = (root or Path(path).parent).resolve()
+    file = _read(found or Path(path), name, name, None)
+    file = file if found else replace(file, key=_key(Path(path), border, Path(path).name))
+    return _follow([file], border, rows)
 
 
-def read_text(text: str, name: str, root: Path | None = None) -> tuple[File, ...]:
+def read_text(text: str, name: str, rows: RowReader) -> tuple[File, ...]:
     """Returns a text as a file, and everything it extends relative to the working folder."""
     file = File(name, name, None, text, _tree(text, name))
-    return _follow([file], (root or Path.cwd()).resolve())
+    return _follow([file], Path.cwd().resolve(), rows)
 
 
 def read_named(
-    files: Sequence[File], node: Scalar, root: Path | None, key: str
+    files: Sequence[File], node: Scalar, root: Path | None, key: str, rows: RowReader
 ) -> tuple[File, ...]:
     """Returns the file that a value names, and everything it extends.
 
@@ -103,6 +125,7 @@ def read_named(
         node: The value, such as `./other.yaml`, `std/NAME` or `./other.yaml#row`.
         root: The folder that may not be left.
         key: The key the value stands at, for messages.
+        rows: What reads a row that is extended.
 
     Raises:
         SpecError: The file cannot be read, or may not be named.
@@ -111,8 +134,8 @@ def read_named(
     value, _ = split_row(str(node.value))
     border = _border(files, root)
     path, name = _wanted(child, value, border, node, key), _display(child, value)
-    file = _read(path, name, _key(path, border, name), _Link(node, key))
-    return _follow([file], border)
+    file = _read(path, name, _key(path, border, name), Link(node, key))
+    return _follow([file], border, rows)
 
 
 def read_code(files: Sequence[File], node: Scalar, root: Path | None) -> Code:
@@ -136,7 +159,7 @@ def read_code(files: Sequence[File], node: Scalar, root: Path | None) -> Code:
     try:
         data = path.read_bytes()
     except (OSError, ValueError) as error:
-        raise SpecError([_unreadable(path, name, error, _Link(node, "use"))]) from None
+        raise SpecError([unreadable(path, name, error, Link(node, "use"))]) from None
     return Code(name, _key(path, border, name), path, decode(data, name))
 
 
@@ -155,14 +178,6 @@ def split_row(name: str) -> tuple[str, str]:
     if shipped and shipped[1] not in presets() and (file := shipped_row(shipped[1])):
         return f"std/{file}", shipped[1]
     return name, ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Link:
-    """What names a file inside another: the value, and the key it stands at."""
-
-    said: Scalar
-    key: str
 
 
 def _border(files: Sequence[File], root: Path | None) -> Path:
@@ -218,15 +233,15 @@ def _check_version(tree: Section, source: Source) -> None:
         raise SpecError([Fault(code="E018", message=fact, place=version.place, helps=helps)])
 
 
-def _follow(files: list[File], root: Path) -> tuple[File, ...]:
+def _follow(files: list[File], root: Path, rows: RowReader) -> tuple[File, ...]:
     while True:
         node = files[-1].tree.entries.get("extends")
         if node is None:
             return tuple(files)
-        files.append(_parent(files, node, root))
+        files.append(_parent(files, node, root, rows))
 
 
-def _parent(files: Sequence[File], node: Node, root: Path) -> File:
+def _parent(files: Sequence[File], node: Node, root: Path, rows: RowReader) -> File:
     child = files[-1]
     if not isinstance(node, Scalar) or not isinstance(node.value, str):
         fact = "'extends' names one file, or std/NAME"
@@ -235,14 +250,18 @@ def _parent(files: Sequence[File], node: Node, root: Path) -> File:
     if len(files) >= MAX_CHAIN:
         fact = f"more than {MAX_CHAIN} files extend each other"
         raise SpecError([Fault(code="E110", message=fact, place=node.place)])
-    name, wanted = _display(child, node.value), _wanted(child, node.value, root, node, "extends")
+    value, row = split_row(node.value)
+    name, wanted = _display(child, value), _wanted(child, value, root, node, "extends")
     for at, file in enumerate(files):
         if file.path and file.path.resolve() == wanted.resolve():
             circle = " -> ".join([each.name for each in files[at:]] + [file.name])
             fact = f"files extend each other in a circle: {circle}"
             help_ = "delete one of these 'extends'"
             raise SpecError([Fault(code="E110", message=fact, place=node.place, helps=(help_,))])
-    return _read(wanted, name, _key(wanted, root, name), _Link(node, "extends"))
+    file = _read(wanted, name, _key(wanted, root, name), Link(node, "extends"))
+    if not row:
+        return file
+    return rows(_follow([*files, file], root, rows)[len(files) :], row, node)
 
 
 def _wanted(child: File, value: str, root: Path, node: Scalar, key: str) -> Path:
@@ -250,7 +269,7 @@ def _wanted(child: File, value: str, root: Path, node: Scalar, key: str) -> Path
     if value.startswith("std/"):
         found = _preset(value)
         if found is None:
-            raise SpecError([_no_preset(value, node.place)])
+            raise SpecError([no_preset(value, node.place)])
         return found
     folder = child.path.parent if child.path else Path.cwd()
     wanted = folder / value
@@ -281,11 +300,11 @@ def _display(child: File, value: str) -> str:
     return os.path.normpath(Path(child.name).parent / value)
 
 
-def _read(path: Path, name: str, key: str, link: _Link | None) -> File:
+def _read(path: Path, name: str, key: str, link: Link | None) -> File:
     try:
         data = path.read_bytes()
     except (OSError, ValueError) as error:  # a ValueError is a path with a NUL in it
-        raise SpecError([_unreadable(path, name, error, link)]) from None
+        raise SpecError([unreadable(path, name, error, link)]) from None
     text = decode(data, name)
     try:
         return File(name, key, path, text, _tree(text, name))
@@ -294,54 +313,3 @@ def _read(path: Path, name: str, key: str, link: _Link | None) -> File:
             raise
         via = (link.said.place, "extended here" if link.key == "extends" else "named here")
         raise SpecError(replace(f, also=(*f.also, via)) for f in error.faults) from None
-
-
-def _unreadable(path: Path, name: str, error: OSError | ValueError, link: _Link | None) -> Fault:
-    named = f" named by '{link.key}'" if link else ""
-    said = link.said if link else None
-    reason = "there is no such file"
-    helps: list[str] = []
-    if isinstance(error, IsADirectoryError):
-        reason = "it is a folder"
-        inside = sorted(each.name for each in path.glob("*.yaml"))[:3]
-        helps = [f"name a file in it, such as {Path(name) / inside[0]}"] if inside else []
-    elif isinstance(error, FileNotFoundError | NotADirectoryError):
-        helps = _near_files(path, str(said.value) if said else name)
-    elif isinstance(error, PermissionError):
-        reason = "it may not be read (permission denied)"
-    elif isinstance(error, OSError):
-        reason = (error.strerror or "the system refuses").lower()
-    wanted = str(said.value) if said else name
-    return Fault(
-        code="E105",
-        message=f"cannot read '{wanted}'{named}: {reason}",
-        place=said.place if said else None,
-        helps=tuple(helps),
-        notes=(f"tried: {path}",) if said else (),
-    )
-
-
-def _near_files(path: Path, wanted: str) -> list[str]:
-    stem = path.name.removesuffix(".yaml").removesuffix(".yml")
-    folder = path.parent
-    pattern = "*.py" if path.suffix == ".py" else "*.y*ml"
-    around = sorted(p.name for p in folder.glob(pattern)) if folder.is_dir() else []
-    near = nearest(path.name, around) or (f"{stem}.yaml" if f"{stem}.yaml" in around else None)
-    if near:
-        dot = "./" if wanted.startswith("./") else ""
-        return [f"did you mean '{dot}{os.path.normpath(Path(wanted).parent / near)}'?"]
-    shipped = nearest(stem, presets())
-    return [f"did you mean the shipped spec 'std/{shipped}'?"] if shipped else []
-
-
-def _no_preset(name: str, place: Place | None) -> Fault:
-    stem = name.removeprefix("std/")
-    near = nearest(stem.removesuffix(".yaml"), [*presets(), *(row for _, row in shipped_rows())])
-    known = ", ".join(presets())
-    return Fault(
-        code="E105",
-        message=f"there is no shipped spec '{name}'",
-        place=place,
-        helps=(f"did you mean 'std/{near}'?",) if near else (),
-        notes=(f"shipped: {known}",),
-    )

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from flopwise.dsl.figures import written
+from flopwise.dsl.files import File
 from flopwise.dsl.merge import Change, apply_changes, merges, read_sets
-from flopwise.dsl.origin import Origin
+from flopwise.dsl.origin import Origin, RowPast
 from flopwise.dsl.paths import parts_of
+from flopwise.dsl.rows import Trees
 from flopwise.dsl.tree import Node, Scalar, Section
 from flopwise.errors import Place
 
@@ -49,19 +51,31 @@ class Step:
 
 def layers_of(origin: Origin) -> list[Layer]:
     """Returns a spec after each file, row and `--set` that made it, in order."""
-    trees = list(merges(origin.files))
-    layers = [
-        Layer(tree, "", file.tree) for tree, file in zip(trees, reversed(origin.files), strict=True)
-    ]
+    layers = list(_file_layers(origin.files))
     if origin.row and origin.trees:
-        for row in origin.trees.chain(origin.row.name):
-            tree = origin.trees.row(row.name)[1]
-            layers.append(Layer(tree, f"row '{row.name}'", row.changes))
+        layers += _row_layers(origin.trees, origin.row.name)
     tree = origin.tree
     for change in read_sets(origin.sets):
         tree = apply_changes(tree, [change])
         layers.append(Layer(tree, SET, (change,)))
     return layers
+
+
+def _file_layers(files: Sequence[File]) -> Iterator[Layer]:
+    """Yields what the eldest file says, then what each further one makes of it."""
+    past = files[-1].past
+    for tree, file in zip(merges(files), reversed(files), strict=True):
+        if file is files[-1] and isinstance(past, RowPast):
+            yield from _file_layers(past.files)
+            yield from _row_layers(past.trees, past.name)
+        else:
+            yield Layer(tree, "", file.tree)
+
+
+def _row_layers(trees: Trees, name: str) -> Iterator[Layer]:
+    """Yields what each row of a chain makes of the spec it starts from."""
+    for row in trees.chain(name):
+        yield Layer(trees.row(row.name)[1], f"row '{row.name}'", row.changes)
 
 
 def steps_to(path: str, layers: Sequence[Layer]) -> list[Step]:

@@ -46,9 +46,9 @@ def load(
     4455531264
     """
     file, row = split_row(str(path))
-    files = read_chain(file if row else path, root)
-    shipped = file.startswith("std/")
     shelf = Shelf(root, _permission(allow_code))
+    files = read_chain(file if row else path, root, shelf.row_file)
+    shipped = file.startswith("std/")
     return _read(files, sets, None if shipped else Path(file), shelf, row)
 
 
@@ -56,7 +56,8 @@ def loads(
     text: str, *, name: str = "<text>", sets: Sets = (), allow_code: bool | None = False
 ) -> Spec:
     """Reads and checks a spec that is a text; `extends` starts from the working folder."""
-    return _read(read_text(text, name), sets, None, Shelf(None, _permission(allow_code)))
+    shelf = Shelf(None, _permission(allow_code))
+    return _read(read_text(text, name, shelf.row_file), sets, None, shelf)
 
 
 def _permission(allow_code: bool | None) -> Permission:
@@ -82,8 +83,8 @@ def _checked(origin: Origin) -> Spec:
     tree = origin.changed()
     checker = Checker()
     shelf = origin.shelf
-    files = (*origin.files, *origin.holder)
-    codes = read_uses(checker, tree.entries.get("use"), files, shelf.root, shelf.permission)
+    uses = tree.entries.get("use")
+    codes = read_uses(checker, uses, origin.texts, shelf.root, shelf.permission)
     plan = build_plan(tree, checker)
     node = tree.entries.get("search")
     search = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +17,7 @@ from flopwise.dsl.tree import Scalar, Section
 from flopwise.dsl.uses import Permission
 from flopwise.errors import Fault, Place, SpecError
 
-__all__ = ["Origin", "Shelf"]
+__all__ = ["Origin", "RowPast", "Shelf"]
 
 T = TypeVar("T")
 
@@ -48,7 +49,12 @@ class Origin:
     @property
     def sources(self) -> Mapping[str, str]:
         """The texts by the names a study stores them under."""
-        return {file.key: file.text for file in (*self.holder, *self.files)}
+        return {file.key: file.text for file in self.texts}
+
+    @property
+    def texts(self) -> tuple[File, ...]:
+        """Every file that was read."""
+        return tuple(_all((*self.holder, *self.files)))
 
     def changed(self) -> Section:
         """Returns the tree with everything that was set."""
@@ -79,7 +85,7 @@ class Origin:
 def _through(faults: Sequence[Fault], files: Sequence[File]) -> list[Fault]:
     """Adds to a fault in a parent the line of the spec that brings the parent in."""
     said = files[0].parent
-    names = {file.name for file in files[1:]} - {files[0].name}
+    names = {file.name for file in _all(files[1:])} - {files[0].name}
     if said is None:
         return list(faults)
     via = (said.place, "inherited through this line")
@@ -99,7 +105,7 @@ class Shelf:
         self.root, self.permission = root, permission
         self.held: dict[tuple[str, str], Opened] = {}
         self.rows: dict[tuple[str, str], Trees] = {}
-        self.trail: list[str] = []
+        self.trail: list[Scalar] = []
 
     def trees(self, files: tuple[File, ...], tree: Section, checker: Checker) -> Trees | None:
         """Returns the rows of a merged spec; None where it has no table, or one with faults."""
@@ -130,27 +136,68 @@ class Shelf:
         """
         value, name = split_row(str(said.value))
         key = (said.place.source.name, value)
-        if key not in self.held:
-            other = read_named(files, said, self.root, "spec")
-            self.held[key] = other, merge_files(other)
-        other, tree = self.held[key]
-        if not name:
-            return other, tree
-        address = f"{other[0].name}#{name}"
-        if address in self.trail or len(self.trail) >= MAX_CHAIN:
-            raise SpecError([_circle([*self.trail, address], said)])
-        self.trail.append(address)
-        try:
+        with self.once(said):
+            if key not in self.held:
+                other = read_named(files, said, self.root, "spec", self.row_file)
+                self.held[key] = other, merge_files(other)
+            other, tree = self.held[key]
+            if not name:
+                return other, tree
             if key not in self.rows or name not in self.rows[key].table.rows:
                 self.rows[key] = self.trees_with(other, tree, name, said.place)
-            return self.rows[key].row(name)
+            row = _as_file(self.rows[key], name)
+            return (row,), row.tree
+
+    def row_file(self, files: tuple[File, ...], name: str, said: Scalar) -> File:
+        """Returns a row as a file that can be extended.
+
+        Args:
+            files: The file that holds the table, and what it extends.
+            name: The row.
+            said: The value of the `extends` that names it.
+        """
+        with self.once(said):
+            return _as_file(self.trees_with(files, merge_files(files), name, said.place), name)
+
+    @contextmanager
+    def once(self, said: Scalar) -> Iterator[None]:
+        """Follows what a value names, but not again from within itself."""
+        if said in self.trail or len(self.trail) >= MAX_CHAIN:
+            raise SpecError([_circle([*self.trail, said])])
+        self.trail.append(said)
+        try:
+            yield
         finally:
             self.trail.pop()
 
 
-def _circle(trail: Sequence[str], said: Scalar) -> Fault:
-    circle = " -> ".join(trail[trail.index(trail[-1]) :])
-    fact = f"rows start from each other in a circle: {circle}"
-    if trail.index(trail[-1]) == len(trail) - 1:
-        fact = f"more than {MAX_CHAIN} rows of different files start from each other"
-    return Fault(code="E110", message=fact, place=said.place, helps=("delete one of these 'spec'",))
+@dataclass(frozen=True, slots=True)
+class RowPast:
+    """What a row was made of, where another spec starts from it."""
+
+    files: tuple[File, ...]
+    trees: Trees
+    name: str
+
+
+def _as_file(trees: Trees, name: str) -> File:
+    """Returns a row as a file that says all of it."""
+    files, tree = trees.row(name)
+    return replace(trees.files[0], tree=tree, past=RowPast(files, trees, name))
+
+
+def _all(files: Sequence[File]) -> Iterator[File]:
+    """Yields files, and those that the rows among them were made of."""
+    for file in files:
+        yield file
+        yield from _all(file.past.files) if file.past else ()
+
+
+def _circle(trail: Sequence[Scalar]) -> Fault:
+    said = trail[-1]
+    fact = f"more than {MAX_CHAIN} rows of different files start from each other"
+    if said in trail[:-1]:
+        circle = " -> ".join(str(each.value) for each in trail[trail.index(said) :])
+        fact = f"rows start from each other in a circle: {circle}"
+    help_ = "let one of them start from something else"
+    return Fault(code="E110", message=fact, place=said.place, helps=(help_,))

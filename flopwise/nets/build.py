@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -142,7 +143,7 @@ def _features(graph: Graph) -> list[dict[str, Any]]:
     """Channels, reduction and module of every level that timm's `features_only` may take.
 
     These are the network's features; if it names none, every stage that puts out a map, and every
-    block on a grid of tokens.
+    block on a grid of tokens. timm wants them from large to small, so a decoder has none.
     """
     height = graph.inputs[0].shape[1]
     makers = [None] * len(graph.inputs) + [layer for layer in graph.layers for _ in layer.outputs]
@@ -153,7 +154,10 @@ def _features(graph: Graph) -> list[dict[str, Any]]:
             continue
         places = list(_places(layer))[-1 if named else 0 :]
         found += [_level(layer.outputs[0], height) | {"module": place} for place in places]
-    return found
+    if named:
+        return sorted(found, key=lambda level: level["reduction"])
+    steps = accumulate((level["reduction"] for level in found), max)
+    return [level for level, step in zip(found, steps, strict=True) if level["reduction"] == step]
 
 
 def _places(layer: Layer) -> Iterator[str]:
