@@ -35,6 +35,7 @@ def render_spec(
     doc: str,
     train: Mapping[str, object],
     export: Mapping[str, object],
+    used: Sequence[str] = (),
 ) -> str:
     """Returns the resolved text of a network.
 
@@ -44,11 +45,12 @@ def render_spec(
         doc: The spec's free text.
         train: The keys of the recipe that are written out; the others have their default.
         export: The `export` section.
+        used: The Python files with blocks of its own.
 
     Raises:
         SpecError: A setting is written in some repetitions of a stage only (E324).
     """
-    return "\n".join(_Rendering(network, plan).lines(doc, train, export)) + "\n"
+    return "\n".join(_Rendering(network, plan).lines(doc, train, export, used)) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,11 @@ class _Rendering:
             self.stages[stage.name] = _Line(keys, self.facts["stages"][stage.name])
 
     def lines(
-        self, doc: str, train: Mapping[str, object], export: Mapping[str, object]
+        self,
+        doc: str,
+        train: Mapping[str, object],
+        export: Mapping[str, object],
+        used: Sequence[str],
     ) -> Iterator[str]:
         """Yields the lines of the file."""
         network = self.network
@@ -82,6 +88,8 @@ class _Rendering:
         yield f"name: {text(network.name)}"
         if doc:
             yield f"doc: {text(doc)}"
+        if used:
+            yield f"use: {flow(used)}"
         height, width = network.input.size
         size = height if height == width else [height, width]
         yield f"input: {flow({'size': size, 'channels': network.input.channels})}"

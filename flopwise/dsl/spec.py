@@ -168,7 +168,8 @@ class Spec:
         ]
         recipe = asdict(self.recipe_for(picks))
         train = {name: value for name, value in recipe.items() if name in trained}
-        return render_spec(self.network(picks), self.plan, self.doc, train, self.export)
+        used = [f"./{code.key}" for code in self.codes]
+        return render_spec(self.network(picks), self.plan, self.doc, train, self.export, used)
 
     def feasible(self, network: Network, costs: Costs, *, budget: int = 0) -> list[str]:
         """Returns why a network may not be trained; empty when it meets budget and requirements.

@@ -14,6 +14,7 @@ from flopwise.errors import RunError
 from flopwise.search.candidates import Picks
 from flopwise.search.evaluator import Evaluator, Measure
 from flopwise.search.front import Objectives, front
+from flopwise.search.manifest import write_resolved
 from flopwise.search.record import TrialRow, trial_row, write_csv
 from flopwise.search.sampler import FeasibleSampler
 from flopwise.search.study import Study, StudyFolder, write_text
@@ -99,7 +100,7 @@ class Loop:
         """Trains one trial and records what came out; returns the kind of failure, if any."""
         picks = self._announce(trial)
         folder = self.folder.trial_folder(trial.user_attrs["identity"])
-        write_text(folder / "resolved.yaml", self.spec.render(picks))
+        write_resolved(folder, self.spec, picks)
         self.watch.begin(trial_row(self.study.trials[trial.number]), of)
         try:
             network, recipe = self.spec.network(picks), self.spec.recipe_for(picks)

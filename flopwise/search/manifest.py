@@ -15,7 +15,7 @@ from flopwise import __version__
 from flopwise.dsl import Spec
 from flopwise.search.study import write_json, write_text
 
-__all__ = ["provenance", "versions", "write_manifest", "write_sources"]
+__all__ = ["provenance", "versions", "write_manifest", "write_resolved", "write_sources"]
 
 PACKAGES = ("torch", "timm", "optuna", "numpy", "scikit-learn")
 
@@ -39,6 +39,13 @@ def provenance(command: str) -> dict[str, Any]:
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def write_resolved(folder: Path, spec: Spec, picks: Mapping[str, Any]) -> None:
+    """Keeps a candidate as a spec of its own, beside the code that its blocks need."""
+    write_text(folder / "resolved.yaml", spec.render(picks))
+    for code in spec.codes:
+        write_text(folder / code.key, code.text)
 
 
 def write_sources(folder: Path, spec: Spec, data: Mapping[str, Any]) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 from flopwise.dsl import Spec
 from flopwise.search.candidates import Picks
 from flopwise.search.final import Entrant, Fresh
+from flopwise.search.manifest import write_resolved
 from flopwise.search.record import FinalRow, TrialRow
-from flopwise.search.study import write_json, write_text
+from flopwise.search.study import write_json
 
 __all__ = ["Winner", "choose", "from_finals", "from_trial", "write_winner"]
 
@@ -118,7 +119,7 @@ def write_winner(folder: Path, spec: Spec, winner: Winner, provenance: Mapping[s
     """Writes `winner/`: the network as a spec of its own, and everything known about it."""
     home = folder / "winner"
     weights = winner.weights.relative_to(folder) if winner.weights else None
-    write_text(home / "resolved.yaml", spec.render(winner.picks))
+    write_resolved(home, spec, winner.picks)
     write_json(
         home / "winner.json",
         {
