@@ -12,6 +12,7 @@ manner of a compiler: title, place, excerpt with caret, then what to do about it
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -224,7 +225,7 @@ def render(faults: Iterable[Fault], style: Literal["long", "short", "json"] = "l
     ordered = sorted(faults, key=_order)
     if style == "json":
         return json.dumps([_plain(fault) for fault in ordered], indent=2)
-    shown = [(_short if style == "short" else _long)(fault) for fault in ordered[:SHOWN]]
+    shown = [_short(fault) if style == "short" else _long(fault) for fault in ordered[:SHOWN]]
     if len(ordered) > SHOWN:
         shown.append(f"and {len(ordered) - SHOWN} more")
     return ("\n" if style == "short" else "\n\n").join(shown)
@@ -282,9 +283,22 @@ def _long(fault: Fault) -> str:
         lines.append(f"{' ' * gutter}{'-->' if len(rest) == len(marks) else ':::'} {rest[0][0]}")
         lines += _excerpt([mark for mark in rest if mark[0].source == source], gutter)
         rest = [mark for mark in rest if mark[0].source != source]
-    lines += [f"{' ' * gutter} = help: {text}" for text in fault.helps]
-    lines += [f"{' ' * gutter} = note: {text}" for text in fault.notes]
+    said = [("help", text) for text in fault.helps] + [("note", text) for text in fault.notes]
+    for kind, text in [*said, ("more", f"flopwise explain {fault.code}")]:
+        lines += _wrapped(f"{' ' * gutter} = {kind}: ", text)
     return "\n".join(lines)
+
+
+def _wrapped(head: str, text: str) -> list[str]:
+    """Writes a sentence behind its head, over several lines where it is long."""
+    return textwrap.wrap(
+        head + text,
+        COLUMNS,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+    )
 
 
 def _excerpt(marks: Sequence[tuple[Place, str, str]], gutter: int) -> list[str]:

@@ -148,7 +148,7 @@ def _block(plan: StagePlan, around: Around) -> Block:
         message=f"there is no block called {show(name)}",
         place=setting.place,
         helps=(f"did you mean '{near}'?",) if near else (),
-        notes=(f"blocks: {', '.join(blocks)}",),
+        notes=() if near else (f"blocks: {', '.join(blocks)}",),
     )
     raise SpecError([told])
 

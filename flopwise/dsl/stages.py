@@ -199,7 +199,7 @@ def _block(checker: Checker, name: str, place: Place) -> Block | None:
     if name not in checker.blocks:
         near = nearest(name, checker.blocks)
         helps = (f"did you mean '{near}'?",) if near else ()
-        note = f"blocks: {', '.join(checker.blocks)}"
+        note = "" if near else f"blocks: {', '.join(checker.blocks)}"
         if checker.unrun:
             note = f"the blocks of {', '.join(checker.unrun)} are unknown: no code was run"
         fact = f"there is no block called '{name}'"

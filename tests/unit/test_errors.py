@@ -28,7 +28,8 @@ def test_the_long_form_is_a_compilers() -> None:
         "   |     ^^^^^^ unknown setting\n"
         "   |\n"
         "   = help: did you mean 'kernel'?\n"
-        "   = note: settings of conv: dim, kernel, stride, groups, norm, act"
+        "   = note: settings of conv: dim, kernel, stride, groups, norm, act\n"
+        "   = more: flopwise explain E102"
     )
     assert render([fault], "short") == (
         "nets/tiny.yaml:6:5: E102 block 'conv' has no setting 'kernal'"
