@@ -87,7 +87,7 @@ def _say_checked(spec: Checked, many: bool, args: argparse.Namespace) -> None:
     from flopwise.report import describe
 
     name = spec.file if many else spec.design.name
-    print(f"{name}: {describe(spec.design.cost())}", flush=True)
+    print(f"{name}: {describe(spec.design.network.graph)}", flush=True)
 
 
 def _plain(report: Report, many: bool) -> dict[str, object]:

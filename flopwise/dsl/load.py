@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import yaml
@@ -21,10 +22,15 @@ __all__ = ["decode", "events", "make_source", "parse"]
 
 MAX_BYTES = 1 << 20
 
-# What either YAML parser would refuse or read as a line break, and what hides text from the eye.
-FORBIDDEN = re.compile(
-    "[^\n\r\x20-\x7e\xa0-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-)
+HIDDEN = re.compile("[^\n\r\x20-\x7e]")  # in a text of ASCII characters
+
+
+@cache
+def _hidden() -> re.Pattern[str]:
+    """What either parser would refuse or read as a line break, and what hides text from the eye."""
+    return re.compile(
+        "[^\n\r\x20-\x7e\xa0-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+    )
 
 
 def decode(data: bytes, name: str) -> str:
@@ -103,11 +109,12 @@ def _refuse_characters(text: str, source: Source) -> None:
     if len(text) > MAX_BYTES:
         fact = f"this text is longer than {MAX_BYTES} characters"
         raise SpecError([Fault(code="E005", message=fact, place=_at(source))])
-    if not FORBIDDEN.search(text):
+    pattern = HIDDEN if text.isascii() else _hidden()  # the latter takes 20 ms to compile
+    if not pattern.search(text):
         return
     faults = []
     for number, line in enumerate(source.lines, 1):
-        if match := FORBIDDEN.search(line):
+        if match := pattern.search(line):
             run = re.compile(re.escape(match[0]) + "+").match(line, match.start())
             width = len(run[0]) if run else 1
             place = Place(source, number, match.start() + 1, width)

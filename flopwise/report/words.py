@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flopwise.blocks import Graph
 from flopwise.cost import Cost
 
 __all__ = ["describe", "quantity"]
@@ -9,11 +10,12 @@ __all__ = ["describe", "quantity"]
 _UNITS = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "K"))
 
 
-def describe(cost: Cost) -> str:
-    """Says the totals exactly, in one line."""
+def describe(counts: Cost | Graph) -> str:
+    """Says the totals exactly, in one line; of a graph, whose totals are at hand without a table."""
+    convention = counts.convention if isinstance(counts, Cost) else "macs"
     return (
-        f"{cost.macs:,} MACs (convention '{cost.convention}'), {cost.params:,} parameters, "
-        f"{cost.activations:,} activations"
+        f"{counts.macs:,} MACs (convention '{convention}'), {counts.params:,} parameters, "
+        f"{counts.activations:,} activations"
     )
 
 
