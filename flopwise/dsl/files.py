@@ -188,8 +188,17 @@ def _border(files: Sequence[File], root: Path | None) -> Path:
 
 def _key(path: Path, root: Path, name: str) -> str:
     """Returns how a study stores a file: its path below the root."""
-    inside = path.resolve().is_relative_to(root)
-    return path.resolve().relative_to(root).as_posix() if inside else name
+    real = _real(path)
+    shipped = real.is_relative_to(ZOO.resolve())
+    return real.relative_to(root).as_posix() if real.is_relative_to(root) and not shipped else name
+
+
+def _real(path: Path) -> Path:
+    """Returns a path with its links followed, as far as they lead anywhere."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):  # links in a circle, or a NUL
+        return Path(os.path.abspath(path))  # noqa: PTH100  Path.absolute() keeps ".."
 
 
 def _preset(name: str) -> Path | None:
@@ -253,7 +262,7 @@ def _parent(files: Sequence[File], node: Node, root: Path, rows: RowReader) -> F
     value, row = split_row(node.value)
     name, wanted = _display(child, value), _wanted(child, value, root, node, "extends")
     for at, file in enumerate(files):
-        if file.path and file.path.resolve() == wanted.resolve():
+        if file.path and _real(file.path) == _real(wanted):
             circle = " -> ".join([each.name for each in files[at:]] + [file.name])
             fact = f"files extend each other in a circle: {circle}"
             help_ = "delete one of these 'extends'"
@@ -275,7 +284,7 @@ def _wanted(child: File, value: str, root: Path, node: Scalar, key: str) -> Path
     wanted = folder / value
     shipped = child.path is not None and child.path.is_relative_to(ZOO)
     border = ZOO if shipped else root
-    if Path(value).is_absolute() or not wanted.resolve().is_relative_to(border.resolve()):
+    if Path(value).is_absolute() or not _real(wanted).is_relative_to(border.resolve()):
         raise SpecError(
             [
                 Fault(

@@ -25,19 +25,19 @@ def unreadable(path: Path, name: str, error: OSError | ValueError, link: Link | 
     """Says why a file cannot be read (E105), and which one was probably meant."""
     named = f" named by '{link.key}'" if link else ""
     said = link.said if link else None
+    wanted = str(said.value) if said else name
     reason = "there is no such file"
     helps: list[str] = []
     if isinstance(error, IsADirectoryError):
         reason = "it is a folder"
         inside = sorted(each.name for each in path.glob("*.yaml"))[:3]
-        helps = [f"name a file in it, such as {Path(name) / inside[0]}"] if inside else []
+        helps = [f"name a file in it, such as {wanted.rstrip('/')}/{inside[0]}"] if inside else []
     elif isinstance(error, FileNotFoundError | NotADirectoryError):
-        helps = _near_files(path, str(said.value) if said else name)
+        helps = _near_files(path, wanted)
     elif isinstance(error, PermissionError):
         reason = "it may not be read (permission denied)"
     elif isinstance(error, OSError):
         reason = (error.strerror or "the system refuses").lower()
-    wanted = str(said.value) if said else name
     return Fault(
         code="E105",
         message=f"cannot read '{wanted}'{named}: {reason}",
