@@ -75,10 +75,10 @@ def compare(one: Spec, other: Spec) -> Comparison:
 def _networks(a: Network, b: Network) -> Iterator[Difference]:
     yield from _values(_frame(a), _frame(b))
     old, new = ({stage.name: stage for stage in each.stages} for each in (a, b))
-    both = ((old, _inputs(a)), (new, _inputs(b)))
+    both = ((old, _inputs(a), a.classes), (new, _inputs(b), b.classes))
     for name, stage in old.items():
         if name in new:
-            lines = [_lines(each[name], reads[name]) for each, reads in both]
+            lines = [_lines(each[name], reads[name], known) for each, reads, known in both]
             yield from _values(*lines)
         else:
             yield Difference(f"net.{name}", _spelt(stage), "")
@@ -106,8 +106,11 @@ def _inputs(network: Network) -> dict[str, str]:
     return found
 
 
-def _lines(stage: Stage, reads: str) -> dict[str, str]:
-    """Returns every setting of a stage by its path; one value where its repetitions agree."""
+def _lines(stage: Stage, reads: str, classes: int) -> dict[str, str]:
+    """Returns every setting of a stage by its path; one value where its repetitions agree.
+
+    The number of classes is left out where it is that of the network, which is told once.
+    """
     path = f"net.{stage.name}"
     found = {
         f"{path}.block": stage.block.name,
@@ -116,6 +119,8 @@ def _lines(stage: Stage, reads: str) -> dict[str, str]:
     }
     for name in stage.block.fields:
         values = [_value(settings[name]) for settings in stage.settings]
+        if name == "classes" and {*values} == {str(classes)}:
+            continue
         found[f"{path}.{name}"] = values[0] if len({*values}) == 1 else f"[{', '.join(values)}]"
     return found
 
@@ -141,7 +146,7 @@ def _spelt(stage: Stage) -> str:
     settings = {
         name: _value(value)
         for name, value in stage.settings[0].items()
-        if name in fields and value != fields[name].default
+        if name in fields and value != fields[name].default and name != "classes"
     }
     depth = {} if stage.depth == 1 else {"depth": show(stage.depth)}
     keys = {"block": stage.block.name, **depth, **settings}

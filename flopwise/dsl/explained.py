@@ -144,7 +144,7 @@ class _Explaining:
         if path.count(".") == 1 and path.startswith("net."):
             leaves = below
         else:
-            leaves = leaves_of(path, self.tree)
+            leaves = [leaf.removeprefix("vars.") for leaf in leaves_of(path, self.tree)]
         each = {leaf: self.one(leaf) for leaf in leaves}
         found = {leaf: told for leaf, told in each.items() if told.value or told.sources}
         waiting = [name for leaf in leaves for name in self.needs(leaf)]
