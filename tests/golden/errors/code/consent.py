@@ -1,0 +1,3 @@
+"""Nobody has allowed this file to run."""
+
+raise SystemExit("this ran")

@@ -1,0 +1,3 @@
+"""Holds no block."""
+
+WIDTH = 64
