@@ -25,6 +25,7 @@ from flopwise.report.pages import pages
 PAGE = Path(__file__).with_name("language.md")
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SAMPLES = {"dim": 64, "heads": 4, "patch": 4, "to": 8, "kernel": 3, "classes": 10}
+LEFT_OUT = {("avgpool", "kernel"), ("avgpool", "stride")}  # `to` stands for both
 TYPES = {
     "int": "whole number",
     "float": "number",
@@ -95,7 +96,7 @@ def _recipe() -> str:
 
 def _plain(value: object) -> str:
     if value is None:
-        return "as the input has it"
+        return "left out"
     return f"`{_word(value)}`" if value != "" else "empty"
 
 
@@ -154,8 +155,11 @@ def _notes(field: Any) -> str:
 def example(block: Block) -> str:
     """Returns a stage of this block with all of its settings written, each at its usual value."""
     settings = {
-        name: SAMPLES.get(name, 8) if field.default is None else field.default
+        name: field.default
+        if field.default is not None
+        else SAMPLES.get(name, 8 if field.required else None)
         for name, field in block.fields.items()
+        if (block.name, name) not in LEFT_OUT
     }
     settings = {name: value for name, value in settings.items() if value not in (None, "")}
     words = [f"block: {block.name}"]
@@ -189,19 +193,24 @@ def _faults() -> str:
     return _table(["code", "fault"], rows)
 
 
-SECTIONS: Mapping[str, tuple[Mapping[str, Any], str]] = {
-    "top": (tables.TOP, "..."),
-    "input": (tables.INPUT, "input: {...}"),
-    "stage": (tables.NODE, "net: {head: {...}}"),
-    "expect": (tables.EXPECT, "expect: {...}"),
-    "search": (tables.SEARCH, "search: {space: {w: {choice: [32, 64]}}, ...}"),
-    "sampler": (tables.SAMPLER, "search: {space: {w: {choice: [32, 64]}}, sampler: {...}}"),
-    "final": (tables.FINAL, "search: {space: {w: {choice: [32, 64]}}, final: {...}}"),
+SECTIONS: Mapping[str, Mapping[str, Any]] = {
+    "top": tables.TOP,
+    "input": tables.INPUT,
+    "stage": tables.NODE,
+    "composite": tables.COMPOSITE,
+    "param": tables.PARAM,
+    "expect": tables.EXPECT,
+    "search": tables.SEARCH,
+    "domain": tables.DOMAIN,
+    "fit": tables.FIT,
+    "sampler": tables.SAMPLER,
+    "final": tables.FINAL,
+    "table": tables.TABLE,
+    "row": tables.ROW,
 }
-"""The keys of a section, and where in a spec its examples stand."""
 
 PARTS: dict[str, Callable[[], str]] = {
-    **{name: partial(_keys, rules) for name, (rules, _) in SECTIONS.items()},
+    **{name: partial(_keys, rules) for name, rules in SECTIONS.items()},
     "train": _recipe,
     "functions": _functions,
     "blocks": _blocks,

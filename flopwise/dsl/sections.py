@@ -267,7 +267,7 @@ ROW = by_key(
     Rule(
         name="expect",
         type="map",
-        example="expect: {params: 28.6M}",
+        example="expect: {params: 25.6M}",
         doc="Costs the row's network must have.",
     ),
     Rule(name="note", type="text", example="note: as in the appendix", doc="Free text."),

@@ -92,7 +92,7 @@ TOP = by_key(
     Rule(
         name="blocks",
         type="map",
-        example="blocks:  and below it a name, with  params  and  net",
+        example="blocks: {thin: {net: {body: {block: conv, kernel: 1}}}}",
         doc="Blocks made of other blocks.",
     ),
     Rule(
@@ -181,7 +181,7 @@ COMPOSITE = by_key(
         name="net",
         type="map",
         required=True,
-        example="net:  and below it a line per stage, as in the network",
+        example="net: {body: {block: conv, kernel: 1}}",
         doc="The stages inside.",
     ),
     Rule(
@@ -193,7 +193,7 @@ COMPOSITE = by_key(
     Rule(
         name="doc",
         type="text",
-        example="doc: A squeeze, then two branches.",
+        example="doc: A squeeze and two branches.",
         doc="What it does, in a sentence.",
     ),
 )
