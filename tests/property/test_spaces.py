@@ -1,4 +1,4 @@
-"""Random spaces: every pick is valid, conditions mean what they say, a fit is as good as trying all."""
+"""Random spaces: picks are valid, conditions mean what they say, a fit is as good as trying all."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ spec: 1
 name: net
 input: {{size: 8, channels: 1}}
 classes: 4
-vars: {{a: 8, b: 2, c: false, e: [x, y], f: {f}}}
+vars: {{a: 8, b: 2, c: false, e: [x, y], f: {f}, act: "$('relu' if c else 'gelu')"}}
 net:
   stem: {{block: conv, dim: $a}}
-  body: {{block: basic, dim: "$(8 + 8 * len(e))", depth: "{depth}", act: "$('relu' if c else 'gelu')"}}
+  body: {{block: basic, dim: "$(8 + 8 * len(e))", depth: "{depth}", act: $act}}
   head: {{block: classifier}}
 search:
   space:

@@ -54,9 +54,7 @@ def test_a_target_that_does_not_count_keeps_its_written_value() -> None:
     assert spec.network(picks).values["k"] == 3 and spec.network(picks).values["r"] == 0.25
 
 
-def test_conditions_see_variables_that_targets_drive_and_written_values_of_what_does_not_count() -> (
-    None
-):
+def test_conditions_see_what_targets_drive_and_what_is_written() -> None:
     text = HEAD.replace("w: 16", "w: 16, wide: $(w > 16)")
     section = """
   space:
