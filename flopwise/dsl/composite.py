@@ -167,7 +167,7 @@ def _scope(definition: Definition, blocks: Mapping[str, Block]) -> tuple[str, ..
         below = {name for block in inner for name in block.scope}
         if any("classes" in block.fields for block in inner) or "classes" in below:
             names.add("classes")
-        names |= stage.block.names | (stage.depth.names if stage.depth else set())
+        names.update(*(setting.names for setting in stage.single_valued))
         if stage.depth is None:  # a stage with a depth counts its own repetitions
             names |= below
             names.update(*(setting.names for setting in stage.repeated))

@@ -139,13 +139,7 @@ class Network(nn.Module):
                     module.init_exceptions()
 
     def rule_of(self, path: str) -> str:
-        """Returns the initialisation rule of a module: that of the step it is in."""
-        while path not in self.rules:
-            path = path.rpartition(".")[0]
-        return self.rules[path]
-
-    def _rule(self, path: str) -> str:
-        """Finds the rule of the innermost step around a module that has one."""
+        """Returns the initialisation rule of a module: that of the innermost step that has one."""
         words = [word for word in path.split(".") if not word.isdigit()]
         while ".".join(words) not in self.rules:
             words.pop()
@@ -204,7 +198,7 @@ class Network(nn.Module):
         layer: nn.Module = nn.Identity()
         if num_classes:
             layer = nn.Linear(self.num_features, num_classes, device=old.device, dtype=old.dtype)
-            RULES[self._rule(self.classifier)](layer)
+            RULES[self.rule_of(self.classifier)](layer)
         parent, _, name = self.classifier.rpartition(".")
         setattr(self.get_submodule(parent), name, layer.train(self.training))
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from flopwise import dsl, nets
 from flopwise.export import tier
@@ -17,7 +18,8 @@ ROOT = Path(__file__).parents[2]
 YAML = sorted((ROOT / "examples").rglob("*.yaml"))
 TABLES = [path for path in YAML if path.parent.name == "tables"]
 RESULTS = [path for path in YAML if path.parent.name == "results"]
-SPECS = [path for path in YAML if path not in (*TABLES, *RESULTS)]
+NETWORKS = [path for path in YAML if path.parent.name == "hybrid"]
+SPECS = [path for path in YAML if path not in (*TABLES, *RESULTS, *NETWORKS)]
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -41,6 +43,26 @@ def test_a_table_says_what_it_is_and_its_rows_cost_what_their_source_prints(path
     spec = dsl.load(path)
     assert spec.warnings == ()
     assert [each.row.name for each in compare_rows(spec) if each.differs] == []
+
+
+@pytest.mark.parametrize("path", NETWORKS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_network_of_ones_own_blocks_builds_and_learns(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    assert f"flopwise show {path.relative_to(ROOT)} --allow-code" in text
+    spec = dsl.load(path, sets=[("input.size", "64"), ("net.local.to", "4")], allow_code=True)
+    model = nets.build(spec.network(), seed=0)
+    assert sum(each.numel() for each in model.parameters()) == spec.network().graph.params
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    images, labels = torch.randn(2, 3, 64, 64), torch.tensor([3, 5])
+    losses = []
+    for _ in range(3):
+        losses.append(torch.nn.functional.cross_entropy(model(images), labels))
+        optimizer.zero_grad()
+        losses[-1].backward()
+        optimizer.step()
+    assert losses[-1] < losses[0]
+    dsl.load(path)  # what is expected of it at full size holds, and its code is allowed by now
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: str(path.relative_to(ROOT)))
