@@ -19,7 +19,8 @@ from flopwise.dsl.network import Input, Network, Stage
 from flopwise.dsl.plan import Fixed, Plan, Setting, StagePlan
 from flopwise.dsl.recipe import Recipe, recipe_rules
 from flopwise.dsl.tables import INPUT, TOP
-from flopwise.dsl.tracing import MAX_BLOCKS, Tracing
+from flopwise.dsl.telling import MAX_BLOCKS
+from flopwise.dsl.tracing import Tracing
 from flopwise.dsl.values import RuleLike
 from flopwise.dsl.wire import wire
 from flopwise.errors import Fault, SpecError

@@ -131,6 +131,8 @@ class Spec:
             whole, index = whole_of(path)
             _, name, key = whole.split(".")
             stage = next((each for each in self._written.stages if each.name == name), None)
+            if key == "when":
+                return stage is not None
             if stage is None or (index or 0) >= stage.depth:
                 return None
             extra: Mapping[str, Value] = {"depth": stage.depth, "block": stage.block.name}

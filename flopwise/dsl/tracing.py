@@ -1,4 +1,4 @@
-"""Stages to a graph, and the address of a block's bare fact: the setting, or the stage."""
+"""Stages to a graph: each is applied to what it reads, and what nothing needs is left out."""
 
 from __future__ import annotations
 
@@ -7,44 +7,19 @@ from dataclasses import replace
 
 from flopwise.blocks import Graph, Tensor, Trace, Type, call_stage, conversions, depends, prune
 from flopwise.blocks.graph import describe
-from flopwise.dsl.evaluate import Written
-from flopwise.dsl.expr import Expression
-from flopwise.dsl.mending import smallest_size, ways_to_join
+from flopwise.dsl.mending import smallest_size
 from flopwise.dsl.network import Input, Stage
-from flopwise.dsl.plan import Ends, Setting, StagePlan
+from flopwise.dsl.plan import Ends
+from flopwise.dsl.telling import MAX_BLOCKS, Telling
 from flopwise.dsl.usercode import place_in_code
 from flopwise.dsl.wire import Wiring, stage_of
-from flopwise.errors import BlockError, Fault, Place, SpecError, nearest
+from flopwise.errors import BlockError, Fault, SpecError
 
-__all__ = ["MAX_BLOCKS", "Tracing"]
-
-MAX_BLOCKS = 20_000
+__all__ = ["Tracing"]
 
 
-class Tracing:
-    """The evaluated stages beside what was written, to trace the ones and to point at the other."""
-
-    def __init__(
-        self,
-        stages: Sequence[Stage],
-        plans: Sequence[StagePlan],
-        written: Mapping[str, Written],
-        origins: Mapping[str, Setting],
-        inside: str = "",
-        strict: bool = False,
-    ) -> None:
-        """Takes stages, their plans, the settings of each, and where every name gets its value.
-
-        `inside` names the composite block whose stages these are; `strict` refuses converters that
-        are not written.
-        """
-        self.strict = strict
-        self.widths: dict[str, int] = {}
-        self.reads = {plan.name: plan.inputs or () for plan in plans}
-        self.stages = {stage.name: stage for stage in stages}
-        self.places = {plan.name: plan.place for plan in plans}
-        self.written, self.origins = written, origins
-        self.block, self.inside = inside, f" of block '{inside}'" if inside else ""
+class Tracing(Telling):
+    """Stages as they are applied one after the other."""
 
     def graph(
         self, wiring: Wiring, images: Input, title: str, ends: Ends, *, advise: bool = False
@@ -73,7 +48,7 @@ class Tracing:
         graph = prune(replace(graph, features=tuple(tensor.index for _, tensor in features)))
         for (read, _), inputs in zip(found, depends(graph), strict=True):
             if not inputs:
-                raise SpecError([self._constant(read)])
+                raise SpecError([self.constant(read)])
         return graph, {read: tensor.type for read, tensor in tensors.items()}
 
     def _traced(self, wiring: Wiring, images: Input) -> tuple[Trace, dict[str, Tensor]]:
@@ -97,56 +72,33 @@ class Tracing:
                     _refuse_conversions(stage, reads)
                 made = call_stage(trace, name, stage.block, reads, stage.settings)
             except BlockError as error:
-                raise SpecError([self._told(error, stage, reads)]) from None
+                raise SpecError([self.told(error, stage, reads)]) from None
             except SpecError as error:  # told inside a composite block
-                raise SpecError(self._passed_on(fault, stage) for fault in error.faults) from None
+                raise SpecError(self.passed_on(fault, stage) for fault in error.faults) from None
             except Exception as error:
                 place = place_in_code(error)
                 if place is None:
                     raise
-                raise SpecError([self._failed(error, place, stage)]) from None
+                raise SpecError([self.failed(error, place, stage)]) from None
             tensors[name], self.widths[name] = made[0], made[0].channels
             named = zip(stage.block.outputs, made, strict=False)
             tensors |= {f"{name}.{output}": each for output, each in named}
             if trace.blocks > MAX_BLOCKS:
-                raise SpecError([self._too_large(stage)])
+                raise SpecError([self.too_large(stage)])
 
     def _read(self, tensors: Mapping[str, Tensor], stage: Stage, read: str) -> Tensor:
         """Returns what a stage reads, or tells that the other stage has no such output."""
         if read in tensors:
             return tensors[read]
         places = [place for name, place in self.reads[stage.name] if name == read]
-        raise SpecError([self._no_output(read, [*places, self.places[stage.name]][0])])
+        raise SpecError([self.no_output(read, [*places, self.places[stage.name]][0])])
 
     def end(self, read: str, tensors: Mapping[str, Tensor], ends: Ends) -> Tensor:
         """Returns what an end gives; `ends` says where it is named."""
         if read in tensors:
             return tensors[read]
         places = [place for name, place in ends if name == read]
-        raise SpecError([self._no_output(read, [*places, self.places[stage_of(read)]][0])])
-
-    def _no_output(self, read: str, place: Place) -> Fault:
-        name, _, output = read.partition(".")
-        block = self.stages[name].block
-        near = nearest(output, block.outputs)
-        helps = (f"did you mean '{name}.{near}'?",) if near else ()
-        known = ", ".join(f"{name}.{each}" for each in block.outputs)
-        return Fault(
-            code="E318",
-            message=f"stage '{name}' has no output '{output}'",
-            place=place,
-            helps=helps or (() if known else (f"write  {name}  alone: it has one output",)),
-            notes=(f"outputs of {block.name}: {known}",) if known else (),
-        )
-
-    def _constant(self, read: str) -> Fault:
-        return Fault(
-            code="E315",
-            message=f"'{read}' does not depend on the image: every way to it leads through 'zero'",
-            place=self.places[stage_of(read)],
-            helps=("give one of these stages another block than zero",),
-            notes=("in a search such a candidate counts as one that cannot be built",),
-        )
+        raise SpecError([self.no_output(read, [*places, self.places[stage_of(read)]][0])])
 
     def _advised(self, faults: Sequence[Fault], wiring: Wiring, images: Input) -> Iterator[Fault]:
         """Yields faults whose help names the smallest input that is large enough."""
@@ -166,80 +118,6 @@ class Tracing:
                     fault, helps=(f"raise input.size to at least {least}, or remove a stride",)
                 )
             yield fault
-
-    def _passed_on(self, fault: Fault, stage: Stage) -> Fault:
-        """Adds to a fault inside a composite block the stage that uses it, and its numbers."""
-        via = (self.places[stage.name], f"used in stage '{stage.name}'{self.inside}")
-        sums = (f"{text} (stage '{stage.name}')" for _, text in self._sums(stage))
-        return replace(fault, also=(*fault.also, via), notes=(*fault.notes, *sums))
-
-    def _failed(self, error: Exception, place: Place, stage: Stage) -> Fault:
-        """Tells of an exception in the code of a user's block."""
-        return Fault(
-            code="E118",
-            message=f"block '{stage.block.name}' fails: {type(error).__name__}: {error}",
-            place=place,
-            label="raised here",
-            also=((self.places[stage.name], f"in stage '{stage.name}'{self.inside}"),),
-            notes=tuple(self._computations(stage)),
-        )
-
-    def _too_large(self, stage: Stage) -> Fault:
-        fact = f"the network has more than {MAX_BLOCKS} blocks; no more are allowed"
-        return Fault(code="E005", message=fact, place=self.places[stage.name], label="reached here")
-
-    def _told(self, error: BlockError, stage: Stage, reads: Sequence[Tensor]) -> Fault:
-        """Gives a bare fact its address: the setting at fault, or the stage and what it reads."""
-        setting = self.written[stage.name].at(error.repetition).get(error.setting or "")
-        also = list(self._sources(setting) if setting else self._inputs(stage, reads))
-        code = place_in_code(error)
-        also += [(code, "told by this line")] if code else []
-        known = f"'{stage.name}'" in error.message
-        return Fault(
-            code=error.code,
-            message=error.message
-            if known
-            else f"{error.message} (stage '{stage.name}'{self.inside})",
-            place=setting.place if setting else self.places[stage.name],
-            also=tuple(also),
-            helps=tuple(self._ways(error, stage, reads)) or error.helps,
-            notes=(*error.notes, *self._computations(stage)),
-        )
-
-    def _ways(self, error: BlockError, stage: Stage, reads: Sequence[Tensor]) -> Iterator[str]:
-        """Yields how inputs that do not go together can be made to."""
-        if error.code in ("E301", "E302") and stage.block.variadic:
-            named = [(read, x.type) for read, x in zip(stage.inputs, reads, strict=True)]
-            ways = ways_to_join(stage.block.name, named, self.stages, self.widths)
-            above = f"blocks.{self.block}.net." if self.block else "net."
-            yield from (way.replace("set net.", f"set {above}") for way in ways)
-
-    def _inputs(self, stage: Stage, reads: Sequence[Tensor]) -> Iterator[tuple[Place, str]]:
-        """Yields the stages that a stage reads, with what they give."""
-        for name, tensor in zip(stage.inputs, reads, strict=True):
-            if stage_of(name) in self.places:
-                yield self.places[stage_of(name)], describe(tensor.type)
-
-    def _sources(self, setting: Setting) -> Iterator[tuple[Place, str]]:
-        """Yields where the names of an expression get their values, if that is in another file."""
-        for name in sorted(setting.names & self.origins.keys()):
-            place = self.origins[name].place
-            if place.source != setting.place.source:
-                yield place, f"{name} comes from here"
-
-    def _computations(self, stage: Stage) -> Iterator[str]:
-        """Yields how the numbers came about; a width that is not written comes from the input."""
-        yield from (text for _, text in self._sums(stage))
-        if "dim" not in self.written[stage.name].whole:
-            for name in map(stage_of, stage.inputs):
-                if name in self.stages:
-                    sums = dict(self._sums(self.stages[name]))
-                    yield from [f"{sums['dim']} (stage '{name}')"] if "dim" in sums else []
-
-    def _sums(self, stage: Stage) -> Iterator[tuple[str, str]]:
-        for name, setting in self.written[stage.name].whole.items():
-            if isinstance(setting.value, Expression) and name in stage.settings[0]:
-                yield name, setting.computation(name, stage.settings[0][name])
 
 
 def _refuse_conversions(stage: Stage, reads: Sequence[Tensor]) -> None:
