@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # types only: a verb imports the rooms it needs
 
 __all__ = [
     "add_code",
+    "add_out",
     "add_set",
     "add_spec",
     "count",
@@ -23,6 +24,7 @@ __all__ = [
     "plain_faults",
     "read_spec",
     "tell",
+    "write_out",
 ]
 
 
@@ -48,9 +50,11 @@ def add_set(verb: argparse.ArgumentParser) -> None:
 
 
 def add_code(verb: argparse.ArgumentParser) -> None:
-    """Adds `--allow-code`."""
+    """Adds `--allow-code` and `--root`."""
     text = "let Python files named by 'use' run, now and until they change"
     verb.add_argument("--allow-code", action="store_true", help=text)
+    text = "the folder that a spec's own files may not leave (default: where the spec lies)"
+    verb.add_argument("--root", metavar="DIR", type=Path, help=text)
 
 
 def add_out(verb: argparse.ArgumentParser) -> None:
@@ -85,10 +89,11 @@ def open_spec(args: argparse.Namespace) -> Design:
     return design
 
 
-def read_spec(path: str, args: argparse.Namespace) -> Design:
+def read_spec(path: str, args: argparse.Namespace, root: Path | None = None) -> Design:
     """Returns the design at a path, or on standard input, with the sets of the command line.
 
-    Someone at a terminal is asked once about code that nobody has allowed to run.
+    Someone at a terminal is asked once about code that nobody has allowed to run. `root` is the
+    folder that the spec's files may not leave, where the command line names no other.
     """
     from flopwise.design import load, loads
 
@@ -97,11 +102,11 @@ def read_spec(path: str, args: argparse.Namespace) -> Design:
         text = sys.stdin.buffer.read()
         return loads(text, dict(args.sets), name="<stdin>", allow_code=code)
     try:
-        return load(path, dict(args.sets), allow_code=code)
+        return load(path, dict(args.sets), root=args.root or root, allow_code=code)
     except SpecError as error:
         if not _consents(error, args):
             raise
-    return load(path, dict(args.sets), allow_code=True)
+    return load(path, dict(args.sets), root=args.root or root, allow_code=True)
 
 
 def _consents(error: SpecError, args: argparse.Namespace) -> bool:

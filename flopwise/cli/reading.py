@@ -68,7 +68,7 @@ def check_verb(args: argparse.Namespace) -> int:
     quiet = args.json or args.errors == "json"
     report = check_each(
         args.specs,
-        lambda path: read_spec(path, args),
+        lambda path, root: read_spec(path, args, root),
         lambda spec: None if quiet else _say_checked(spec, many, args),
     )
     if args.json:

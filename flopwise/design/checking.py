@@ -65,25 +65,28 @@ class Report:
 
 
 def check_each(
-    paths: Iterable[str], read: Callable[[str], Design], on_spec: Callable[[Checked], None]
+    paths: Iterable[str],
+    read: Callable[[str, Path | None], Design],
+    on_spec: Callable[[Checked], None],
 ) -> Report:
     """Reads every spec that the paths name, however many of them are broken.
 
     Args:
         paths: Files, folders, shipped names, or `-`.
-        read: Reads one of them.
+        read: Reads one of them; what is below a folder may extend anything in it.
         on_spec: Called with each spec once it is checked.
     """
     specs: list[Checked] = []
     skipped = 0
     for path in paths:
-        files, left = find_specs(Path(path)) if Path(path).is_dir() else ([path], 0)
+        root = Path(path) if Path(path).is_dir() else None
+        files, left = find_specs(root) if root else ([path], 0)
         skipped += left
         if not files:
             specs.append(Checked(file=path, design=None, faults=(no_spec(path, left),)))
             on_spec(specs[-1])
         for file in files:
-            specs.append(_check(file, read))
+            specs.append(_check(file, root, read))
             on_spec(specs[-1])
     return Report(tuple(specs), skipped)
 
@@ -117,9 +120,9 @@ def _visible_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _check(file: str, read: Callable[[str], Design]) -> Checked:
+def _check(file: str, root: Path | None, read: Callable[[str, Path | None], Design]) -> Checked:
     try:
-        design = read(file)
+        design = read(file, root)
         warnings = (*design.spec.warnings, *design.spec.probed())
     except SpecError as error:
         return Checked(file=file, design=None, faults=error.faults)

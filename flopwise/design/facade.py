@@ -203,6 +203,7 @@ def load(
     paths: Mapping[str, object] | None = None,
     /,
     *,
+    root: Path | None = None,
     allow_code: bool | None = False,
     **variables: object,
 ) -> Design:
@@ -212,6 +213,7 @@ def load(
         path: A YAML file, or a shipped network: `std/resnet50`, or `resnet50` where no file is
             called so. `file.yaml#row` is a row of the file's table.
         paths: Dotted path or variable -> value, set on top of what the file says.
+        root: The folder that `extends` and `use` may not leave; the file's own by default.
         allow_code: Whether Python files named by `use` may run although nobody allowed them before;
             from then on they are. None runs no code at all.
         **variables: The same, for paths that are Python names.
@@ -220,7 +222,7 @@ def load(
         SpecError: Every fault of the file at once.
     """
     sets = _sets(paths, variables)
-    return Design(dsl.load(_address(path), sets=sets, allow_code=allow_code))
+    return Design(dsl.load(_address(path), sets=sets, root=root, allow_code=allow_code))
 
 
 def _address(path: str | Path) -> str | Path:

@@ -11,7 +11,7 @@ _UNITS = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "K"))
 
 
 def describe(counts: Cost | Graph) -> str:
-    """Says the totals exactly, in one line; of a graph, whose totals are at hand without a table."""
+    """Says the totals exactly, in one line; those of a graph need no table of costs."""
     convention = counts.convention if isinstance(counts, Cost) else "macs"
     return (
         f"{counts.macs:,} MACs (convention '{convention}'), {counts.params:,} parameters, "

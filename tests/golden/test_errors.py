@@ -74,7 +74,8 @@ def test_every_code_of_the_language_is_shown_in_some_file() -> None:
     sources = (Path(flopwise.__file__).parent / "dsl").glob("*.py")
     raised = {c for path in sources for c in re.findall(r'"([EW]\d{3})"', path.read_text())}
     shown = {c for path in FOLDER.glob("*.txt") for c in re.findall(r"\[(\w+)\]", path.read_text())}
-    assert raised - shown == {"E324", "E505"}  # asked of a spec that is in order: no file is at fault
+    # E324 and E505 are asked of a spec that is in order, E121 of a layout: no file is at fault
+    assert raised - shown == {"E121", "E324", "E505"}
 
 
 def write() -> None:

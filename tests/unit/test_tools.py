@@ -81,6 +81,17 @@ def test_a_folder_of_good_specs_ends_with_0(
     assert capsys.readouterr().out.splitlines()[-1].startswith("3 specs: 3 fine; 1 file")
 
 
+def test_specs_of_a_folder_may_extend_each_other_across_it(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    child = folder / "deep/er/bad.yaml"
+    child.write_text("spec: 1\nname: child\nextends: ../../b.yaml\nvars: {w: 16}\n")
+    assert main(["check", str(folder)]) == 0
+    assert main(["check", str(child)]) == 2
+    assert "E110" in capsys.readouterr().err
+    assert main(["show", str(child), "--root", str(folder)]) == 0
+
+
 def test_a_folder_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(folder), "--json"]) == 2
     answer = json.loads(capsys.readouterr().out)
