@@ -107,7 +107,10 @@ class Telling:
             else f"{error.message} (stage '{stage.name}'{self.inside})",
             place=setting.place if setting else self.places[stage.name],
             also=tuple(also),
-            helps=tuple(self._ways(error, stage, reads)) or error.helps,
+            helps=(
+                *(tuple(self._ways(error, stage, reads)) or error.helps),
+                *self._require(error, stage),
+            ),
             notes=(*error.notes, *self._computations(stage)),
         )
 
@@ -118,6 +121,16 @@ class Telling:
             ways = ways_to_join(stage.block.name, named, self.stages, self.widths)
             above = f"blocks.{self.block}.net." if self.block else "net."
             yield from (way.replace("set net.", f"set {above}") for way in ways)
+
+    def _require(self, error: BlockError, stage: Stage) -> Iterator[str]:
+        """Yields what keeps a search from heads that do not divide a width."""
+        written = self.written[stage.name].whole
+        if error.code != "E303" or not {"dim", "heads"} <= written.keys():
+            return
+        terms = [written[name].value for name in ("dim", "heads")]
+        if any(isinstance(term, Expression) for term in terms):
+            dim, heads = (text if text.isalnum() else f"({text})" for text in map(str, terms))
+            yield f"in a search add  require: [$({dim} % {heads} == 0)]"
 
     def _inputs(self, stage: Stage, reads: Sequence[Tensor]) -> Iterator[tuple[Place, str]]:
         """Yields the stages that a stage reads, with what they give."""

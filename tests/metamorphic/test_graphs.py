@@ -243,6 +243,42 @@ def test_cells_of_a_topology_space_are_known_by_what_is_left_of_them() -> None:
         assert found.graph.params == flat.graph.params
 
 
+SEARCHED = """
+vars: {deep: true, op: conv}
+net:
+  stem: {block: conv, dim: 16}
+  a: {block: conv, dim: 16, when: $deep}
+  b: {block: $op, from: stem}
+  s: {block: add, from: [a, b]}
+  head: {block: classifier}
+search:
+  space:
+    deep: {choice: [true, false]}
+    op: {choice: [conv, zero, identity]}
+    net.b.when: {choice: [true, false]}
+"""
+
+
+def test_whether_a_stage_is_there_may_be_searched() -> None:
+    spec = loads(HEAD + SEARCHED)
+    assert spec.value("net.b.when") is True
+    for picks in (
+        {"deep": False},
+        {"net.b.when": False},
+        {"net.b.when": False, "deep": False},
+        {"op": "zero", "deep": False},
+        {"op": "identity", "net.a.when": False},
+    ):
+        sets = [(path, str(value).lower()) for path, value in picks.items()]
+        found, written = spec.network(picks), loads(HEAD + SEARCHED, sets=sets)
+        assert found.hash == written.network().hash
+        again = loads(spec.render(picks))
+        assert again.network().hash == found.hash
+        assert again.network().graph.keys() == found.graph.keys()
+    assert written.value("net.a.when") is False
+    assert spec.probe(draws=30).looked == 33
+
+
 def test_the_graph_of_stages_is_one_of_networkx() -> None:
     networkx = pytest.importorskip("networkx")
     graph = network(BRANCH.replace("[b, c]", "[b, c, b]")).stage_graph()
