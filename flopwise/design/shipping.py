@@ -55,6 +55,9 @@ def export_study(study: Path, folder: Path, trial: int | None = None) -> Proof:
 def _find(study: Path, trial: int | None) -> _Found:
     record = study / "winner" / "winner.json"
     if not record.exists():
+        if (study / "budgets.csv").exists():
+            each = study / "budget-1"
+            raise RunError(f"{study} holds a study for each of several budgets; export {each}")
         raise RunError(
             f"{study} has no winner yet; run its search or training to the end first"
             if study.is_dir()

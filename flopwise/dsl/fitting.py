@@ -14,7 +14,10 @@ from typing import TypeAlias
 from flopwise.dsl.expr import Value
 from flopwise.dsl.space import Fit
 
-__all__ = ["Look", "monotone", "solve"]
+__all__ = ["MOST", "Look", "monotone", "solve"]
+
+MOST = 100_000
+"""Most values that a fit chooses from."""
 
 SAMPLE = 64
 """Values whose costs are compared to see whether they only grow, or only fall."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from flopwise.dsl.checker import Checker
 from flopwise.dsl.domains import Choice, Domain, Range
 from flopwise.dsl.expr import Expression
+from flopwise.dsl.fitting import MOST
 from flopwise.dsl.plan import Plan
 from flopwise.dsl.ranges import literal, read_domain
 from flopwise.dsl.space import Fit, Window
@@ -168,6 +169,10 @@ def _varied(
     if not isinstance(domain, Choice | Range) or not domain.whole or domain.size < 2:
         fact = f"'{vary}' cannot be solved: it needs at least two whole numbers, but has {domain}"
         checker.fault("E508", fact, node.place, "vary a width or a depth, as in  vary: w")
+        return None
+    if domain.size > MOST:
+        fact = f"'{vary}' has {domain.size:,} values; a fit chooses from at most {MOST:,}"
+        checker.fault("E508", fact, node.place, "give it a step, or narrow its range")
         return None
     return vary, domain
 

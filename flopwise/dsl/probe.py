@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from flopwise.dsl.domains import Dice, Domain, Range, spell
 from flopwise.dsl.expr import Value
-from flopwise.dsl.fitting import Look, monotone, solve
+from flopwise.dsl.fitting import MOST, Look, monotone, solve
 from flopwise.dsl.space import Fit, Search, Window
 from flopwise.errors import Fault, SpecError
 
@@ -83,7 +83,7 @@ def probe(
     }
     warnings = []
     if feasible < FEW * looked:
-        suggestion = _suggestion(search, look, seen, budget)
+        suggestion = _suggestion(search, look, seen, budget, end + seconds)
         if not (feasible or suggestion):
             raise SpecError([_impossible(search, budget, seen, ranges, looked)])
         warnings.append(_rare(search, feasible, looked, suggestion))
@@ -150,10 +150,13 @@ def _rare(search: Search, feasible: int, looked: int, suggestion: str) -> Fault:
     return Fault(code="W501", message=fact, place=search.place, helps=helps, notes=(note,))
 
 
-def _suggestion(search: Search, look: LookAt, seen: Sequence[Look], budget: int) -> str:
+def _suggestion(search: Search, look: LookAt, seen: Sequence[Look], budget: int, end: float) -> str:
     """Returns a line that makes more candidates feasible, tried on some; else nothing."""
-    fits = [] if search.fit else list(_fits(search, look, budget))
-    tried = [(_met(fit, look, seen[-TRIED:]), fit) for fit in fits]
+    tried = []
+    for each in () if search.fit else _fits(search, look, budget):
+        tried.append((_met(each, look, seen[-TRIED:]), each))
+        if process_time() > end:
+            break
     met, fit = max(tried, key=lambda each: each[0], default=(0, None))
     if not met or fit is None:
         return ""
@@ -170,7 +173,8 @@ def _fits(search: Search, look: LookAt, budget: int) -> Iterator[Fit]:
     high = window.high if window.high is not None else round(low * 1.02)
     reach = []
     for target, domain in search.space.items():
-        if target in search.when or not isinstance(domain, Range) or not domain.whole:
+        numbers = isinstance(domain, Range) and domain.whole and 1 < domain.size <= MOST
+        if target in search.when or not numbers:
             continue
         ends = [look({target: value}) for value in domain.ends()]
         costs = [end.costs[metric] for end in ends if end]

@@ -9,7 +9,7 @@ from flopwise.errors import Fault, Place
 __all__ = ["bad_key", "cut_expression", "is_key", "refused", "written_twice"]
 
 MAX_KEY = 200
-KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+(\[([0-9]{1,4}|\*)\])?)*")
+KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+(\[([0-9]{1,4}|\*)\](?=\.))?)*")
 
 
 def is_key(name: str) -> bool:

@@ -15,7 +15,7 @@ from flopwise.dsl.domains import Domain
 from flopwise.dsl.expr import Expression, Value
 from flopwise.dsl.plan import Plan, Setting
 from flopwise.dsl.recipe import recipe_rules
-from flopwise.dsl.tables import INPUT, NODE, TOP, fields_of
+from flopwise.dsl.tables import INPUT, TOP, fields_of
 from flopwise.dsl.values import Rule, RuleLike
 from flopwise.errors import Fault, Place, Source, SpecError
 
@@ -68,11 +68,20 @@ class Names(Mapping[str, Value]):
         self._known: dict[str, Value] = {}
 
     def __getitem__(self, name: str) -> Value:
-        if name in self._picks:
-            return self._picks[name]
-        if name not in self._known:
-            self._known[name] = self._settings[name].evaluate(self)
-        return self._known[name]
+        waiting = [name]
+        while waiting:  # a long chain of variables must not exhaust the stack
+            at = waiting[-1]
+            needed = () if at in self._picks or at in self._known else self._settings[at].names
+            missing = [n for n in needed if n in self._settings and not self._has(n)]
+            if not missing:
+                waiting.pop()
+                if not self._has(at):
+                    self._known[at] = self._settings[at].evaluate(self)
+            waiting += missing
+        return self._picks[name] if name in self._picks else self._known[name]
+
+    def _has(self, name: str) -> bool:
+        return name in self._picks or name in self._known
 
     def __contains__(self, name: object) -> bool:
         return name in self._picks or name in self._settings

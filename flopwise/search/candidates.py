@@ -217,12 +217,12 @@ def fresh(candidate: Candidate, tried: Collection[str]) -> bool:
 
 
 def ladder(domain: Domain) -> Sequence[Pick] | None:
-    """Returns the values of an ordered domain from small to large, None when it has no order."""
+    """Returns the values of an ordered domain from small to large, None if they are endless."""
     if isinstance(domain, Choice):
         numbers = [v for v in domain.values() if type(v) in (int, float)]  # True is no number here
         return sorted(numbers) if len(numbers) == domain.size else None
-    endless = not isinstance(domain, Range) or not math.isfinite(domain.size)
-    return None if endless else tuple(domain.values())
+    short = isinstance(domain, Range) and domain.size <= REMEMBERED
+    return tuple(domain.values()) if short else None
 
 
 def snap(domain: Domain, value: Pick) -> Pick:

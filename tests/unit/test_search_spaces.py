@@ -241,6 +241,44 @@ def test_a_study_is_not_continued_with_another_fit_or_objective(tmp_path: Path) 
         search(spec_of(both), tmp_path, evaluator=Book().evaluator())
 
 
+UNITS = """
+spec: 1
+name: units
+input: {size: 16, channels: 1}
+classes: 10
+vars: {w: 8}
+net:
+  stem: {block: conv_stem, dim: $w, kernel: 3, stride: 1}
+"""
+
+
+@pytest.mark.parametrize("block", ["convnext", "residual"])
+def test_five_units_with_a_kernel_and_an_expansion_of_each_layer(
+    tmp_path: Path, block: str
+) -> None:
+    wide = "expand" if block == "convnext" else "hidden"
+    sizes = "[3, 4, 6]" if block == "convnext" else "[8, 12, 16]"
+    text = UNITS
+    for unit in range(1, 6):
+        text += f"  unit{unit}: {{block: {block}, depth: 2, dim: $w, {wide}: {sizes[1:2]}}}\n"
+    text += "  head: {block: classifier}\nsearch:\n  space:\n"
+    for unit in range(1, 6):
+        text += f"    net.unit{unit}[*].kernel: {{choice: [3, 5, 7]}}\n"
+        text += f"    net.unit{unit}.depth: {{choice: [2, 3, 4]}}\n"
+        text += f"    net.unit{unit}[*].{wide}: {{choice: {sizes}}}\n"
+    spec = loads(text + "  budget: {macs: {min: 500k, max: 4M}}\n  final: {top: 1, seeds: 1}\n")
+    assert spec.search is not None and len(spec.search.space) == 5 * (1 + 4 + 4)
+    assert spec.probe(draws=100).feasible > 30
+    outcome = search(spec, tmp_path, trials=2, evaluator=Book().evaluator())
+    for row in outcome.trials:
+        kernels = [name for name in row.picks if name.endswith("kernel")]
+        assert len(kernels) == sum(row.picks[f"net.unit{unit}.depth"] for unit in range(1, 6))
+    assert outcome.winner is not None
+    resolved = loads((tmp_path / "winner" / "resolved.yaml").read_text())
+    assert resolved.network().hash == outcome.winner.hash
+    assert "net.unit1[*].kernel=" in made(outcome.winner.picks)
+
+
 def test_picks_of_repetitions_are_spelled_as_one() -> None:
     picks = {"w": 8, "net.s[0].kernel": 3, "net.s[1].kernel": 5, "used": ("a", "b"), "se": True}
     assert grouped(picks) == {"w": "8", "net.s[*].kernel": "3,5", "used": "[a, b]", "se": "true"}

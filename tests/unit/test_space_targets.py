@@ -200,3 +200,17 @@ def test_a_requirement_sees_how_deep_each_stage_is() -> None:
     three = spec.network({"d": 3})
     assert spec.feasible(spec.network(), spec.network().graph) == []
     assert spec.feasible(three, three.graph)
+
+
+def test_a_long_chain_of_variables_and_a_huge_range_are_harmless() -> None:
+    chain = ", ".join(f"v{i}: $v{i - 1}" for i in range(1, 3000))
+    text = HEAD.replace("vars: {", f"vars: {{v0: 2, {chain}, ").replace(
+        "depth: $d", "depth: $v2999"
+    )
+    space = "  space:\n    v0: {range: [1, 3]}\n    net.body[*].act: {choice: [relu, gelu]}\n"
+    spec = loads(text + space)
+    assert [*spec.active({"v0": 1, "net.body[1].act": "gelu"})] == ["v0"]
+    with pytest.raises(SpecError, match="a fit chooses from at most"):
+        spec_of("  space: {w: {range: [1, 900000]}}\n  fit: {vary: w, to: {macs: 1G}}\n")
+    huge = spec_of("  space: {w: {range: [1, 1000000000]}}\n  budget: {macs: {max: 2G}}\n")
+    assert huge.probe(draws=20).looked == 23
