@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice, pairwise, product
 from math import prod
@@ -16,6 +17,8 @@ MANY = 65  # values of one domain that are all looked at; of longer ranges the e
 POINTS = 256  # networks that are looked at where several targets change one number
 LISTED = 8  # values that are listed one by one
 
+SINGLE = re.compile(r"\[(\d+|\*)\]")
+
 Key = tuple[str, str]
 
 
@@ -27,7 +30,7 @@ class Spans:
         self.spec = spec
         self.written = dict(_facts(written))
         self.space: Mapping[str, Domain] = {
-            target: domain
+            SINGLE.sub("", target): domain  # repetitions share a row, so they vary together
             for target, domain in (spec.search.space if spec.search else {}).items()
             if not target.startswith("train.")
         }

@@ -44,7 +44,7 @@ def paper_table(spec: Spec) -> Table:
     """
     costs = cost(spec.network().graph)
     spans = Spans(spec, costs)
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for stage in costs.stages:
         told = spans.of(stage.name)
         words = (

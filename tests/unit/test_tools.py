@@ -164,6 +164,13 @@ def test_a_papers_table_shows_the_values_of_a_search(
     assert sum(int(row["params"]) for row in rows) == cost.params
 
 
+def test_repetitions_that_vary_share_a_row() -> None:
+    text = GOOD.replace("kernel: $k", "kernel: 7").replace(", k: 3", "")
+    text = text.replace("    k: {choice", "    net.stage[*].kernel: {choice")
+    table = paper_table(flopwise.loads(text).spec)
+    assert table.rows[1][3] == "{3,5,7}"
+
+
 def test_where_two_targets_change_one_number_both_are_looked_at(tmp_path: Path) -> None:
     text = GOOD.replace("dim: $w", "dim: $(w*k)").replace("kernel: $k", "kernel: 3")
     table = paper_table(flopwise.loads(text).spec)
