@@ -22,11 +22,13 @@ from flopwise.errors import Fault, Place, Source, SpecError
 
 __all__ = [
     "VERSION",
+    "Code",
     "File",
     "Past",
     "RowReader",
     "presets",
     "read_chain",
+    "read_code",
     "read_named",
     "read_text",
     "split_row",

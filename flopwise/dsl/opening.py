@@ -80,8 +80,25 @@ def open_spec(origin: Origin) -> Spec:
 
 
 def _checked(origin: Origin) -> Spec:
-    tree = origin.changed()
-    checker = Checker()
+    tree, checker = origin.changed(), Checker()
+    spec = _planned(origin, tree, checker)
+    network = spec.network()
+    spec.recipe_for({})
+    spec.feasible(network, network.graph)  # a requirement of the wrong type shows now
+    if not origin.sets:
+        check_expect(checker, network.graph, tree.entries.get("expect"))
+        check_inferred(checker, network, tree.entries.get("inferred"))
+    checker.stop_if_faulty()
+    if spec.table and not origin.sets:
+        check_rows(checker, spec.table, spec, spec.row)
+        checker.stop_if_faulty()
+    old = [told for file in origin.files for told in old_version(file.tree)]
+    more = (*checker.warnings, *outside(spec.search, spec.written), *old)
+    return replace(spec, warnings=(*spec.warnings, *more)) if more else spec
+
+
+def _planned(origin: Origin, tree: Section, checker: Checker) -> Spec:
+    """Returns the spec of a tree whose keys and words are right; its numbers are not looked at."""
     shelf = origin.shelf
     uses = tree.entries.get("use")
     codes = read_uses(checker, uses, origin.texts, shelf.root, shelf.permission)
@@ -93,7 +110,7 @@ def _checked(origin: Origin) -> Spec:
     trees = origin.shelf.trees(origin.files, tree, checker)
     origin = replace(origin, trees=origin.trees if origin.row else trees)
     name, doc = (_text(tree.entries.get(key)) for key in ("name", "doc"))
-    spec = Spec(
+    return Spec(
         name=name,
         doc=doc,
         path=origin.path,
@@ -110,19 +127,6 @@ def _checked(origin: Origin) -> Spec:
         _resolver=Resolver(plan, name),
         _targets=search.places if search else {},
     )
-    spec.network()
-    spec.recipe_for({})
-    spec.feasible(spec.network(), spec.network().graph)  # a requirement of the wrong type shows now
-    if not origin.sets:
-        check_expect(checker, spec.network().graph, tree.entries.get("expect"))
-        check_inferred(checker, spec.network(), tree.entries.get("inferred"))
-    checker.stop_if_faulty()
-    if spec.table and not origin.sets:
-        check_rows(checker, spec.table, spec, spec.row)
-        checker.stop_if_faulty()
-    old = [told for file in origin.files for told in old_version(file.tree)]
-    more = (*checker.warnings, *outside(spec.search, spec.written), *old)
-    return replace(spec, warnings=(*spec.warnings, *more)) if more else spec
 
 
 def _text(node: Node | None) -> str:

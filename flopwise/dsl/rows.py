@@ -48,7 +48,7 @@ MEASURED: Mapping[str, tuple[str, int]] = {
 
 OWN = (*(key for key in NOT_INHERITED if key not in ("spec", "search", "export")), "use")
 """What a row may not change, and does not take over from its own spec."""
-LEFT = ("name", "doc", "extends", "expect", "table")
+LEFT = ("name", "doc", "extends", "expect", "inferred", "table")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
