@@ -152,7 +152,7 @@ def _name(entry: Entry) -> str:
 
 
 def _place_of(key: str) -> int:
-    order = list(TOP)
+    order = [*HEAD, *(name for name in TOP if name not in HEAD)]
     return order.index(key) if key in order else len(order)
 
 
