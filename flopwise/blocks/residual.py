@@ -11,7 +11,7 @@ from flopwise.blocks.signature import First, Odd, Positive, Rate, Share, block
 from flopwise.blocks.tensor import Map
 from flopwise.errors import BlockError
 
-__all__ = ["basic", "residual"]
+__all__ = ["basic", "downsample", "residual"]
 
 
 @block(init="resnet")
@@ -162,7 +162,7 @@ def _attended(y: Map, se: float, divisor: int, hidden: int | None, eca: bool) ->
     """Weighs the channels of a branch; timm calls either module `se`."""
     if se and eca:
         raise BlockError(
-            "E326",
+            "E340",
             f"se: {se} and eca: true both weigh the channels of one branch",
             setting="eca",
             helps=("write se: 0, or eca: false",),
