@@ -19,6 +19,7 @@ from tests.parity.references import image, redrawn, relative
 CUT = {  # above 100 M parameters: what leaves two blocks in every stage, ours and timm's
     "swin_large_patch4_window7_224": ({"d3": "2"}, {"depths": (2, 2, 2, 2)}),
     "vit_large_patch16_224": ({"depth": "2"}, {"depth": 2}),
+    "vit_large_patch14_224": ({"depth": "2"}, {"depth": 2}),
     "vit_large_patch32_224": ({"depth": "2"}, {"depth": 2}),
     "vit_huge_patch14_224": ({"depth": "2"}, {"depth": 2}),
 }
@@ -53,7 +54,7 @@ def both(
     name: str, sets: dict[str, str], options: dict[str, Any]
 ) -> tuple[dsl.Network, nn.Module, nn.Module]:
     """Returns our network, our module and timm's, with the same redrawn weights."""
-    theirs = redrawn(name, drop_path_rate=0.0, **options)
+    theirs = redrawn(name, drop_path_rate=0.0, num_classes=1000, **options)
     network = dsl.load(f"std/{name}", sets=list(sets.items())).network()
     ours = nets.build(network)
     ours.load_state_dict(from_timm(network, theirs.state_dict()), strict=True)
