@@ -115,9 +115,7 @@ FORMS: dict[str, Form] = {
         forward="F.scaled_dot_product_attention({0}, {1}, {2}).transpose(1, 2).flatten(2)"
     ),
     "attend_scaled": Form(
-        forward="F.scaled_dot_product_attention({0}, {1}, {2}, scale=self.scale_over**-0.5)"
-        ".transpose(1, 2).flatten(2)",
-        attributes={"scale_over": "over"},
+        forward="attend_over({0}, {1}, {2}, self.{of}.in_features)",
     ),
     "to_heads": Form(
         forward="{0}.unflatten(2, (self.num_heads, -1)).transpose(1, 2)",
