@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import nn
 
 from flopwise import dsl, nets
-from flopwise.export import from_timm
+from flopwise.export import from_timm, rename
+from flopwise.export.family import family_of
 from tests.parity.references import image, redrawn, relative
 
 CUT = {  # above 100 M parameters: what leaves two blocks in every stage, ours and timm's
@@ -94,3 +96,40 @@ def test_settings_are_those_of_timm(
     name: str, sets: dict[str, str], options: dict[str, Any]
 ) -> None:
     compare(*both(name, sets, options))
+
+
+FRESH = [
+    ("swin_tiny_patch4_window7_224", {}, {}),
+    ("deit_tiny_patch16_224", {"net.body.qk_norm": "true"}, {"qk_norm": True}),
+    ("vit_tiny_patch16_224", {"net.cls.registers": "4"}, {"reg_tokens": 4}),
+]
+
+
+@pytest.mark.parametrize(("name", "sets", "options"), FRESH)
+def test_fresh_weights_decay_and_drop_paths_are_those_of_timm(
+    name: str, sets: dict[str, str], options: dict[str, Any]
+) -> None:
+    network = dsl.load(f"std/{name}", sets=list(sets.items())).network()
+    torch.manual_seed(0)
+    theirs = timm.create_model(name, drop_path_rate=0.3, **options)
+    ours = nets.build(network, seed=0, drop_path_rate=0.3)
+    fresh = from_timm(network, theirs.state_dict())
+    for key, value in ours.state_dict().items():
+        wanted = fresh[key]
+        if wanted.min() == wanted.max():
+            assert torch.equal(value, wanted), key
+        else:  # eight standard errors
+            error = 8 * wanted.std().item() / value.numel() ** 0.5
+            assert value.mean().item() == pytest.approx(wanted.mean().item(), abs=error), key
+            assert value.std().item() == pytest.approx(wanted.std().item(), abs=error), key
+    keys = rename(family_of(network), network)
+    assert {keys[key] for key in ours.no_weight_decay()} == theirs.no_weight_decay() & {
+        name for name, _ in theirs.named_parameters()
+    }
+    assert drop_rates(ours) == pytest.approx(drop_rates(theirs))
+
+
+def drop_rates(model: nn.Module) -> list[float]:
+    """The rates of stochastic depth in order, blocks without any left out."""
+    rates = [m.drop_prob for m in model.modules() if type(m).__name__ == "DropPath"]
+    return [rate for rate in rates if rate]
