@@ -8,6 +8,7 @@ from __future__ import annotations
 from flopwise.blocks.conv import avgpool, conv_block, conv_stem, norm_act, patchify
 from flopwise.blocks.convnext import convnext
 from flopwise.blocks.densenet import dense
+from flopwise.blocks.gates import eca_gate, se_gate
 from flopwise.blocks.ghost import ghost, ghost_conv
 from flopwise.blocks.graph import Graph, Layer, Type
 from flopwise.blocks.head import add, classifier, concat
@@ -61,6 +62,8 @@ BLOCKS: dict[str, Block] = {
     "inverted": inverted,
     "ghost": ghost,  # blocks/ghost.py
     "ghost_conv": ghost_conv,
+    "se_gate": se_gate,  # blocks/gates.py
+    "eca_gate": eca_gate,
     "nfnet_stem": nfnet_stem,  # blocks/nfnet.py
     "nfnet": nfnet,
     "std_conv": std_conv_block,

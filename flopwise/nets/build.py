@@ -54,8 +54,9 @@ def _facts(graph: Graph) -> dict[str, Any]:
     leaves = list(graph.walk())
     head = graph.layers[-1].graph
     ends = head.layers[-1] if head and head.head else None
-    out = graph.types[graph.outputs[0]]
-    width = out.shape[0] if out.kind in ("map", "vec") else out.shape[-1]
+    before = ends.settings["channels"] if ends else 0
+    out = graph.types[graph.layers[-1].inputs[0] if ends else graph.outputs[0]]
+    width = out.shape[0] if out.kind in ("map", "vec") else (0, *out.shape)[-1]
     tokens = any(layer.kind == "take_token" for _, layer in leaves)
     return {
         "input_size": graph.inputs[0].shape,
@@ -63,7 +64,8 @@ def _facts(graph: Graph) -> dict[str, Any]:
             (path for path, layer in leaves if layer.kind in ("conv", "std_conv")), ""
         ),
         "classifier": leaves[-1][0] if ends else "",
-        "num_features": ends.settings["channels"] if ends else width,
+        "num_features": width,
+        **({"head_hidden_size": before} if before not in (0, width) else {}),
         "pool": "token" if tokens else "avg",
         "feature_info": _features(graph),
         "no_decay": _no_decay(leaves),
@@ -122,7 +124,8 @@ def _drop_shares(graph: Graph) -> dict[str, float]:
 
 def _features(graph: Graph) -> list[dict[str, Any]]:
     """Channels, reduction and module of every level that timm's `features_only` may take."""
-    height = graph.inputs[0].shape[1]
+    shape = graph.inputs[0].shape
+    height = shape[1] if len(shape) > 1 else 1
     found = []
     for layer in graph.layers:
         out = layer.outputs[0]

@@ -38,6 +38,8 @@ CASES: dict[str, list[tuple[Type, dict[str, Any]]]] = {
         (MAP, {"dim": 24, "hidden": 32, "stride": 2, "se": 0.25}),
         (MAP, {"hidden": 21, "ratio": 3, "cheap": 5}),
     ],
+    "se_gate": [(MAP, {"ratio": 0.25}), (MAP, {"hidden": 5, "gate": "hard_sigmoid"})],
+    "eca_gate": [(MAP, {})],
     "ghost_conv": [
         (MAP, {"dim": 21, "kernel": 3, "stride": 2}),
         (MAP, {"ratio": 1}),
@@ -49,6 +51,7 @@ CASES: dict[str, list[tuple[Type, dict[str, Any]]]] = {
         (MAP, {"se": 0.25, "se_divisor": 2, "hidden": 8}),
         (MAP, {"se": 0.25, "se_hidden": 5}),
         (MAP, {"eca": True}),
+        (MAP, {"spatial": "ghost", "dim": 24, "hidden": 10, "stride": 2}),
         (MAP, {"dim": 32, "hidden": 48, "stride": 2, "spatial": "depthwise", "order": "first"}),
         (MAP, {"dim": 32, "stride": 2, "spatial": "depthwise", "acts": "one", "norms": "one"}),
         (MAP, {"dim": 24, "stride": 2, "downsample": "separate", "norm": "none"}),

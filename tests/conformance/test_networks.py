@@ -104,7 +104,7 @@ def test_drop_path_rises_linearly_as_in_timm(name: str) -> None:
 def test_the_classifier_can_be_replaced_and_removed(name: str) -> None:
     model, x = network(name).double(), images().double()
     features = model.forward_head(model.forward_features(x), pre_logits=True)
-    assert features.shape == (2, model.num_features)
+    assert features.shape == (2, model.head_hidden_size)
     model.reset_classifier(5)
     assert model(x).shape == (2, 5)
     assert model.get_classifier().weight.dtype is torch.float64

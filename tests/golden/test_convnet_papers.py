@@ -29,6 +29,8 @@ PRINTED = {
     "mobilenetv2_140": ("6.1", "0.6"),  # printed 6.9, the figure of the MobileNetV2 paper
     "resnext50_32x4d": ("25.0", "4.2"),  # printed 4.3, which counts batch norms: see below
     "densenet201": ("20.0", "4.3"),  # printed 20.1 and 4.4, with batch norms
+    "resnet50_ghost": ("19.9", "3.2"),
+    "wide_resnet18_1p5": ("25.9", "4.0"),  # printed 26.0 and 4.1
     "ghostnet_100": ("5.2", "0.14"),  # GhostNet, Han et al. 2020, arXiv:1911.11907, table 7
 }
 # The same networks counted with 4 per element of batch norm, as the thop tool does.
