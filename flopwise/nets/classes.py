@@ -100,9 +100,10 @@ class Class:
 def collect(graph: Graph) -> tuple[dict[str, Instance], list[Class]]:
     """Returns the instance of every named step of a network, and the classes, inner ones first."""
     classes: dict[Any, Class] = {}
+    images = {0: 1} if graph.inputs[0].kind == "map" else {}  # a block alone may read tokens
     steps = {
         layer.name: _instance(layer.graph, ports, classes)
-        for layer, ports in zip(graph.layers, _image_ports(graph, {0: 1}), strict=True)
+        for layer, ports in zip(graph.layers, _image_ports(graph, images), strict=True)
         if layer.graph
     }
     _tell_apart(list(classes.values()))
