@@ -5,6 +5,7 @@ A new block is one function in this folder and one line in `BLOCKS`.
 
 from __future__ import annotations
 
+from flopwise.blocks.bit import bit, bit_stem
 from flopwise.blocks.conv import avgpool, conv_block, conv_stem, norm_act, patchify
 from flopwise.blocks.convnext import convnext
 from flopwise.blocks.densenet import dense
@@ -67,6 +68,8 @@ BLOCKS: dict[str, Block] = {
     "nfnet_stem": nfnet_stem,  # blocks/nfnet.py
     "nfnet": nfnet,
     "std_conv": std_conv_block,
+    "bit_stem": bit_stem,  # blocks/bit.py
+    "bit": bit,
     "patch_embed": patch_embed,  # blocks/tokens.py
     "class_token": class_token,
     "position": position,

@@ -95,6 +95,15 @@ FORMS: dict[str, Form] = {
     "first_channels": Form(forward="{0}[:, :{count}]"),
     "flatten": Form(forward="{0}.flatten(1)"),
     "unflatten": Form(forward="{0}[..., None, None]"),
+    "weight_std_conv": Form(
+        call="WeightStdConv2d",
+        positional=("channels", "dim", "kernel"),
+        keywords={"stride": ("stride", 1)},
+    ),
+    "group_norm": Form(
+        call="nn.GroupNorm", positional=("groups", "channels"), keywords={"eps": ("eps", 1e-5)}
+    ),
+    "max_pool_same": Form(forward="max_pool_same({0}, {kernel}, {stride})"),
     "max_pool": Form(forward="F.max_pool2d({0}, {kernel}, stride={stride}, padding={pad})"),
     "avg_pool": Form(forward="F.avg_pool2d({0}, {kernel}, stride={stride})"),
     "shrink": Form(forward="F.avg_pool2d({0}, {stride}, ceil_mode=True, count_include_pad=False)"),

@@ -23,7 +23,7 @@ NAMES = {
         *("attend_over", "grid_table", "linear_attend"),
         *("random_features", "split_heads"),
     ),
-    "flopwise.nets.modules": ("StdConv2d",),
+    "flopwise.nets.modules": ("StdConv2d", "WeightStdConv2d", "max_pool_same"),
     "flopwise.nets.runtime": ("Block", "Network", "Stage", "fixed_table", "gelu_tanh", "table"),
     "flopwise.nets.windows": ("WindowAttend", "from_windows", "merge_patches", "to_windows"),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 from flopwise.blocks.graph import Type
 from flopwise.blocks.tensor import Heads, Tensor, Tokens
