@@ -167,16 +167,19 @@ def _macs(layer: Layer) -> int:
     return layer.macs
 
 
+STANDARDISED = ("std_conv", "weight_std_conv")
+
+
 def _conv_linear(layer: Layer) -> int:
-    kinds = ("conv", "std_conv", "channel_conv", "token_conv", "linear")
+    kinds = ("conv", "std_conv", "weight_std_conv", "channel_conv", "token_conv", "linear")
     return layer.macs if layer.kind in kinds else 0
 
 
 def _fvcore(layer: Layer) -> int:
     """Adds 2 per element of batch norm (eval mode), 5 of layer norm, 5 per standardised weight."""
-    weights = {"batch_norm": 2, "layer_norm": 5, "layer_norm2d": 5}
+    weights = {"batch_norm": 2, "layer_norm": 5, "layer_norm2d": 5, "group_norm": 5}
     work = weights.get(layer.kind, 0) * prod(layer.outputs[0].shape)
-    work += 5 * prod(layer.parameters[0].shape) if layer.kind == "std_conv" else 0
+    work += 5 * prod(layer.parameters[0].shape) if layer.kind in STANDARDISED else 0
     return layer.macs + work
 
 

@@ -15,6 +15,7 @@ PACKAGE = Path(flopwise.__file__).parent
 ROOMS = (  # from top to bottom
     "__main__",
     "cli",
+    "testing",
     "design",
     "report",
     "table",

@@ -5,9 +5,11 @@ A new block is one function in this folder and one line in `BLOCKS`.
 
 from __future__ import annotations
 
+from flopwise.blocks.bit import bit, bit_stem
 from flopwise.blocks.conv import conv_block, conv_stem, norm_act, patchify
 from flopwise.blocks.convnext import convnext
 from flopwise.blocks.densenet import dense
+from flopwise.blocks.gates import eca_gate, se_gate
 from flopwise.blocks.ghost import ghost, ghost_conv
 from flopwise.blocks.graph import Graph, Layer, Type
 from flopwise.blocks.head import classifier
@@ -98,9 +100,13 @@ BLOCKS: dict[str, Block] = {
     "inverted": inverted,
     "ghost": ghost,  # blocks/ghost.py
     "ghost_conv": ghost_conv,
+    "se_gate": se_gate,  # blocks/gates.py
+    "eca_gate": eca_gate,
     "nfnet_stem": nfnet_stem,  # blocks/nfnet.py
     "nfnet": nfnet,
     "std_conv": std_conv_block,
+    "bit_stem": bit_stem,  # blocks/bit.py
+    "bit": bit,
     "patch_embed": patch_embed,  # blocks/tokens.py
     "class_token": class_token,
     "position": position,

@@ -29,14 +29,14 @@ def attention(
     qkv_bias: bool = True,
     qk_norm: bool = False,
     eps: float = 1e-6,
-    over: int | None = None,
+    scale: str = "head",
     se: bool = False,
 ) -> Tokens:
     """Multi-head self-attention (Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2)."""
     q, k, v = split_heads(linear(x, 3 * x.channels, name="qkv", bias=qkv_bias), heads=heads)
     if qk_norm:  # Dehghani et al. 2023, arXiv:2302.05442, section 2
         q, k = layer_norm(q, name="q_norm", eps=eps), layer_norm(k, name="k_norm", eps=eps)
-    y = linear(attend(q, k, v, over=over), x.channels, name="proj")
+    y = linear(attend(q, k, v, over="qkv" if scale == "width" else ""), x.channels, name="proj")
     return token_gate(y, name="se_layer") if se else y
 
 
@@ -48,7 +48,7 @@ def ghost_attention(
     qkv_bias: bool = True,
     qk_norm: bool = False,
     eps: float = 1e-6,
-    over: int | None = None,
+    scale: str = "head",
     se: bool = False,
 ) -> Tokens:
     """Self-attention whose queries, keys and values are half linear and half a cheap copy.
@@ -62,7 +62,7 @@ def ghost_attention(
     )
     if qk_norm:
         q, k = layer_norm(q, name="q_norm", eps=eps), layer_norm(k, name="k_norm", eps=eps)
-    y = linear(attend(q, k, v, over=over), x.channels, name="proj")
+    y = linear(attend(q, k, v, over="q" if scale == "width" else ""), x.channels, name="proj")
     return token_gate(y, name="se_layer") if se else y
 
 

@@ -97,5 +97,5 @@ def _mlp(x: T, *, hidden: int, function: str, energy: bool) -> T:
 
 def _pointwise(x: T, dim: int, *, name: str) -> T:
     if isinstance(x, Map):
-        return cast(T, conv(x, dim, name=name, kernel=1))
+        return conv(x, dim, name=name, kernel=1)
     return linear(x, dim, name=name)

@@ -89,9 +89,18 @@ def ghost_conv(
 
 
 @piece
-def ghost_module(x: Map, *, dim: int, ratio: int, cheap: int, function: str) -> Map:
-    """Ghost module: a 1x1 convolution makes some channels, cheap filters make the others."""
-    return _ghosts(x, dim, 1, 1, ratio, cheap, function)
+def ghost_module(
+    x: Map,
+    *,
+    dim: int,
+    function: str,
+    kernel: int = 1,
+    stride: int = 1,
+    ratio: int = 2,
+    cheap: int = 3,
+) -> Map:
+    """Ghost module: a convolution makes some channels, cheap filters make the others."""
+    return _ghosts(x, dim, kernel, stride, ratio, cheap, function)
 
 
 def _ghosts(

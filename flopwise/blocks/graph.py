@@ -20,8 +20,7 @@ class Type:
 
     Attributes:
         kind: `map` (C, H, W), `map_last` (H, W, C), `tokens` (L, C), `vec` (C,),
-            `heads` (heads, L, d), `windows` (windows, N, C) or `table` (a learned parameter of any
-            shape).
+            `heads` (heads, L, d), `windows` (windows, N, C) or `table` (a parameter of any shape).
         shape: The physical shape without the batch axis.
         extra: Tokens: how many leading tokens are no patches (class token).
         grid: Tokens: height and width of the patch grid, if they still lie on one.

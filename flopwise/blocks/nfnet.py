@@ -6,7 +6,7 @@ from functools import partial
 from typing import Literal
 
 from flopwise.blocks import layers
-from flopwise.blocks.layers import Act, drop_path, gamma_act, parameter, shrink, times
+from flopwise.blocks.layers import drop_path, gamma_act, parameter, shrink, times
 from flopwise.blocks.parts import se_module
 from flopwise.blocks.signature import First, Odd, Positive, Rate, Share, block
 from flopwise.blocks.stage import piece
@@ -14,6 +14,9 @@ from flopwise.blocks.tensor import Map
 
 __all__ = ["GAMMAS", "downsample", "nfnet", "nfnet_stem", "std_conv_block"]
 
+Act = Literal[
+    "relu", "relu6", "gelu", "gelu_tanh", "silu", "hardswish", "tanh", "sigmoid", "none"
+]  # those with a constant below
 Gamma = Literal["act", "conv"]
 Pad = Literal["same", "even"]
 

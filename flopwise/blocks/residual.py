@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Literal
 
 from flopwise.blocks import layers, parts
+from flopwise.blocks.ghost import ghost_module
 from flopwise.blocks.layers import Act, conv, drop_path, parameter
 from flopwise.blocks.parts import Norm, eca_module, keep_width, projection, se_module
 from flopwise.blocks.signature import First, Odd, Positive, Rate, Share, block
 from flopwise.blocks.tensor import Map
 from flopwise.errors import BlockError
 
-__all__ = ["basic", "residual"]
+__all__ = ["basic", "downsample", "residual"]
 
 
 @block(init="resnet")
@@ -81,7 +82,7 @@ def residual(
     kernel: Odd = 3,
     stride: First[Positive] = 1,
     groups: Positive = 1,
-    spatial: Literal["dense", "depthwise"] = "dense",
+    spatial: Literal["dense", "depthwise", "ghost"] = "dense",
     order: Literal["middle", "first"] = "middle",
     acts: Literal["all", "one"] = "all",
     norms: Literal["all", "one"] = "all",
@@ -109,7 +110,8 @@ def residual(
         kernel: Size of the spatial convolution, odd.
         stride: Step of the spatial convolution of the first repetition.
         groups: Channel groups of the spatial convolution, where it is dense.
-        spatial: dense mixes the channels of a group; depthwise has one filter per channel.
+        spatial: dense mixes the channels of a group; depthwise has one filter per channel; ghost is
+            a ghost module, which brings its own batch norms.
         order: middle puts the spatial convolution between the 1x1 ones; first puts it on the
             block's input.
         acts: all activates after every convolution but the last and after the sum; one only
@@ -134,6 +136,10 @@ def residual(
     widths = (hidden, hidden, dim) if order == "middle" else (x.channels, hidden, dim)
     y = x
     for number, width in enumerate(widths, start=1):
+        if number == place and spatial == "ghost":
+            name = f"conv{number}"
+            y = ghost_module(y, name=name, dim=width, kernel=kernel, stride=stride, function=act)
+            continue
         plain = norm == "none" or (norms == "one" and (number != place or norm == "ln"))
         if number == place:
             groups = width if spatial == "depthwise" else groups
@@ -162,7 +168,7 @@ def _attended(y: Map, se: float, divisor: int, hidden: int | None, eca: bool) ->
     """Weighs the channels of a branch; timm calls either module `se`."""
     if se and eca:
         raise BlockError(
-            "E326",
+            "E340",
             f"se: {se} and eca: true both weigh the channels of one branch",
             setting="eca",
             helps=("write se: 0, or eca: false",),

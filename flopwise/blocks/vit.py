@@ -58,7 +58,7 @@ def vit(
         qkv_bias=qkv_bias,
         qk_norm=qk_norm,
         eps=eps,
-        over=x.channels if scale == "width" else None,
+        scale=scale,
         se=se,
     )
     x = x + drop_path(_scaled(y, "ls1", layer_scale), name="drop_path1")

@@ -76,7 +76,7 @@ FAMILIES = {
         name="timm's DenseNet",
         body=frozenset({"dense"}),
         prefixes=densenet.PREFIXES,
-        read=None,
+        read=densenet.read,
         first_conv="features.conv0",
         classifier="classifier",
     ),

@@ -44,6 +44,10 @@ def read(net: Reading) -> tuple[str, dict[str, Any]]:
         else False,
         **_read_head(net, stages["classifier"]),
     }
+    if "class_token" in stages:
+        token = stages["class_token"]
+        net.covered(token, "std")  # an initial value
+        args["reg_tokens"] = net.value(token, "registers")
     if "position" in stages:
         net.fixed(stages["position"], "kind", "learned")
     elif "class_token" in stages:
@@ -55,6 +59,8 @@ def read(net: Reading) -> tuple[str, dict[str, Any]]:
 def _read_patches(net: Reading, embed: Stage) -> dict[str, Any]:
     net.covered(embed, "dim")
     norm = net.value(embed, "norm")
+    if embed.block.name == "patch_embed":
+        net.fixed(embed, "eps", 1e-6)
     net.need(norm != "bn", f"{embed.name}.norm bn (timm's ViT has ln or none there)")
     return {
         "patch_size": net.value(embed, "patch"),
@@ -80,6 +86,7 @@ def _read_blocks(net: Reading, body: list[Stage]) -> dict[str, Any]:
         "num_heads": net.shared(body, "heads"),
         "mlp_ratio": ratios[0],
         "qkv_bias": net.shared(body, "qkv_bias"),
+        "qk_norm": net.shared(body, "qk_norm"),
         "act_layer": net.act(body),
         **({"init_values": max(scales)} if any(scales) else {}),
     }

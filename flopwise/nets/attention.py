@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 __all__ = [
+    "attend_over",
     "grid_table",
     "linear_attend",
     "orthogonal_",
@@ -26,6 +28,12 @@ def split_heads(x: Tensor, heads: int) -> list[Tensor]:
     x = x.reshape(batch, length, 3, heads, channels // (3 * heads))
     q, k, v = x.permute(2, 0, 3, 1, 4).unbind(0)
     return [q, k, v]
+
+
+def attend_over(q: Tensor, k: Tensor, v: Tensor, dim: int) -> Tensor:
+    """Attention of heads (B, heads, L, d) that divides q k^T by sqrt(dim), merged to (B, L, C)."""
+    y = F.scaled_dot_product_attention(q, k, v, scale=dim**-0.5)
+    return y.transpose(1, 2).flatten(2)
 
 
 def random_features(x: Tensor, w: Tensor) -> Tensor:

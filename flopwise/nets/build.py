@@ -58,8 +58,9 @@ def _facts(graph: Graph) -> dict[str, Any]:
     leaves = list(graph.walk())
     head = graph.classifier
     ends = head.graph.layers[-1] if head and head.graph else None
-    out = graph.types[graph.outputs[0]]
-    width = out.shape[0] if out.kind in ("map", "vec") else out.shape[-1]
+    before = ends.settings["channels"] if ends else 0
+    out = graph.types[head.inputs[0] if head else graph.outputs[0]]
+    width = out.shape[0] if out.kind in ("map", "vec") else (0, *out.shape)[-1]
     tokens = any(layer.kind == "take_token" for _, layer in leaves)
     return {
         "input_size": graph.inputs[0].shape,
@@ -67,7 +68,8 @@ def _facts(graph: Graph) -> dict[str, Any]:
             (path for path, layer in leaves if layer.kind in ("conv", "std_conv")), ""
         ),
         "classifier": leaves[-1][0] if ends else "",
-        "num_features": ends.settings["channels"] if ends else width,
+        "num_features": width,
+        **({"head_hidden_size": before} if before not in (0, width) else {}),
         "pool": "token" if tokens else "avg",
         "feature_info": _features(graph),
         "no_decay": _no_decay(leaves),
@@ -145,7 +147,8 @@ def _features(graph: Graph) -> list[dict[str, Any]]:
     These are the network's features; if it names none, every stage that puts out a map, and every
     block on a grid of tokens. timm wants them from large to small, so a decoder has none.
     """
-    height = graph.inputs[0].shape[1]
+    shape = graph.inputs[0].shape
+    height = shape[1] if len(shape) > 1 else 1
     makers = [None] * len(graph.inputs) + [layer for layer in graph.layers for _ in layer.outputs]
     named = [makers[index] for index in graph.features]
     found = []

@@ -14,20 +14,28 @@ from flopwise.nets.forms import FORMS
 
 __all__ = ["Class", "Instance", "Slot", "Symbol", "collect"]
 
+MOVES = frozenset({"avg_pool", "layer_norm", "layer_norm2d", "max_pool", "to_tokens", "unfold"})
+"""Layer kinds whose output has the channels of their input, or whole multiples of them."""
 Slot = tuple[str, str]
 """A number of a constructor: the path of its layer inside the block, and its setting."""
 
 
 class Symbol(int):
-    """A number that the network's own constructor takes as an argument."""
+    """A number that follows from an argument of the network's own constructor."""
 
     name: str
+    times: int
 
-    def __new__(cls, value: int, name: str) -> Symbol:
-        """Makes the number `value`, written as `name`."""
+    def __new__(cls, value: int, name: str, times: int = 1) -> Symbol:
+        """Makes the number `value`, which is `times` the argument `name`."""
         symbol = super().__new__(cls, value)
-        symbol.name = name
+        symbol.name, symbol.times = name, times
         return symbol
+
+    @property
+    def text(self) -> str:
+        """How the network's constructor writes it."""
+        return self.name if self.times == 1 else f"{self.times} * {self.name}"
 
 
 @dataclass(slots=True, eq=False)
@@ -82,9 +90,10 @@ class Class:
             if symbol is None and len(set(column)) == 1:
                 continue
             if symbol is not None:
-                column = (*column, symbol.name)
+                column = (*column, symbol.text)
             if column not in names:
-                names[column] = symbol.name if symbol is not None else _word(slot, names)
+                own = symbol.name if symbol is not None and symbol.times == 1 else ""
+                names[column] = own or _word(slot, names)
             self.arguments[slot] = names[column]
         for instance, table in zip(self.instances, tables, strict=True):
             instance.values = {name: table[slot] for slot, name in self.arguments.items()}
@@ -93,9 +102,10 @@ class Class:
 def collect(graph: Graph) -> tuple[dict[str, Instance], list[Class]]:
     """Returns the instance of every named step of a network, and the classes, inner ones first."""
     classes: dict[Any, Class] = {}
+    images = {0: 1} if graph.inputs[0].kind == "map" else {}  # a block alone may read tokens
     steps = {
-        layer.name: _instance(layer.graph, _image_ports(layer, {0}), classes)
-        for layer in graph.layers
+        layer.name: _instance(layer.graph, ports, classes)
+        for layer, ports in zip(graph.layers, _image_ports(graph, images), strict=True)
         if layer.graph
     }
     _tell_apart(list(classes.values()))
@@ -104,19 +114,19 @@ def collect(graph: Graph) -> tuple[dict[str, Instance], list[Class]]:
     return steps, list(classes.values())
 
 
-def _instance(graph: Graph, image: set[int], classes: dict[Any, Class]) -> Instance:
-    """Builds the instance of a graph; `image` are the values that are the network's input."""
+def _instance(graph: Graph, image: dict[int, int], classes: dict[Any, Class]) -> Instance:
+    """Builds the instance of a graph; `image` are its inputs that are the network's own pixels."""
     instance = Instance(graph)
     parts: list[Any] = []
-    for layer in graph.layers:
+    for layer, ports in zip(graph.layers, _image_ports(graph, image), strict=True):
         if layer.graph:
-            child = _instance(layer.graph, _image_ports(layer, image), classes)
+            child = _instance(layer.graph, ports, classes)
             instance.inside[layer.name] = child
             parts.append((layer.name, layer.inputs, child.key))
         else:
             numbers = _numbers(layer)
-            if layer.kind in ("conv", "std_conv") and layer.inputs[0] in image:
-                numbers["channels"] = Symbol(numbers["channels"], "in_chans")
+            if "channels" in numbers and 0 in ports:
+                numbers["channels"] = Symbol(numbers["channels"], "in_chans", ports[0])
             instance.leaves |= {(layer.name, key): value for key, value in numbers.items()}
             parts.append((layer.kind, layer.name, layer.inputs, layer.init, _literals(layer)))
     if graph.head:
@@ -132,8 +142,33 @@ def _instance(graph: Graph, image: set[int], classes: dict[Any, Class]) -> Insta
     return instance
 
 
-def _image_ports(layer: Layer, image: set[int]) -> set[int]:
-    return {port for port, index in enumerate(layer.inputs) if index in image}
+def _image_ports(graph: Graph, image: dict[int, int]) -> list[dict[int, int]]:
+    """For each layer, its inputs whose channels are a multiple of the image's, and which.
+
+    Layers that only move pixels keep that; `image` says it of the graph's inputs.
+    """
+    known, ports = dict(image), []
+    index = len(graph.inputs)
+    for layer in graph.layers:
+        ports.append({p: known[read] for p, read in enumerate(layer.inputs) if read in known})
+        known |= {index + out: times for out, times in _passed(layer, ports[-1]).items()}
+        index += len(layer.outputs)
+    return ports
+
+
+def _passed(layer: Layer, ports: dict[int, int]) -> dict[int, int]:
+    """The outputs of a layer whose channels are a multiple of the image's."""
+    if layer.graph and ports:
+        known, index = dict(ports), len(layer.graph.inputs)
+        for inner, reads in zip(layer.graph.layers, _image_ports(layer.graph, ports), strict=True):
+            known |= {index + out: times for out, times in _passed(inner, reads).items()}
+            index += len(inner.outputs)
+        return {
+            out: known[value] for out, value in enumerate(layer.graph.outputs) if value in known
+        }
+    if layer.kind not in MOVES or 0 not in ports:
+        return {}
+    return {0: ports[0] * layer.settings["kernel"] ** 2 if layer.kind == "unfold" else ports[0]}
 
 
 def _numbers(layer: Layer) -> dict[str, Any]:

@@ -95,6 +95,15 @@ FORMS: dict[str, Form] = {
     "first_channels": Form(forward="{0}[:, :{count}]"),
     "flatten": Form(forward="{0}.flatten(1)"),
     "unflatten": Form(forward="{0}[..., None, None]"),
+    "weight_std_conv": Form(
+        call="WeightStdConv2d",
+        positional=("channels", "dim", "kernel"),
+        keywords={"stride": ("stride", 1)},
+    ),
+    "group_norm": Form(
+        call="nn.GroupNorm", positional=("groups", "channels"), keywords={"eps": ("eps", 1e-5)}
+    ),
+    "max_pool_same": Form(forward="max_pool_same({0}, {kernel}, {stride})"),
     "max_pool": Form(forward="F.max_pool2d({0}, {kernel}, stride={stride}, padding={pad})"),
     "avg_pool": Form(forward="F.avg_pool2d({0}, {kernel}, stride={stride})"),
     "padded_avg_pool": Form(
@@ -122,9 +131,7 @@ FORMS: dict[str, Form] = {
         forward="F.scaled_dot_product_attention({0}, {1}, {2}).transpose(1, 2).flatten(2)"
     ),
     "attend_scaled": Form(
-        forward="F.scaled_dot_product_attention({0}, {1}, {2}, scale=self.scale_over**-0.5)"
-        ".transpose(1, 2).flatten(2)",
-        attributes={"scale_over": "over"},
+        forward="attend_over({0}, {1}, {2}, self.{of}.in_features)",
     ),
     "to_heads": Form(
         forward="{0}.unflatten(2, (self.num_heads, -1)).transpose(1, 2)",

@@ -9,18 +9,52 @@ import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["StdConv2d", "pad_same"]
+__all__ = ["StdConv2d", "WeightStdConv2d", "max_pool_same", "pad_same"]
 
 
-def pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
-    """Pads a map with zeros so that a convolution puts out ceil(size / stride) rows and columns."""
+def pad_same(x: Tensor, kernel: int, stride: int, value: float = 0.0) -> Tensor:
+    """Pads a map so that a convolution puts out ceil(size / stride) rows and columns."""
     height, width = x.shape[-2], x.shape[-1]
     rows = max((-(-height // stride) - 1) * stride + kernel - height, 0)
     columns = max((-(-width // stride) - 1) * stride + kernel - width, 0)
-    return F.pad(x, [columns // 2, columns - columns // 2, rows // 2, rows - rows // 2])
+    sides = [columns // 2, columns - columns // 2, rows // 2, rows - rows // 2]
+    return F.pad(x, sides, value=value)
 
 
 torch.fx.wrap("pad_same")  # what it pads depends on the size, which a trace does not know
+
+
+def max_pool_same(x: Tensor, kernel: int, stride: int) -> Tensor:
+    """Maximum over windows of a map that is padded as TensorFlow does."""
+    return F.max_pool2d(pad_same(x, kernel, stride, float("-inf")), kernel, stride)
+
+
+class WeightStdConv2d(nn.Conv2d):
+    """Convolution whose filters are brought to mean 0 and variance 1, padded as TensorFlow does.
+
+    Source: Qiao et al. 2019, arXiv:1903.10520, eq. 11; timm `StdConv2dSame`.
+    """
+
+    def __init__(
+        self, channels: int, dim: int, kernel: int, stride: int = 1, eps: float = 1e-8
+    ) -> None:
+        pad = kernel // 2 if stride == 1 else 0
+        super().__init__(channels, dim, kernel, stride=stride, padding=pad, bias=False)
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, dim, H', W')."""
+        if self.stride[0] > 1:
+            x = pad_same(x, self.kernel_size[0], self.stride[0])
+        weight = F.batch_norm(
+            self.weight.reshape(1, self.out_channels, -1),
+            None,
+            None,
+            training=True,
+            momentum=0.0,
+            eps=self.eps,
+        ).reshape_as(self.weight)
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 class StdConv2d(nn.Conv2d):

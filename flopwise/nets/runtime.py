@@ -105,6 +105,7 @@ class Network(nn.Module):
 
     input_size: tuple[int, int, int]
     num_features: int
+    head_hidden_size = 0  # not annotated: torch.jit cannot read the annotation
     feature_info: list[dict[str, Any]]
     first_conv: str
     classifier: str
@@ -121,7 +122,7 @@ class Network(nn.Module):
         """Ends the constructor: checks the pooling, starts the weights, sets the rates."""
         if global_pool not in (None, self.pool):
             raise ValueError(f"this network pools by {self.pool!r}, not {global_pool!r}")
-        self.head_hidden_size = self.num_features
+        self.head_hidden_size = self.head_hidden_size or self.num_features
         if self.classifier and self.num_classes == 0:
             self.reset_classifier(0)
         self.init_weights()
@@ -197,7 +198,8 @@ class Network(nn.Module):
         self.num_classes = num_classes
         layer: nn.Module = nn.Identity()
         if num_classes:
-            layer = nn.Linear(self.num_features, num_classes, device=old.device, dtype=old.dtype)
+            width = self.head_hidden_size
+            layer = nn.Linear(width, num_classes, device=old.device, dtype=old.dtype)
             RULES[self.rule_of(self.classifier)](layer)
         parent, _, name = self.classifier.rpartition(".")
         setattr(self.get_submodule(parent), name, layer.train(self.training))
@@ -342,8 +344,8 @@ def load_source(source: str, name: str) -> ModuleType:
     module.__dict__["__source__"] = source
     lines = source.splitlines(keepends=True)
     linecache.cache[module.__file__] = (len(source), None, lines, module.__file__)
-    sys.modules[title] = module
     exec(compile(source, module.__file__, "exec"), module.__dict__)
+    sys.modules[title] = module
     return module
 
 

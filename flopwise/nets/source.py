@@ -19,8 +19,11 @@ NAMES = {
     "timm.layers": ("DropPath", "LayerNorm2d"),
     "timm.layers.grn": ("GlobalResponseNorm",),
     "torch": ("Tensor", "nn"),
-    "flopwise.nets.attention": ("grid_table", "linear_attend", "random_features", "split_heads"),
-    "flopwise.nets.modules": ("StdConv2d",),
+    "flopwise.nets.attention": (
+        *("attend_over", "grid_table", "linear_attend"),
+        *("random_features", "split_heads"),
+    ),
+    "flopwise.nets.modules": ("StdConv2d", "WeightStdConv2d", "max_pool_same"),
     "flopwise.nets.runtime": (
         *("Block", "Joint", "Network", "Stage", "fixed_table", "gelu_tanh", "table"),
     ),
@@ -239,7 +242,7 @@ def _network_class(graph: Graph, steps: dict[str, Instance], facts: dict[str, An
 
 
 def _literal(value: Any) -> str:
-    return value.name if isinstance(value, Symbol) else repr(value)
+    return value.text if isinstance(value, Symbol) else repr(value)
 
 
 def code(value: Any) -> str:

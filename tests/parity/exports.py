@@ -67,6 +67,18 @@ def resnet(
     return _spec(lines, 64, channels)
 
 
+def densenet(*, channels: int = 3, more: str = "", act: str = "relu") -> str:
+    lines = f"""
+  bottom: {{block: conv_stem, dim: 16, act: {act}}}
+  one:    {{block: dense, growth: 8, act: {act}, depth: 2{more}}}
+  two:    {{block: dense, growth: 8, act: {act}, depth: 3, stride: 2{more}}}
+  three:  {{block: dense, growth: 8, act: {act}, depth: 1, stride: 2{more}}}
+  four:   {{block: dense, growth: 8, act: {act}, depth: 2, stride: 2{more}}}
+  last:   {{block: norm_act, act: {act}}}
+  top:    {{block: classifier}}"""
+    return _spec(lines, 64, channels)
+
+
 CLASS = "mark:   {block: class_token}"
 PLACE = "place:  {block: position}"
 
@@ -102,6 +114,7 @@ NATIVE = {
     "resnet groups": resnet(
         "residual", each=tuple(f", groups: 4, hidden: {h}" for h in (16, 32, 48, 64))
     ),
+    "densenet": densenet(),
     "vit class token": vit(),
     "vit mean, scales": vit(head="pool: avg, norm: ln", more=", layer_scale: 0.1"),
     "vit 8x8 grey": vit(middle=(PLACE,), patch=2, size=8, channels=1, head="pool: avg, norm: ln"),
@@ -137,6 +150,8 @@ SLOW = {
     "vit oblong": vit(size=[8, 32]),
     "vit cut off": vit(size=18),
     **{f"convnext {act}": convnext(more=f", act: {act}") for act in ACTS},
+    "densenet grey, wide": densenet(channels=1, more=", expand: 6"),
+    **{f"densenet {act}": densenet(act=act) for act in ACTS},
     **{f"resnet {act}": resnet("basic", both=f", act: {act}") for act in ACTS},
     **{f"vit {act}": vit(more=f", act: {act}") for act in ACTS},
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import lru_cache
+from math import prod
 
 import pytest
 import torch
@@ -137,3 +138,72 @@ def test_soft_splits_and_re_structuring_of_the_reference_are_what_they_say() -> 
     assert (tuple(tokens.shape), rows) == ((9, 27), 3)
     assert torch.equal(tokens[4], x[:, 1:4, 1:4].reshape(-1))
     assert torch.equal(re_structured(tokens, 3)[:, 1, 1], tokens[4])
+
+
+def test_fresh_weights_start_as_in_the_released_model() -> None:
+    """Linear layers and the class token at a spread of 0.02, biases 0, norms 1."""
+    model = nets.build(dsl.load("std/t2t_vit_7").network(), seed=0)
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.Linear):
+            assert layer.weight.std().item() == pytest.approx(0.02, rel=0.02), name
+            assert layer.bias is None or not layer.bias.any()
+        elif isinstance(layer, nn.LayerNorm):
+            assert layer.weight.eq(1).all()
+            assert not layer.bias.any()
+    assert model.state_dict()["cls.cls_token"].std().item() == pytest.approx(0.02, rel=0.2)
+    assert model.no_weight_decay() == {"cls.cls_token"}
+
+
+FIGURES = [  # arXiv:2101.11986, tables 1 to 7: params in M, MACs in G, what the row counts
+    ("t2t_vit_14", "21.5", "4.8", "params"),
+    ("t2t_vit_19", "39.2", "8.5", "params+fixed"),
+    ("t2t_vit_19", "39.1", "8.5", "params"),  # table 5
+    ("t2t_vit_24", "64.1", "13.8", "params+fixed"),
+    ("t2t_vit_t_14", "21.5", "6.1", "params+fixed"),
+    ("t2t_vit_t_19", "39.2", "9.8", "params+fixed"),
+    ("t2t_vit_t_24", "64.1", "15.0", "params+fixed"),
+    ("t2t_vit_7", "4.3", "1.1", "params+fixed"),
+    ("t2t_vit_10", "5.9", "1.5", "params+fixed"),  # the repository's list of models
+    ("t2t_vit_12", "6.9", "1.8", "params+fixed"),
+    ("t2t_vit_14_wide", "25.0", "5.4", "params"),  # table 7
+    ("t2t_vit_dense", "23.7", "5.5", "params+fixed"),
+    ("t2t_vit_14_se", "21.9", "4.9", "params+fixed"),
+    ("t2t_vit_14_resnext", "21.5", "4.8", "params+fixed"),
+    ("t2t_vit_16_ghost", "16.3", "3.7", "params+fixed"),
+    ("vit_s16", "48.6", "10.1", "params-pos"),
+    ("vit_s16_deep_narrow", "24.5", "5.5", "params"),
+    ("vit_s16_shallow_wide", "47.9", "9.9", "params-pos"),
+    ("vit_s16_se", "49.2", "10.2", "params-pos"),
+    ("vit_s16_resnext", "48.6", "10.1", "params-pos"),
+    ("vit_s16_ghost", "32.1", "6.9", "params-pos"),
+]
+ERRATA = {  # printed figures that no released code and no reading of the paper gives
+    "t2t_vit_24 macs": "13.66 G; the README and the paper share the 13.8",
+    "t2t_vit_14_wide macs": "5.23 G",
+    "t2t_vit_dense params": "23.65 M rounds to 23.6",
+    "t2t_vit_dense macs": "5.28 G",
+    "t2t_vit_14_se params": "21.80 M in the released code",
+    "t2t_vit_14_se macs": "4.78 G: the gate works on one pooled token",
+    "t2t_vit_16_ghost macs": "3.80 G at the released depth of 16",
+    "vit_s16 macs": "9.89 G, 9.41 G without attention products",
+    "vit_s16_se macs": "9.89 G, as above",
+    "vit_s16_resnext macs": "9.89 G, as above",
+    "vit_s16_deep_narrow params": "24.41 M; no code was released",
+    "vit_s16_deep_narrow macs": "5.18 G; no code was released",
+    "vit_s16_shallow_wide params": "47.99 M rounds to 48.0; no code was released",
+    "vit_s16_shallow_wide macs": "9.56 G; no code was released",
+    "vit_s16_ghost macs": "6.64 G; no code was released",
+}
+
+
+@pytest.mark.parametrize(("name", "params", "gmacs", "rule"), FIGURES)
+def test_the_printed_figures_come_out_or_are_errata(
+    name: str, params: str, gmacs: str, rule: str
+) -> None:
+    graph = dsl.load(f"std/{name}").network().graph
+    leaves = dict(graph.walk())
+    fixed = sum(prod(b.shape) for leaf in leaves.values() for b in leaf.buffers)
+    positions = prod(leaves["pos.pos_embed"].outputs[0].shape)
+    counted = graph.params + {"params": 0, "params+fixed": fixed, "params-pos": -positions}[rule]
+    assert (f"{counted / 1e6:.1f}" == params) != (f"{name} params" in ERRATA), counted
+    assert (f"{graph.macs / 1e9:.1f}" == gmacs) != (f"{name} macs" in ERRATA), graph.macs

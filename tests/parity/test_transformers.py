@@ -6,19 +6,25 @@ Networks above 100 M parameters are compared with two blocks in every stage and 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
+import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from flopwise import dsl, nets
-from flopwise.export import from_timm
+from flopwise.export import from_timm, rename
+from flopwise.export.family import family_of
 from tests.parity.references import image, redrawn, relative
 
 CUT = {  # above 100 M parameters: what leaves two blocks in every stage, ours and timm's
     "swin_large_patch4_window7_224": ({"d3": "2"}, {"depths": (2, 2, 2, 2)}),
     "vit_large_patch16_224": ({"depth": "2"}, {"depth": 2}),
+    "vit_large_patch14_224": ({"depth": "2"}, {"depth": 2}),
     "vit_large_patch32_224": ({"depth": "2"}, {"depth": 2}),
     "vit_huge_patch14_224": ({"depth": "2"}, {"depth": 2}),
 }
@@ -53,15 +59,21 @@ def both(
     name: str, sets: dict[str, str], options: dict[str, Any]
 ) -> tuple[dsl.Network, nn.Module, nn.Module]:
     """Returns our network, our module and timm's, with the same redrawn weights."""
-    theirs = redrawn(name, drop_path_rate=0.0, **options)
+    theirs = redrawn(name, drop_path_rate=0.0, num_classes=1000, **options)
     network = dsl.load(f"std/{name}", sets=list(sets.items())).network()
     ours = nets.build(network)
     ours.load_state_dict(from_timm(network, theirs.state_dict()), strict=True)
     return network, ours.eval(), theirs
 
 
-def compare(network: dsl.Network, ours: nn.Module, theirs: nn.Module) -> None:
+def compare(
+    network: dsl.Network,
+    ours: nn.Module,
+    theirs: nn.Module,
+    renamed: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None,
+) -> None:
     """Evaluation, then one step of training: outputs and every gradient."""
+    renamed = renamed or partial(from_timm, network)
     _, height, width = network.graph.inputs[0].shape
     x = image(max(height, width))[:, :, :height, :width]
     with torch.no_grad():
@@ -71,7 +83,7 @@ def compare(network: dsl.Network, ours: nn.Module, theirs: nn.Module) -> None:
     got.square().sum().backward()
     wanted.square().sum().backward()
     grads = {key: p.grad for key, p in theirs.named_parameters() if p.grad is not None}
-    gradients = from_timm(network, {**theirs.state_dict(), **grads})
+    gradients = renamed({**theirs.state_dict(), **grads})
     for key, parameter in ours.named_parameters():
         assert parameter.grad is not None
         assert relative(parameter.grad, gradients[key]) <= 1e-4, key
@@ -93,3 +105,88 @@ def test_settings_are_those_of_timm(
     name: str, sets: dict[str, str], options: dict[str, Any]
 ) -> None:
     compare(*both(name, sets, options))
+
+
+BACKBONE = "patch_embed.backbone"
+HYBRIDS = {  # ours, where our prefixes lie in timm's model, and what leaves two blocks a stage
+    "vit_small_r26_s32_224": {},
+    "vit_base_r50_s16_224": {},
+    "vit_large_r50_s32_224": {"depth": "2"},
+}
+
+
+def as_hybrid(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """timm's keys of a hybrid, with our prefixes."""
+    found = {}
+    for key, value in state.items():
+        name = re.sub(rf"^{BACKBONE}\.stem", "stem", key)
+        if stage := re.match(rf"{BACKBONE}\.stages\.(\d)\.blocks", name):
+            name = f"stage{int(stage[1]) + 1}{name[stage.end() :]}"
+        name = re.sub(r"^patch_embed", "patch", re.sub(r"^blocks", "body", name))
+        name = re.sub(r"^norm", "head.norm", re.sub(r"^head", "head.fc", name))
+        found[re.sub(r"^cls_token", "cls.cls_token", re.sub("^pos", "pos.pos", name))] = value
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HYBRIDS)
+def test_hybrids_agree_too(name: str) -> None:
+    options = {key: int(value) for key, value in HYBRIDS[name].items()}
+    theirs = redrawn(name, num_classes=1000, **options)
+    network = dsl.load(f"std/{name}", sets=list(HYBRIDS[name].items())).network()
+    ours = nets.build(network)
+    ours.load_state_dict(as_hybrid(theirs.state_dict()), strict=True)
+    compare(network, ours.eval(), theirs, as_hybrid)
+
+
+def test_a_fresh_hybrid_starts_as_in_timm() -> None:
+    ours = nets.build(dsl.load("std/vit_small_r26_s32_224").network(), seed=0, drop_path_rate=0.3)
+    torch.manual_seed(0)
+    theirs = timm.create_model("vit_small_r26_s32_224", drop_path_rate=0.3)
+    alike(ours.state_dict(), as_hybrid(theirs.state_dict()))
+    assert drop_rates(ours) == pytest.approx(drop_rates(theirs))
+
+
+FRESH = [
+    ("swin_tiny_patch4_window7_224", {}, {}),
+    ("deit_tiny_patch16_224", {"net.body.qk_norm": "true"}, {"qk_norm": True}),
+    ("vit_tiny_patch16_224", {"net.cls.registers": "4"}, {"reg_tokens": 4}),
+]
+
+
+@pytest.mark.parametrize(("name", "sets", "options"), FRESH)
+def test_fresh_weights_decay_and_drop_paths_are_those_of_timm(
+    name: str, sets: dict[str, str], options: dict[str, Any]
+) -> None:
+    network = dsl.load(f"std/{name}", sets=list(sets.items())).network()
+    torch.manual_seed(0)
+    theirs = timm.create_model(name, drop_path_rate=0.3, **options)
+    ours = nets.build(network, seed=0, drop_path_rate=0.3)
+    alike(ours.state_dict(), from_timm(network, theirs.state_dict()))
+    keys = rename(family_of(network), network)
+    assert {keys[key] for key in ours.no_weight_decay()} == theirs.no_weight_decay() & {
+        name for name, _ in theirs.named_parameters()
+    }
+    assert drop_rates(ours) == pytest.approx(drop_rates(theirs))
+
+
+def alike(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
+    """Fresh weights: constants are equal, and what is drawn comes from one distribution."""
+    for key, value in ours.items():
+        wanted = theirs[key]
+        if wanted.min() == wanted.max():
+            assert torch.equal(value, wanted), key
+        else:  # medians: now and then trunc_normal_ draws a 2 where 0.02 is the spread
+            error = 12 * spread(wanted) / value.numel() ** 0.5
+            assert value.median().item() == pytest.approx(wanted.median().item(), abs=error), key
+            assert spread(value) == pytest.approx(spread(wanted), abs=error), key
+
+
+def spread(x: Tensor) -> float:
+    return x.abs().median().item()
+
+
+def drop_rates(model: nn.Module) -> list[float]:
+    """The rates of stochastic depth in order, blocks without any left out."""
+    rates = [m.drop_prob for m in model.modules() if type(m).__name__ == "DropPath"]
+    return [rate for rate in rates if rate]

@@ -16,7 +16,7 @@ from flopwise.export import Facts, NotNativeError, recognise, tier
 from flopwise.export.card import make_card
 from flopwise.export.config import make_config
 from flopwise.export.resnet import base_width
-from tests.parity.exports import CLASS, NATIVE, SLOW, convnext, network, resnet, vit
+from tests.parity.exports import CLASS, NATIVE, SLOW, convnext, densenet, network, resnet, vit
 
 SHIPPED = [
     "resnet18",
@@ -25,6 +25,13 @@ SHIPPED = [
     "seresnet50",
     "convnext_tiny",
     "convnext_xlarge",
+    "convnext_atto",
+    "convnextv2_base",
+    "resnet200",
+    "resnext50_32x4d",
+    "wide_resnet50_2",
+    "densenet121",
+    "densenet161",
     "vit_tiny_patch16_224",
     "vit_base_patch32_224",
 ]
@@ -56,6 +63,19 @@ REASONS = {
     "acts": (
         convnext(first=", act: relu"),
         "act differs between stages (one relu, two gelu, three gelu, four gelu)",
+    ),
+    "some energy": (convnext(first=", grn: true"), "grn differs between stages"),
+    "depthwise": (resnet("residual", more=", spatial: depthwise"), "spatial ['depthwise']"),
+    "separate": (
+        resnet("residual", dims=(64, 96, 128, 160), more=", downsample: separate"),
+        "downsample ['separate']",
+    ),
+    "other gates": (resnet("basic", more=", se: 0.0625, se_hidden: 5"), "makes 5 gate channels"),
+    "growth": (densenet().replace("growth: 8", "growth: 4", 1), "growth differs between stages"),
+    "kept half": (densenet().replace("depth: 3", "depth: 3, dim: 20"), "two.dim 20 of 32 channels"),
+    "mobile": (
+        convnext().replace("convnext, kernel: 7", "inverted"),
+        "timm's MobileNet takes no settings of its blocks from JSON",
     ),
     "some scales": (convnext(first=", layer_scale: 0"), "layer_scale is 0 in some blocks only"),
     "stem width": (

@@ -37,11 +37,13 @@ from flopwise.blocks.layers.convolution import (
     flatten,
     global_mean,
     max_pool,
+    max_pool_same,
     shrink,
     std_conv,
     unflatten,
+    weight_std_conv,
 )
-from flopwise.blocks.layers.norm import batch_norm, grn, layer_norm
+from flopwise.blocks.layers.norm import batch_norm, grn, group_norm, layer_norm
 from flopwise.blocks.layers.tokens import (
     channels_first,
     channels_last,
@@ -84,10 +86,12 @@ __all__ = [
     "global_mean",
     "grid_table",
     "grn",
+    "group_norm",
     "layer_norm",
     "linear",
     "linear_attend",
     "max_pool",
+    "max_pool_same",
     "merge_heads",
     "merge_patches",
     "parameter",
@@ -107,5 +111,6 @@ __all__ = [
     "token_mean",
     "unflatten",
     "unfold",
+    "weight_std_conv",
     "window_attend",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 from flopwise.blocks.graph import Type
 from flopwise.blocks.tensor import Heads, Tensor, Tokens
@@ -50,21 +50,20 @@ def chunk(x: Tokens) -> tuple[Tokens, Tokens, Tokens]:
     return cast(tuple[Tokens, Tokens, Tokens], x.trace.append("chunk", [x], [out] * 3))
 
 
-def attend(q: Heads, k: Heads, v: Heads, *, over: int | None = None) -> Tokens:
-    """Scaled dot-product attention: softmax(q k^T / sqrt(over)) v, heads merged to (L, C).
+def attend(q: Heads, k: Heads, v: Heads, *, over: str = "") -> Tokens:
+    """Scaled dot-product attention: softmax(q k^T / sqrt(d)) v, heads merged to (L, C).
 
-    `over` is the channels of a head if not given.
+    d is the channels of a head, or those that the linear layer named `over` gets.
     MACs = 2 * heads * L * L * d: the products q k^T and (.) v.
     """
     heads, length, depth = q.shape
-    settings: dict[str, Any] = {} if over in (None, depth) else {"over": over}
     (y,) = q.trace.append(
-        "attend_scaled" if settings else "attend",
+        "attend_scaled" if over else "attend",
         [q, k, v],
         [Type("tokens", (length, heads * depth), q.type.extra, q.type.grid)],
         macs=2 * heads * length * length * depth,
         activations=heads * length * length + length * heads * depth,
-        **settings,
+        **({"of": over} if over else {}),  # type: ignore[arg-type]
     )
     return cast(Tokens, y)
 

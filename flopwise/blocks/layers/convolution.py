@@ -17,9 +17,11 @@ __all__ = [
     "flatten",
     "global_mean",
     "max_pool",
+    "max_pool_same",
     "shrink",
     "std_conv",
     "unflatten",
+    "weight_std_conv",
     "window",
 ]
 
@@ -93,6 +95,18 @@ def std_conv(
         stride=stride,
         same=same,
         gamma=gamma,
+    )
+
+
+def weight_std_conv(x: Map, dim: int, *, name: str, kernel: int, stride: int = 1) -> Map:
+    """Convolution whose filters are brought to mean 0 and variance 1, without gain or bias.
+
+    Pads as TensorFlow does: the output has ceil(size / stride) rows.
+    Source: Qiao et al. 2019, arXiv:1903.10520, eq. 11; timm `StdConv2dSame`.
+    """
+    size = (-(-x.height // stride), -(-x.width // stride))
+    return _convolution(
+        "weight_std_conv", x, dim, kernel, 1, size, name=name, bias=False, stride=stride
     )
 
 
@@ -176,6 +190,12 @@ def max_pool(x: Map, *, kernel: int, stride: int, pad: int) -> Map:
     return cast(
         Map, x.trace.append("max_pool", [x], [out], kernel=kernel, stride=stride, pad=pad)[0]
     )
+
+
+def max_pool_same(x: Map, *, kernel: int, stride: int) -> Map:
+    """Maximum over windows of a map that is padded as TensorFlow does."""
+    out = Type("map", (x.channels, -(-x.height // stride), -(-x.width // stride)))
+    return cast(Map, x.trace.append("max_pool_same", [x], [out], kernel=kernel, stride=stride)[0])
 
 
 def avg_pool(x: Map, *, kernel: int, stride: int) -> Map:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from math import gcd
 from typing import TypeVar, cast
 
 from flopwise.blocks.graph import Parameter
 from flopwise.blocks.tensor import Map, Tensor
 
-__all__ = ["batch_norm", "grn", "layer_norm"]
+__all__ = ["batch_norm", "grn", "group_norm", "layer_norm"]
 
 Any_ = TypeVar("Any_", bound=Tensor)
 
@@ -24,6 +25,26 @@ def batch_norm(x: Map, *, name: str, eps: float = 1e-5, init: str = "") -> Map:
         parameters=learned,
         buffers=[*running, Parameter("num_batches_tracked", ())],
         init=init,
+        channels=x.channels,
+        eps=eps,
+    )
+    return cast(Map, y)
+
+
+def group_norm(x: Map, *, name: str, eps: float = 1e-5, init: str = "") -> Map:
+    """Group normalisation in 32 groups of channels, or in as many as 32 and the width allow.
+
+    Source: Wu & He 2018, arXiv:1803.08494, section 3.
+    """
+    learned = [Parameter("weight", (x.channels,)), Parameter("bias", (x.channels,))]
+    (y,) = x.trace.append(
+        "group_norm",
+        [x],
+        [x.type],
+        name=name,
+        parameters=learned,
+        init=init,
+        groups=gcd(32, x.channels),
         channels=x.channels,
         eps=eps,
     )
