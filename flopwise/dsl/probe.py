@@ -121,10 +121,10 @@ def _impossible(
     required = [reason for found in seen for reason in found.reasons if reason.startswith("not")]
     if required:
         notes.append(f"{max(set(required), key=required.count)} in most of them")
-    which = f" {budget + 1}" if len(search.budget) > 1 else ""
+    which = f"budget {budget + 1}" if len(search.budget) > 1 else "the budget"
     return Fault(
         code="E501",
-        message=f"no candidate meets the budget{which} ({wanted or 'the requirements'})",
+        message=f"no candidate meets {which} ({wanted or 'the requirements'})",
         place=search.place,
         helps=tuple(_advice(windows, ranges))
         or ("widen the budget, or give the space finer steps",),

@@ -12,7 +12,7 @@ from typing import Any
 from flopwise.blocks.graph import TABLES, Graph, Layer
 from flopwise.nets.forms import FORMS
 
-__all__ = ["Class", "Instance", "Slot", "Symbol", "collect"]
+__all__ = ["Class", "Instance", "Slot", "Symbol", "class_count", "collect"]
 
 MOVES = frozenset({"avg_pool", "layer_norm", "layer_norm2d", "max_pool", "to_tokens", "unfold"})
 """Layer kinds whose output has the channels of their input, or whole multiples of them."""
@@ -109,9 +109,28 @@ def collect(graph: Graph) -> tuple[dict[str, Instance], list[Class]]:
         if layer.graph
     }
     _tell_apart(list(classes.values()))
+    count = class_count(graph)
     for each in classes.values():
+        for instance in each.instances:
+            instance.leaves |= {
+                slot: int(value)  # a head with other classes than the last one keeps them
+                for slot, value in instance.leaves.items()
+                if isinstance(value, Symbol) and value.name == "num_classes" and value != count
+            }
         each.settle()
     return steps, list(classes.values())
+
+
+def class_count(graph: Graph) -> int:
+    """Returns the classes of the last head, those inside other blocks included; 0 if none is."""
+    found = 0
+    for layer in graph.layers:
+        if layer.graph:
+            head = layer.graph.head
+            found = (
+                layer.graph.layers[-1].settings["dim"] if head else class_count(layer.graph)
+            ) or found
+    return found
 
 
 def _instance(graph: Graph, image: dict[int, int], classes: dict[Any, Class]) -> Instance:

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from flopwise.blocks.graph import TABLES, Graph, Layer
-from flopwise.nets.classes import Class, Instance, Slot, Symbol, collect
+from flopwise.nets.classes import Class, Instance, Slot, Symbol, class_count, collect
 from flopwise.nets.forms import FORMS, MODULE_ACTS
 from flopwise.nets.forward import forward_lines, input_names
 
@@ -213,7 +213,7 @@ def _stage(instance: Instance, path: str, names: dict[Slot, str]) -> str:
 def _network_class(graph: Graph, steps: dict[str, Instance], facts: dict[str, Any]) -> str:
     channels = graph.inputs[0].shape[0]
     head = graph.classifier
-    classes = head.graph.layers[-1].settings["dim"] if head and head.graph else 0
+    classes = class_count(graph)
     lines = [f"class {class_name(graph.title)}(Network):", *_docstring(graph.doc)]
     lines += [""] if graph.doc else []
     lines += [f"    {key} = {code(value)}" for key, value in facts.items()]

@@ -178,3 +178,21 @@ def test_features_are_those_that_are_named(network: Network) -> None:
             assert (out.shape[1], 32 // out.shape[2]) == (level["num_chs"], level["reduction"])
         else:
             assert out.shape[2] == level["num_chs"]
+
+
+def test_heads_may_be_several() -> None:
+    text = """
+net:
+  stem: {block: conv, dim: 8}
+  one:  {block: classifier}
+  aux:  {block: classifier, classes: 4, from: stem}
+  two:  {block: classifier, from: stem, norm: ln}
+  sum:  {block: add, from: [one, two]}
+output: sum
+features: [aux]
+"""
+    network = loads(HEAD + text).network()
+    model = nets.build(network, seed=0)
+    assert {k: tuple(v.shape) for k, v in model.state_dict().items()} == network.graph.keys()
+    assert model(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+    assert nets.build(network, num_classes=3)(torch.randn(2, 3, 32, 32)).shape == (2, 3)
