@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from flopwise.blocks import Block
@@ -16,11 +17,12 @@ from flopwise.dsl.functions import show
 from flopwise.dsl.network import Stage
 from flopwise.dsl.paths import whole_of
 from flopwise.dsl.plan import Setting, StagePlan
+from flopwise.dsl.ports import by_port
 from flopwise.dsl.tables import NODE
 from flopwise.dsl.values import Misfit, RuleLike, fit
 from flopwise.errors import Fault, SpecError, nearest
 
-__all__ = ["Around", "Written", "evaluate_stage", "evaluate_stages", "fitted", "left_out"]
+__all__ = ["Around", "Held", "Written", "evaluate_stage", "evaluate_stages", "fitted", "left_out"]
 
 Single = Mapping[str, Mapping[int, Setting]]
 
@@ -79,10 +81,41 @@ def left_out(plans: Sequence[StagePlan], around: Around) -> set[str]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A stage that was evaluated, and all that its numbers depend on but its own picks."""
+
+    block: Block
+    inputs: tuple[str, ...]
+    names: tuple[str, ...]
+    worth: str
+    stage: Stage
+    written: Written
+
+    def holds(self, plan: StagePlan, inputs: tuple[str, ...], around: Around) -> bool:
+        """Whether it would come out the same again."""
+        same = around.blocks.get(str(plan.block.value)) is self.block and inputs == self.inputs
+        return same and _worth(self.names, around.scope) == self.worth
+
+
+def _worth(names: Sequence[str], scope: Mapping[str, Value]) -> str:
+    """Spells values so that 1, 1.0 and true differ."""
+    return repr([scope.get(name) for name in names])
+
+
 def evaluate_stages(
-    plans: Sequence[StagePlan], inputs: Mapping[str, tuple[str, ...]], around: Around
+    plans: Sequence[StagePlan],
+    inputs: Mapping[str, tuple[str, ...]],
+    around: Around,
+    memory: dict[str, Held] | None = None,
 ) -> tuple[list[Stage], dict[str, Written]]:
     """Returns the stages with their numbers, and the settings these came from.
+
+    Args:
+        plans: The stages as they are written.
+        inputs: What each reads.
+        around: What they are evaluated with.
+        memory: What came out for stages that no pick addresses; it is used and kept up to date.
 
     Raises:
         SpecError: Every fault of every stage.
@@ -90,15 +123,37 @@ def evaluate_stages(
     written: dict[str, Written] = {}
     stages: list[Stage] = []
     faults: list[Fault] = []
+    picked = {path.split(".")[1].partition("[")[0] for path in around.picks if "." in path}
+    shared = any(path.startswith("defaults.") for path in around.picks)
     for plan in plans:
+        reads, usable = inputs[plan.name], memory if plan.name not in picked else None
+        usable = None if shared else usable
+        held = usable.get(plan.name) if usable is not None else None
+        if held and held.holds(plan, reads, around):
+            stages.append(held.stage)
+            written[plan.name] = held.written
+            continue
         try:
-            stage, written[plan.name] = evaluate_stage(plan, inputs[plan.name], around)
+            stage, written[plan.name] = evaluate_stage(plan, reads, around)
             stages.append(stage)
+            if usable is not None and not plan.block.names:
+                usable[plan.name] = _held(stage, reads, written[plan.name], around.scope)
         except SpecError as error:
             faults += error.faults
     if faults:
         raise SpecError(dict.fromkeys(faults))
     return stages, written
+
+
+def _held(
+    stage: Stage, inputs: tuple[str, ...], written: Written, scope: Mapping[str, Value]
+) -> Held:
+    settings = [
+        *written.whole.values(),
+        *(s for each in written.single.values() for s in each.values()),
+    ]
+    names = tuple(sorted({"classes"}.union(*(setting.names for setting in settings))))
+    return Held(stage.block, inputs, names, _worth(names, scope), stage, written)
 
 
 def evaluate_stage(
@@ -114,7 +169,7 @@ def evaluate_stage(
         block=block,
         depth=depth,
         settings=_settings(plan, block, written, around.scope, depth),
-        inputs=_by_port(plan, block, inputs) if plan.ports else inputs,
+        inputs=by_port(plan, block, inputs) if plan.ports else inputs,
     )
     return stage, written
 
@@ -157,11 +212,10 @@ def _written(plan: StagePlan, block: Block, around: Around) -> Written:
     """Returns the setting that holds for each field: the stage's, else a default."""
     places, picks = around.places, around.picks
     found: dict[str, Setting] = {}
-    for name, field in block.fields.items():
-        stage, own, shared = _addresses(plan.name, block.name, name)
+    for name, stage, own, shared in _addresses(plan.name, block):
         setting = picks.get(stage) or plan.settings.get(name)
         setting = setting or picks.get(own) or places.get(own)
-        if setting is None and not field.local:
+        if setting is None and shared:
             setting = picks.get(shared) or places.get(shared)
         if setting is not None:
             found[name] = setting
@@ -171,8 +225,18 @@ def _written(plan: StagePlan, block: Block, around: Around) -> Written:
     return Written(found, _single(plan, picks))
 
 
-def _addresses(stage: str, block: str, name: str) -> tuple[str, str, str]:
-    return f"net.{stage}.{name}", f"defaults.{block}.{name}", f"defaults.{name}"
+@lru_cache(maxsize=4096)
+def _addresses(stage: str, block: Block) -> tuple[tuple[str, str, str, str], ...]:
+    """Returns for each field its name and where it may be written, the nearest place first."""
+    return tuple(
+        (
+            name,
+            f"net.{stage}.{name}",
+            f"defaults.{block.name}.{name}",
+            "" if field.local else f"defaults.{name}",
+        )
+        for name, field in block.fields.items()
+    )
 
 
 def _single(plan: StagePlan, picks: Mapping[str, Setting]) -> Single:
@@ -273,28 +337,3 @@ def _refuse_strangers(plan: StagePlan, block: Block) -> None:
     ]
     if faults:
         raise SpecError(faults)
-
-
-def _by_port(plan: StagePlan, block: Block, inputs: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns the inputs of a stage that names their ports, in the order of the block's ports."""
-    faults = []
-    known = [port for port in block.ports if not port.startswith("*")]
-    for port, place in plan.ports or ():
-        if port not in known:
-            near = nearest(port, known)
-            helps = [f"did you mean '{near}'?"] if near else []
-            helps += [] if known else ["write a list, as in  from: [a, b]"]
-            fact = f"block '{block.name}' has no port '{port}'"
-            note = f"ports of {block.name}: {', '.join(known)}" if known else "its inputs are alike"
-            told = Fault(code="E117", message=fact, place=place, helps=tuple(helps), notes=(note,))
-            faults.append(told)
-    given = dict(zip((port for port, _ in plan.ports or ()), inputs, strict=True))
-    missing = [port for port in known if port not in given]
-    if missing and not faults:
-        fact = f"port '{missing[0]}' of block '{block.name}' gets nothing in stage '{plan.name}'"
-        full = ", ".join(f"{port}: {given.get(port, 'STAGE')}" for port in known)
-        help_ = f"write  from: {{{full}}}"
-        faults.append(Fault(code="E117", message=fact, place=plan.place, helps=(help_,)))
-    if faults:
-        raise SpecError(faults)
-    return tuple(given[port] for port in known)

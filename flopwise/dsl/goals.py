@@ -164,17 +164,21 @@ def _varied(
         ranges = {n: section.entries[n] for n in ("range", "step") if n in section.entries}
         inner = Section(ranges, {n: section.keys[n] for n in ranges}, section.place)
         domain = read_domain(checker, vary, inner, rules[vary])
-    if domain is None:
-        return None
+    solvable = None if domain is None else _solvable(checker, vary, domain, node.place)
+    return None if solvable is None else (vary, solvable)
+
+
+def _solvable(checker: Checker, vary: str, domain: Domain, place: Place) -> Choice | Range | None:
+    """Returns the domain if one of its values can be solved for."""
     if not isinstance(domain, Choice | Range) or not domain.whole or domain.size < 2:
         fact = f"'{vary}' cannot be solved: it needs at least two whole numbers, but has {domain}"
-        checker.fault("E508", fact, node.place, "vary a width or a depth, as in  vary: w")
+        checker.fault("E508", fact, place, "vary a width or a depth, as in  vary: w")
         return None
     if domain.size > MOST:
         fact = f"'{vary}' has {domain.size:,} values; a fit chooses from at most {MOST:,}"
-        checker.fault("E508", fact, node.place, "give it a step, or narrow its range")
+        checker.fault("E508", fact, place, "give it a step, or narrow its range")
         return None
-    return vary, domain
+    return domain
 
 
 def _contradiction(checker: Checker, fit: Fit, budgets: tuple[Budget, ...], place: Place) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from flopwise.blocks import Block
 from flopwise.dsl.composite import Vocabulary
-from flopwise.dsl.evaluate import Around, evaluate_stages, fitted, left_out
+from flopwise.dsl.evaluate import Around, Held, evaluate_stages, fitted, left_out
 from flopwise.dsl.expr import Value
 from flopwise.dsl.network import Input, Network, Stage
 from flopwise.dsl.plan import Fixed, Plan, Setting, StagePlan
@@ -41,6 +41,7 @@ class Resolver:
     def __init__(self, plan: Plan, name: str) -> None:
         """Takes a checked plan and the name of the networks."""
         self.plan, self.name = plan, name
+        self.memory: dict[str, Held] = {}
         self.vocabulary = Vocabulary(plan.blocks, plan.definitions)
         self.defaults = {p: s for p, s in plan.places.items() if p.startswith("defaults.")}
         self.wiring = wire(plan.stages, outputs=plan.output, features=plan.features)
@@ -70,7 +71,7 @@ class Resolver:
         features = dict.fromkeys(end for end in wiring.ends[1:] if end != "input")
         wiring = replace(wiring, ends=(wiring.ends[0], *features))
         plans = [plan for plan in self.plan.stages if plan.name in wiring.inputs]
-        stages, written = evaluate_stages(plans, wiring.inputs, around)
+        stages, written = evaluate_stages(plans, wiring.inputs, around, self.memory)
         _refuse_size(stages, plans)
         origins = {**self.plan.values, **picks}
         tracing = Tracing(stages, plans, written, origins, strict=self.plan.strict_kinds)

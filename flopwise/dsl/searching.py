@@ -49,15 +49,7 @@ def read_search(section: Section, at: Place, plan: Plan, checker: Checker) -> Se
     fit = None
     if isinstance(node := good.get("fit"), Section):
         fit = read_fit(checker, node, targets.space, rules, budget)
-    found = _numbers(checker, good)
-    if "require" in good:
-        found["require"] = tuple(read_require(checker, good["require"], plan))
-    if "objective" in good:
-        found["objectives"] = read_objectives(checker, good["objective"])
-    found |= {
-        "sampler": SamplerChoice(**_literals(checker, good.get("sampler"), SAMPLER, "'sampler'")),
-        "final": Final(**_literals(checker, good.get("final"), FINAL, "'final'")),
-    }
+    found = _others(checker, good, plan)
     checker.stop_if_faulty()
     when = targets.conditions(fit.vary if fit else None)
     checker.stop_if_faulty()
@@ -73,6 +65,20 @@ def read_search(section: Section, at: Place, plan: Plan, checker: Checker) -> Se
         **found,
     )
     return _sampled(checker, search, good)
+
+
+def _others(checker: Checker, good: Mapping[str, Node], plan: Plan) -> dict[str, Any]:
+    """Returns what a search has besides its space, its budgets and its fit."""
+    found = _numbers(checker, good)
+    if "require" in good:
+        found["require"] = tuple(read_require(checker, good["require"], plan))
+    if "objective" in good:
+        found["objectives"] = read_objectives(checker, good["objective"])
+    found |= {
+        "sampler": SamplerChoice(**_literals(checker, good.get("sampler"), SAMPLER, "'sampler'")),
+        "final": Final(**_literals(checker, good.get("final"), FINAL, "'final'")),
+    }
+    return found
 
 
 def _numbers(checker: Checker, nodes: Mapping[str, Node]) -> dict[str, Any]:

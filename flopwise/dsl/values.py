@@ -199,13 +199,13 @@ def _check_number(value: float, rule: RuleLike, what: str) -> None:
 
 
 def _check_range(value: float, rule: RuleLike, what: str) -> None:
-    help_ = f"write {WANTED[rule.type]}{_bounds(rule)}"
     if rule.low is not None and value < rule.low:
-        fact = f"{what} must be at least {_plain(rule.low)}, but it is {value}"
-        raise Misfit("E203", fact, "too small", help_)
-    if rule.high is not None and value > rule.high:
-        fact = f"{what} must be at most {_plain(rule.high)}, but it is {value}"
-        raise Misfit("E203", fact, "too large", help_)
+        fact, label = f"{what} must be at least {_plain(rule.low)}, but it is {value}", "too small"
+    elif rule.high is not None and value > rule.high:
+        fact, label = f"{what} must be at most {_plain(rule.high)}, but it is {value}", "too large"
+    else:
+        return
+    raise Misfit("E203", fact, label, f"write {WANTED[rule.type]}{_bounds(rule)}")
 
 
 def _fit_special(value: Value, rule: RuleLike, what: str) -> Value:
