@@ -19,11 +19,11 @@ from flopwise.blocks.layers import (
 from flopwise.blocks.parts import depthwise, keep_width
 from flopwise.blocks.signature import Odd, Positive, Share, block
 from flopwise.blocks.stage import piece
-from flopwise.blocks.tensor import Map, MapLast
+from flopwise.blocks.tensor import Map, MapLast, Tensor
 
 __all__ = ["convnext", "downsample"]
 
-T = TypeVar("T", Map, MapLast)
+T = TypeVar("T", bound=Tensor)
 
 
 def downsample(x: Map, *, dim: Positive | None = None, stride: Positive = 1) -> Map:
