@@ -36,7 +36,7 @@ def attention(
     q, k, v = split_heads(linear(x, 3 * x.channels, name="qkv", bias=qkv_bias), heads=heads)
     if qk_norm:  # Dehghani et al. 2023, arXiv:2302.05442, section 2
         q, k = layer_norm(q, name="q_norm", eps=eps), layer_norm(k, name="k_norm", eps=eps)
-    y = linear(attend(q, k, v, over="qkv" if scale == "width" else ""), x.channels, name="proj")
+    y = linear(attend(q, k, v, over=x if scale == "width" else None), x.channels, name="proj")
     return token_gate(y, name="se_layer") if se else y
 
 
@@ -62,7 +62,7 @@ def ghost_attention(
     )
     if qk_norm:
         q, k = layer_norm(q, name="q_norm", eps=eps), layer_norm(k, name="k_norm", eps=eps)
-    y = linear(attend(q, k, v, over="q" if scale == "width" else ""), x.channels, name="proj")
+    y = linear(attend(q, k, v, over=x if scale == "width" else None), x.channels, name="proj")
     return token_gate(y, name="se_layer") if se else y
 
 

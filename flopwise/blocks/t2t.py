@@ -94,7 +94,7 @@ def performer(
 def _value_attention(x: Tokens, *, dim: int) -> Tokens:
     """Self-attention of one head whose values are the shortcut."""
     q, k, v = split_heads(linear(x, 3 * dim, name="qkv", bias=False), heads=1)
-    y = linear(layers.attend(q, k, v, over="qkv"), dim, name="proj")
+    y = linear(layers.attend(q, k, v, over=x), dim, name="proj")
     return merge_heads(v) + y
 
 

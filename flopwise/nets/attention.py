@@ -30,9 +30,12 @@ def split_heads(x: Tensor, heads: int) -> list[Tensor]:
     return [q, k, v]
 
 
-def attend_over(q: Tensor, k: Tensor, v: Tensor, dim: int) -> Tensor:
-    """Attention of heads (B, heads, L, d) that divides q k^T by sqrt(dim), merged to (B, L, C)."""
-    y = F.scaled_dot_product_attention(q, k, v, scale=dim**-0.5)
+def attend_over(q: Tensor, k: Tensor, v: Tensor, x: Tensor) -> Tensor:
+    """Attention of heads (B, heads, L, d), merged to (B, L, C).
+
+    q k^T is divided by the root of the channels of x instead of those of a head.
+    """
+    y = F.scaled_dot_product_attention(q, k, v, scale=x.shape[-1] ** -0.5)
     return y.transpose(1, 2).flatten(2)
 
 

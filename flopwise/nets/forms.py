@@ -130,9 +130,7 @@ FORMS: dict[str, Form] = {
     "attend": Form(
         forward="F.scaled_dot_product_attention({0}, {1}, {2}).transpose(1, 2).flatten(2)"
     ),
-    "attend_scaled": Form(
-        forward="attend_over({0}, {1}, {2}, self.{of}.in_features)",
-    ),
+    "attend_over": Form(forward="attend_over({0}, {1}, {2}, {3})"),
     "to_heads": Form(
         forward="{0}.unflatten(2, (self.num_heads, -1)).transpose(1, 2)",
         attributes={"num_heads": "heads"},

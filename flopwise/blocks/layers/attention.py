@@ -50,20 +50,19 @@ def chunk(x: Tokens) -> tuple[Tokens, Tokens, Tokens]:
     return cast(tuple[Tokens, Tokens, Tokens], x.trace.append("chunk", [x], [out] * 3))
 
 
-def attend(q: Heads, k: Heads, v: Heads, *, over: str = "") -> Tokens:
+def attend(q: Heads, k: Heads, v: Heads, *, over: Tensor | None = None) -> Tokens:
     """Scaled dot-product attention: softmax(q k^T / sqrt(d)) v, heads merged to (L, C).
 
-    d is the channels of a head, or those that the linear layer named `over` gets.
+    d is the channels of a head, or those of `over` if it is given.
     MACs = 2 * heads * L * L * d: the products q k^T and (.) v.
     """
     heads, length, depth = q.shape
     (y,) = q.trace.append(
-        "attend_scaled" if over else "attend",
-        [q, k, v],
+        "attend" if over is None else "attend_over",
+        [q, k, v] if over is None else [q, k, v, over],
         [Type("tokens", (length, heads * depth), q.type.extra, q.type.grid)],
         macs=2 * heads * length * length * depth,
         activations=heads * length * length + length * heads * depth,
-        **({"of": over} if over else {}),  # type: ignore[arg-type]
     )
     return cast(Tokens, y)
 

@@ -104,6 +104,13 @@ def weight_std_conv(x: Map, dim: int, *, name: str, kernel: int, stride: int = 1
     Pads as TensorFlow does: the output has ceil(size / stride) rows.
     Source: Qiao et al. 2019, arXiv:1903.10520, eq. 11; timm `StdConv2dSame`.
     """
+    if x.channels * kernel * kernel == 1:
+        raise BlockError(
+            "E328",
+            "a filter of one weight has no variance to bring to 1",
+            setting="hidden",
+            helps=("give it more input channels: a larger hidden, or a wider stage before it",),
+        )
     size = (-(-x.height // stride), -(-x.width // stride))
     return _convolution(
         "weight_std_conv", x, dim, kernel, 1, size, name=name, bias=False, stride=stride
