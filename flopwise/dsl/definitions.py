@@ -25,6 +25,7 @@ __all__ = ["read_definitions"]
 
 FACTS = ("channels", "size", "height", "width", "tokens")
 """What expressions inside may ask of an input, as in `input.channels`."""
+MAX_NESTING = 32
 KINDS: Mapping[str, tuple[type[Tensor], ...]] = {
     "map": (Map,),
     "tokens": (Tokens,),
@@ -286,10 +287,16 @@ def _uses(checker: Checker, block: Block, stages: Sequence[StagePlan]) -> Iterat
 def _ordered(checker: Checker, found: Mapping[str, Definition]) -> Iterator[Definition]:
     """Yields definitions so that each is made of earlier ones only."""
     waiting = dict(found)
+    level = 0
     while waiting:
         ready = [name for name, each in waiting.items() if not each.uses & waiting.keys()]
         if not ready:
             _circle(checker, waiting)
+            return
+        level += 1
+        if level > MAX_NESTING:
+            fact = f"blocks are nested deeper than {MAX_NESTING} levels"
+            checker.fault("E005", fact, waiting[ready[0]].place, label="reached here")
             return
         yield from (waiting.pop(name) for name in ready)
 
