@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flopwise.blocks import conversions
+from flopwise.blocks import Type, conversions
 from flopwise.dsl.composite import Composite
 from flopwise.dsl.files import VERSION
 from flopwise.dsl.flow import flow, text
@@ -167,33 +167,10 @@ class _Rendering:
             named = dict(zip(block.ports, reads, strict=True)) if not block.variadic else None
             yield "from", named or reads
         for name in block.fields:
-            values = self._values(stage, name)
+            values = _values(stage, name, self.network.types[stage.inputs[0]])
             if values == [None] or (name == "classes" and values == [self.network.classes]):
                 continue  # as the input, or the network, has it
             yield name, values[0] if len(values) == 1 else self._varying(stage.name, name, values)
-
-    def _values(self, stage: Stage, name: str) -> list[Any]:
-        """Returns the values of a setting: one, or one for each repetition if they differ."""
-        values = [settings[name] for settings in stage.settings]
-        if all(value == values[0] for value in values):
-            return values[:1]
-        if None in values and name == "dim":
-            return self._widths(stage, values)
-        if None in values:
-            fact = f"'{name}' of stage '{stage.name}' has a value in some repetitions only"
-            help_ = f"give it one in the others too, as in  net.{stage.name}[*].{name}"
-            raise SpecError([Fault(code="E324", message=fact, helps=(help_,))])
-        return values
-
-    def _widths(self, stage: Stage, values: Sequence[Any]) -> list[Any]:
-        """Returns the width of every repetition; where none is written, what it gets."""
-        type = self.network.types[stage.inputs[0]]
-        width = type.shape[0 if type.kind in ("map", "vec") else -1]
-        found = []
-        for value in values:
-            width = width if value is None else value
-            found.append(width)
-        return found
 
     def _varying(self, stage: str, name: str, values: Sequence[Any]) -> str:
         """Spells a setting with another value in each repetition."""
@@ -209,6 +186,24 @@ class _Rendering:
         yield from ["", "inferred:"]
         yield from (f"  {name}: {self.facts[name]}" for name in self.facts if name != "stages")
         yield from (f"  {line}" for line in _section("stages", stages))
+
+
+def _values(stage: Stage, name: str, reads: Type) -> list[Any]:
+    """Returns the values of a setting: one, or one for each repetition if they differ.
+
+    A width that is not written in some repetitions is that of what they get.
+    """
+    values = [settings[name] for settings in stage.settings]
+    if all(value == values[0] for value in values):
+        return values[:1]
+    if None in values and name != "dim":
+        fact = f"'{name}' of stage '{stage.name}' has a value in some repetitions only"
+        help_ = f"give it one in the others too, as in  net.{stage.name}[*].{name}"
+        raise SpecError([Fault(code="E324", message=fact, helps=(help_,))])
+    width = reads.shape[0 if reads.kind in ("map", "vec") else -1]
+    for at, value in enumerate(values):
+        width = values[at] = width if value is None else value
+    return values
 
 
 def _collect(function: object, used: dict[str, Composite]) -> None:
