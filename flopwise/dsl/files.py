@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -208,6 +209,7 @@ def _preset(name: str) -> Path | None:
     return presets().get(match[1]) if match else None
 
 
+@lru_cache(maxsize=256)
 def _tree(text: str, name: str) -> Section:
     source = make_source(name, text)
     tree = parse(text, source)

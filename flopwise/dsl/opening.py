@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 from flopwise.dsl.audit import check_expect, check_rows, outside, unused
@@ -21,6 +22,9 @@ from flopwise.dsl.upgrade import old_version
 from flopwise.dsl.uses import Permission, read_uses
 
 __all__ = ["load", "loads", "open_spec"]
+
+OUTSIDE = frozenset({"table", "use"})
+"""Keys that may bring in further files."""
 
 
 def load(
@@ -64,7 +68,33 @@ def _permission(allow_code: bool | None) -> Permission:
     return Permission(all=allow_code is True, never=allow_code is None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """The files of a spec, equal to others of the same names and texts."""
+
+    key: tuple[tuple[str, str, str], ...]
+    files: tuple[File, ...] = field(compare=False)
+
+
 def _read(
+    files: tuple[File, ...], sets: Sets, path: Path | None, shelf: Shelf, row: str = ""
+) -> Spec:
+    alone = all(f.past is None and not OUTSIDE & f.tree.entries.keys() for f in files)
+    if row or not alone:
+        return _opened(files, sets, path, shelf, row)
+    texts = _Texts(tuple((file.name, file.key, file.text) for file in files), files)
+    return _remembered(texts, tuple(sets), path, shelf.root)
+
+
+@lru_cache(maxsize=64)
+def _remembered(
+    texts: _Texts, sets: tuple[tuple[str, str], ...], path: Path | None, root: Path | None
+) -> Spec:
+    """Returns the spec of these texts, read once: nothing else enters it, and it never changes."""
+    return _opened(texts.files, sets, path, Shelf(root, _permission(False)))
+
+
+def _opened(
     files: tuple[File, ...], sets: Sets, path: Path | None, shelf: Shelf, row: str = ""
 ) -> Spec:
     bare = Origin(files=files, tree=files[0].tree, path=path, shelf=shelf)
