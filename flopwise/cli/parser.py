@@ -33,6 +33,7 @@ Options = Callable[[argparse.ArgumentParser], None]
 VERBS: dict[str, tuple[Verb, Options]] = {
     "check": (reading.check_verb, reading.check_options),
     "show": (reading.show_verb, reading.show_options),
+    "draw": (reading.draw_verb, reading.draw_options),
     "explain": (telling.explain_verb, telling.explain_options),
     "diff": (telling.diff_verb, telling.diff_options),
     "resolve": (reading.resolve_verb, reading.resolve_options),

@@ -1,4 +1,4 @@
-"""The verbs that only read: check and show. No torch."""
+"""The verbs that only read: check, show, draw and the like. No torch."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # types only: a verb imports the rooms it needs
 __all__ = [
     "check_options",
     "check_verb",
+    "draw_options",
+    "draw_verb",
     "resolve_options",
     "resolve_verb",
     "schema_options",
@@ -195,6 +197,27 @@ def resolve_verb(args: argparse.Namespace) -> None:
       flopwise resolve net.yaml --set w=48 -o narrow.yaml
     """
     write_out(open_spec(args).render(), args.out)
+
+
+def draw_options(verb: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `draw`."""
+    add_spec(verb)
+    verb.add_argument("--mermaid", action="store_true", help="Mermaid text instead of an SVG")
+    add_out(verb)
+
+
+def draw_verb(args: argparse.Namespace) -> None:
+    """Draws the stages as a picture: an SVG for a slide, or Mermaid text.
+
+    A box is a stage: what it repeats and puts out, and a bar for its share of
+    the multiply-accumulates. Arrows say what it reads.
+
+    Examples:
+      flopwise draw std/resnet50 -o resnet50.svg
+      flopwise draw net.yaml --mermaid
+    """
+    design = open_spec(args)
+    write_out(design.mermaid() if args.mermaid else design.svg(), args.out)
 
 
 def schema_options(verb: argparse.ArgumentParser) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # types only: most of these rooms import torch
     from flopwise.dsl.differing import Comparison
     from flopwise.dsl.explained import Explained
     from flopwise.export.proof import Proof
+    from flopwise.nets.latency import Latency
     from flopwise.nets.runtime import Network as Module
     from flopwise.search import Outcome, Watch, Winner
     from flopwise.train import Epoch
@@ -125,6 +126,30 @@ class Design:
         from flopwise.dsl.schema import make_schema
 
         return make_schema(self.spec.blocks, complete=True)
+
+    def svg(self) -> str:
+        """Returns a picture of the stages as SVG text."""
+        from flopwise.report.picture import draw_svg
+
+        return draw_svg(self.name, self.network.graph, self.cost())
+
+    def mermaid(self) -> str:
+        """Returns the graph of the stages as Mermaid text."""
+        from flopwise.report.picture import draw_mermaid
+
+        return draw_mermaid(self.network.graph, self.cost())
+
+    def latency(self, *, device: str = "cpu", batch: int = 1, runs: int = 20) -> Latency:
+        """Measures how long the network takes in inference, with fresh weights.
+
+        Args:
+            device: Where it runs.
+            batch: Images of a pass.
+            runs: Passes that are timed, after a few that are not.
+        """
+        from flopwise.nets.latency import latency
+
+        return latency(self.network, device=device, batch=batch, runs=runs)
 
     def source(self) -> str:
         """Returns the network as PyTorch source, the very text that `build` runs."""

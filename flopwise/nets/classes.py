@@ -84,7 +84,7 @@ class Class:
         """Decides the arguments and hands every instance its values for them."""
         tables = [instance.slots() for instance in self.instances]
         names: dict[tuple[Any, ...], str] = {}
-        for slot in tables[0]:
+        for slot in sorted(tables[0], key=_is_size):  # a table's sizes are named after others
             column = tuple(table[slot] for table in tables)
             symbol = next((value for value in column if isinstance(value, Symbol)), None)
             if symbol is None and len(set(column)) == 1:
@@ -206,6 +206,10 @@ def _literals(layer: Layer) -> tuple[Any, ...]:
     numbers = {*form.attributes.values(), *_numbers(layer), "shape"}
     rest = {key: value for key, value in layer.settings.items() if key not in numbers}
     return (*sorted(rest.items()), len(layer.settings.get("shape", ())))
+
+
+def _is_size(slot: Slot) -> bool:
+    return slot[1].startswith("size")
 
 
 def _word(slot: Slot, names: dict[tuple[Any, ...], str]) -> str:

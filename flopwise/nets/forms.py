@@ -118,10 +118,10 @@ FORMS: dict[str, Form] = {
     "channels_last": Form(forward="{0}.permute(0, 2, 3, 1)"),
     "channels_first": Form(forward="{0}.permute(0, 3, 1, 2)"),
     "to_tokens": Form(forward="{0}.flatten(2).transpose(1, 2)"),
-    "to_map": Form(forward="{0}[:, {extra}:].transpose(1, 2).unflatten(2, {grid})"),
+    "to_map": Form(forward="{0}{patches}.transpose(1, 2).unflatten(2, {grid})"),
     "prepend": Form(forward="torch.cat([{1}.expand({0}.shape[0], -1, -1), {0}], dim=1)"),
     "take_token": Form(forward="{0}[:, 0]"),
-    "token_mean": Form(forward="{0}[:, {extra}:].mean(1)"),
+    "token_mean": Form(forward="{0}{patches}.mean(1)"),
     "split_heads": Form(
         forward="split_heads({0}, self.num_heads)",
         attributes={"num_heads": "heads"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from flopwise.blocks.graph import Graph, Layer
+from flopwise.blocks.graph import TABLES, Graph, Layer
 from flopwise.nets.forms import ACTS, FORMS, Form
 
 __all__ = ["forward_lines", "input_names"]
@@ -39,6 +39,11 @@ class _Writer:
         ]
 
     def write(self, layer: Layer) -> None:
+        """Writes one layer: into a later line where that is possible, else as its own."""
+        if layer.kind in TABLES:  # a tensor of the block is read wherever it is needed
+            count = self.counts[len(self.values)]
+            self.values.append(_Value(f"self.{layer.name}", frozenset(), 0, count))
+            return
         form = FORMS.get(layer.kind, Form())
         inputs = [self.values[index] for index in layer.inputs]
         depth = 1 + max((v.depth for v in inputs), default=0)
@@ -122,6 +127,8 @@ def _words(layer: Layer, inputs: list[_Value]) -> dict[str, object]:
         words["function"] = ACTS[words["function"]]
     if layer.kind == "global_mean":
         words["keepdim"] = ", keepdim=True" if words["keep"] else ""
+    if layer.kind in ("to_map", "token_mean"):
+        words["patches"] = f"[:, {words['extra']}:]" if words["extra"] else ""
     words["all"] = ", ".join(value.text for value in inputs)
     if layer.kind == "concat":
         words["torch_axis"] = 1 if words["axis"] == 0 else -1

@@ -47,7 +47,7 @@ def roughened(model: nn.Module, std: float = 0.3, *, seed: int = 1) -> nn.Module
     return model
 
 
-class Products(TorchDispatchMode):
+class _Products(TorchDispatchMode):
     """Counts the elements that convolutions and matrix products put out."""
 
     KINDS = frozenset({aten.convolution, aten.mm, aten.addmm, aten.bmm, aten.baddbmm})
@@ -81,7 +81,7 @@ def check_counts(graph: Graph, run: Callable[[nn.Module, list[Tensor]], Any]) ->
     with FlopCounterMode(display=False) as counter:
         run(model, inputs)
     assert counter.get_total_flops() == 2 * graph.macs
-    with Products() as products:
+    with _Products() as products:
         run(model, inputs)
     assert products.elements == graph.activations
 

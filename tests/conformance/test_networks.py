@@ -57,8 +57,9 @@ def test_every_family_of_the_zoo_is_tried() -> None:
     assert {presets()[name].parent.name for name in SMALL} == zoo
 
 
-def images(count: int = 2) -> Tensor:
-    return torch.randn(count, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+def images(name: str) -> Tensor:
+    shape = graph(name).inputs[0].shape
+    return torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(params=SMALL)
@@ -67,7 +68,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def test_a_fresh_process_reads_the_pickles(tmp_path: Path) -> None:
-    cases = [(model := network(name).eval(), images(), model(images())) for name in SMALL]
+    cases = [(model := network(name).eval(), x := images(name), model(x)) for name in SMALL]
     (tmp_path / "cases.pkl").write_bytes(pickle.dumps(cases))
     check = (
         "import pickle, sys, torch\n"
