@@ -92,9 +92,9 @@ def _plain(block: Block, input: Type) -> Example | None:
     optional = [field for field in block.fields.values() if not field.required]
     for more in ([], *([field] for field in optional)):
         fields = [*required, *more]
-        for values in product(*(values(field) for field in fields)):
+        for chosen in product(*(values(field) for field in fields)):
             names = (field.name for field in fields)
-            example = Example(block, input, dict(zip(names, values, strict=True)))
+            example = Example(block, input, dict(zip(names, chosen, strict=True)))
             if _fits(example):
                 return example
     return None
