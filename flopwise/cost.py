@@ -201,8 +201,11 @@ VIEWS = frozenset(
     {
         "channels_first",
         "channels_last",
+        "chunk",
         "drop_path",
         "dropout",
+        "first_channels",
+        "flatten",
         "first_channels",
         "flatten",
         "split_heads",

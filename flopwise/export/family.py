@@ -35,6 +35,7 @@ class Family:
         classifier: The key of the last linear layer.
         fixed_size: Whether timm's model takes images of one size only.
         counted: Blocks that do not make the family but whose stages count in `{stage}` as well.
+        marks: Blocks that must be there besides, which tell it from a family of the same body.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Family:
     classifier: str
     fixed_size: bool = False
     counted: frozenset[str] = frozenset()
+    marks: frozenset[str] = frozenset()
 
 
 FAMILIES = {
@@ -96,6 +98,16 @@ FAMILIES = {
         first_conv="conv_stem",
         classifier="classifier",
         counted=frozenset({"conv"}),
+    ),
+    "hybrid": Family(
+        name="timm's hybrid ViT",
+        body=frozenset({"vit"}),
+        prefixes=vit.PREFIXES | vit.HYBRID,
+        read=None,
+        first_conv=f"{vit.BACKBONE}.stem.conv",
+        classifier="head",
+        fixed_size=True,
+        marks=frozenset({"bit"}),
     ),
     "swin": Family(
         name="timm's Swin",
@@ -198,8 +210,10 @@ def rename(family: Family, network: Network) -> dict[str, str]:
     found = {}
     for key in iter(network.graph.keys()):
         name, _, rest = key.partition(".")
-        place = body.index(name) if name in body else 0
-        before = sum(stages[other].depth for other in body[:place])
+        alike = [n for n, other in stages.items() if other.block is stages[name].block]
+        peers = body if name in body else alike
+        place = peers.index(name)
+        before = sum(stages[other].depth for other in peers[:place])
         for ours, theirs in family.prefixes[stages[name].block.name].items():
             if (cut := _cut(ours, rest)) is not None:
                 repetition, tail = cut
@@ -240,7 +254,8 @@ def family_of(network: Network) -> Family:
         NotNativeError: if there is none, or more than one.
     """
     names = {stage.block.name for stage in network.stages}
-    fitting = [family for family in FAMILIES.values() if family.body & names]
+    fitting = [f for f in FAMILIES.values() if f.body & names and f.marks <= names]
+    fitting = [family for family in fitting if family.marks] or fitting
     if len(fitting) == 1:
         return fitting[0]
     known = ", ".join(family.name for family in FAMILIES.values())

@@ -10,7 +10,7 @@ from typing import Any
 from flopwise.dsl import Stage
 from flopwise.export.reading import Reading
 
-__all__ = ["PREFIXES", "read"]
+__all__ = ["BACKBONE", "HYBRID", "PREFIXES", "read"]
 
 PREFIXES = {
     "patch_embed": {"": "patch_embed"},
@@ -19,6 +19,11 @@ PREFIXES = {
     "position": {"": ""},
     "vit": {"#": "blocks.{run}"},
     "classifier": {"norm": "norm", "fc_norm": "fc_norm", "fc": "head"},
+}
+BACKBONE = "patch_embed.backbone"
+HYBRID = {
+    "bit_stem": {"": f"{BACKBONE}.stem"},
+    "bit": {"#": BACKBONE + ".stages.{stage}.blocks.{repetition}"},
 }
 LAYOUT = (
     r"(patch_embed|patchify)( to_tokens)?"

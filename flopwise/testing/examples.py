@@ -15,7 +15,7 @@ from typing import Any
 from flopwise.blocks import Block, Field, Graph, Map, Tensor, Tokens, Trace, Type, Vec, add_stage
 from flopwise.errors import BlockError
 
-__all__ = ["DEPTH", "INPUTS", "Example", "derive", "stage_graph"]
+__all__ = ["DEPTH", "INPUTS", "Example", "derive", "stage_graph", "values"]
 
 DEPTH = 2
 INPUTS: dict[type[Tensor], tuple[Type, ...]] = {
@@ -92,9 +92,9 @@ def _plain(block: Block, input: Type) -> Example | None:
     optional = [field for field in block.fields.values() if not field.required]
     for more in ([], *([field] for field in optional)):
         fields = [*required, *more]
-        for values in product(*(_values(field) for field in fields)):
+        for chosen in product(*(values(field) for field in fields)):
             names = (field.name for field in fields)
-            example = Example(block, input, dict(zip(names, values, strict=True)))
+            example = Example(block, input, dict(zip(names, chosen, strict=True)))
             if _fits(example):
                 return example
     return None
@@ -104,9 +104,9 @@ def _changed(plain: Example) -> Iterator[Example]:
     """Yields the examples with one setting changed, and the one with all that fit together."""
     together = plain
     for field in plain.block.fields.values():
-        fitting = [e for value in _values(field) if (e := _with(plain, field, value)) is not None]
+        fitting = [e for value in values(field) if (e := _with(plain, field, value)) is not None]
         yield from fitting[: len(field.choices) or 1]
-        for value in _values(field):
+        for value in values(field):
             if (more := _with(together, field, value)) is not None:
                 together = more
                 break
@@ -130,7 +130,7 @@ def _fits(example: Example) -> bool:
         return False
 
 
-def _values(field: Field) -> Sequence[Any]:
+def values(field: Field) -> Sequence[Any]:
     """Values worth trying for a setting, in their order."""
     if field.choices:
         return field.choices

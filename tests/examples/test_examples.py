@@ -13,13 +13,15 @@ from flopwise import dsl, nets
 from flopwise.export import tier
 from flopwise.report.rows import compare_rows
 from flopwise.train import open_data, train
+from tests.parity.references import image, redrawn, relative
 
 ROOT = Path(__file__).parents[2]
 YAML = sorted((ROOT / "examples").rglob("*.yaml"))
 TABLES = [path for path in YAML if path.parent.name == "tables"]
 RESULTS = [path for path in YAML if path.parent.name == "results"]
 NETWORKS = [path for path in YAML if path.parent.name == "hybrid"]
-SPECS = [path for path in YAML if path not in (*TABLES, *RESULTS, *NETWORKS)]
+COMPOSED = [path for path in YAML if path.parent.name == "composed"]
+SPECS = [path for path in YAML if path not in (*TABLES, *RESULTS, *NETWORKS, *COMPOSED)]
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -63,6 +65,20 @@ def test_a_network_of_ones_own_blocks_builds_and_learns(path: Path) -> None:
         optimizer.step()
     assert losses[-1] < losses[0]
     dsl.load(path)  # what is expected of it at full size holds, and its code is allowed by now
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("path", COMPOSED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_network_put_together_in_yaml_is_the_one_it_is_named_after(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    assert f"flopwise show {path.relative_to(ROOT)}\n" in text
+    theirs = redrawn(path.stem, drop_rate=0.0)
+    ours = nets.build(dsl.load(path).network())
+    weights = theirs.state_dict().values()  # in order: the names inside are the spec's own
+    ours.load_state_dict(dict(zip(ours.state_dict(), weights, strict=True)))
+    x = image(64)
+    assert relative(ours.eval()(x), theirs(x)) <= 1e-5
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -76,7 +76,18 @@ def measured(graph: Graph) -> int:
     return tracker.peak
 
 
-NAMES = ["resnet50", "convnext_tiny", "vit_tiny_patch16_224", "dm_nfnet_f0"]
+NAMES = [
+    "resnet50",
+    "convnext_tiny",
+    "densenet121",
+    "mobilenetv2_100",
+    "ghostnet_100",
+    "dm_nfnet_f0",
+    "vit_tiny_patch16_224",
+    "swin_tiny_patch4_window7_224",
+    "t2t_vit_7",
+    "vit_small_r26_s32_224",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

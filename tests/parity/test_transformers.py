@@ -6,9 +6,7 @@ Networks above 100 M parameters are compared with two blocks in every stage and 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -66,14 +64,8 @@ def both(
     return network, ours.eval(), theirs
 
 
-def compare(
-    network: dsl.Network,
-    ours: nn.Module,
-    theirs: nn.Module,
-    renamed: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None,
-) -> None:
+def compare(network: dsl.Network, ours: nn.Module, theirs: nn.Module) -> None:
     """Evaluation, then one step of training: outputs and every gradient."""
-    renamed = renamed or partial(from_timm, network)
     _, height, width = network.graph.inputs[0].shape
     x = image(max(height, width))[:, :, :height, :width]
     with torch.no_grad():
@@ -83,7 +75,7 @@ def compare(
     got.square().sum().backward()
     wanted.square().sum().backward()
     grads = {key: p.grad for key, p in theirs.named_parameters() if p.grad is not None}
-    gradients = renamed({**theirs.state_dict(), **grads})
+    gradients = from_timm(network, {**theirs.state_dict(), **grads})
     for key, parameter in ours.named_parameters():
         assert parameter.grad is not None
         assert relative(parameter.grad, gradients[key]) <= 1e-4, key
@@ -107,25 +99,11 @@ def test_settings_are_those_of_timm(
     compare(*both(name, sets, options))
 
 
-BACKBONE = "patch_embed.backbone"
-HYBRIDS = {  # ours, where our prefixes lie in timm's model, and what leaves two blocks a stage
+HYBRIDS: dict[str, dict[str, str]] = {  # what leaves two blocks in the transformer
     "vit_small_r26_s32_224": {},
     "vit_base_r50_s16_224": {},
     "vit_large_r50_s32_224": {"depth": "2"},
 }
-
-
-def as_hybrid(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """timm's keys of a hybrid, with our prefixes."""
-    found = {}
-    for key, value in state.items():
-        name = re.sub(rf"^{BACKBONE}\.stem", "stem", key)
-        if stage := re.match(rf"{BACKBONE}\.stages\.(\d)\.blocks", name):
-            name = f"stage{int(stage[1]) + 1}{name[stage.end() :]}"
-        name = re.sub(r"^patch_embed", "patch", re.sub(r"^blocks", "body", name))
-        name = re.sub(r"^norm", "head.norm", re.sub(r"^head", "head.fc", name))
-        found[re.sub(r"^cls_token", "cls.cls_token", re.sub("^pos", "pos.pos", name))] = value
-    return found
 
 
 @pytest.mark.slow
@@ -135,15 +113,16 @@ def test_hybrids_agree_too(name: str) -> None:
     theirs = redrawn(name, num_classes=1000, **options)
     network = dsl.load(f"std/{name}", sets=list(HYBRIDS[name].items())).network()
     ours = nets.build(network)
-    ours.load_state_dict(as_hybrid(theirs.state_dict()), strict=True)
-    compare(network, ours.eval(), theirs, as_hybrid)
+    ours.load_state_dict(from_timm(network, theirs.state_dict()), strict=True)
+    compare(network, ours.eval(), theirs)
 
 
 def test_a_fresh_hybrid_starts_as_in_timm() -> None:
-    ours = nets.build(dsl.load("std/vit_small_r26_s32_224").network(), seed=0, drop_path_rate=0.3)
+    network = dsl.load("std/vit_small_r26_s32_224").network()
+    ours = nets.build(network, seed=0, drop_path_rate=0.3)
     torch.manual_seed(0)
     theirs = timm.create_model("vit_small_r26_s32_224", drop_path_rate=0.3)
-    alike(ours.state_dict(), as_hybrid(theirs.state_dict()))
+    alike(ours.state_dict(), from_timm(network, theirs.state_dict()))
     assert drop_rates(ours) == pytest.approx(drop_rates(theirs))
 
 

@@ -78,6 +78,7 @@ def std_conv(
     padding lies below. MACs are those of the convolution alone.
     Source: Brock et al. 2021, arXiv:2101.08692, section 4.1; timm `ScaledStdConv2dSame`.
     """
+    _check_filter(x.channels // groups * kernel * kernel)
     even = window(x, kernel, stride, kernel // 2)
     size = (-(-x.height // stride), -(-x.width // stride)) if same else even
     gain = Parameter("gain", (dim, 1, 1, 1))
@@ -104,17 +105,21 @@ def weight_std_conv(x: Map, dim: int, *, name: str, kernel: int, stride: int = 1
     Pads as TensorFlow does: the output has ceil(size / stride) rows.
     Source: Qiao et al. 2019, arXiv:1903.10520, eq. 11; timm `StdConv2dSame`.
     """
-    if x.channels * kernel * kernel == 1:
+    _check_filter(x.channels * kernel * kernel)
+    size = (-(-x.height // stride), -(-x.width // stride))
+    return _convolution(
+        "weight_std_conv", x, dim, kernel, 1, size, name=name, bias=False, stride=stride
+    )
+
+
+def _check_filter(weights: int) -> None:
+    if weights == 1:
         raise BlockError(
             "E328",
             "a filter of one weight has no variance to bring to 1",
             setting="hidden",
             helps=("give it more input channels: a larger hidden, or a wider stage before it",),
         )
-    size = (-(-x.height // stride), -(-x.width // stride))
-    return _convolution(
-        "weight_std_conv", x, dim, kernel, 1, size, name=name, bias=False, stride=stride
-    )
 
 
 def _convolution(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from math import gcd
+from math import gcd, prod
 from typing import TypeVar, cast
 
 from flopwise.blocks.graph import Parameter
 from flopwise.blocks.tensor import Map, Tensor
+from flopwise.errors import BlockError
 
 __all__ = ["batch_norm", "grn", "group_norm", "layer_norm"]
 
@@ -36,6 +37,14 @@ def group_norm(x: Map, *, name: str, eps: float = 1e-5, init: str = "") -> Map:
 
     Source: Wu & He 2018, arXiv:1803.08494, section 3.
     """
+    groups = gcd(32, x.channels)
+    if prod(x.shape) == groups:
+        raise BlockError(
+            "E329",
+            f"a map of {x.channels}x{x.height}x{x.width} has one number in each of {groups} groups, "
+            "which has no variance to bring to 1",
+            helps=("raise input.size, remove a stride, or widen the stage",),
+        )
     learned = [Parameter("weight", (x.channels,)), Parameter("bias", (x.channels,))]
     (y,) = x.trace.append(
         "group_norm",
@@ -44,7 +53,7 @@ def group_norm(x: Map, *, name: str, eps: float = 1e-5, init: str = "") -> Map:
         name=name,
         parameters=learned,
         init=init,
-        groups=gcd(32, x.channels),
+        groups=groups,
         channels=x.channels,
         eps=eps,
     )
