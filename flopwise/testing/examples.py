@@ -80,23 +80,28 @@ def derive(block: Block) -> list[Example]:
     found: list[Example] = []
     kinds = block.takes[0]
     for input in (each for kind in kinds for each in INPUTS.get(kind, ())):
-        plain = _plain(block, input)
-        if plain is not None:
+        for plain in _plain(block, input):
             found += [plain, *_changed(plain)]
     return found
 
 
-def _plain(block: Block, input: Type) -> Example | None:
-    """The first settings that fit: the required ones, and one more if the defaults do not fit."""
+def _plain(block: Block, input: Type) -> list[Example]:
+    """The first settings that fit: the required ones; each further one if those alone do not."""
     required = [field for field in block.fields.values() if field.required]
-    optional = [field for field in block.fields.values() if not field.required]
-    for more in ([], *([field] for field in optional)):
-        fields = [*required, *more]
-        for chosen in product(*(values(field) for field in fields)):
-            names = (field.name for field in fields)
-            example = Example(block, input, dict(zip(names, chosen, strict=True)))
-            if _fits(example):
-                return example
+    if (example := _first(block, input, required)) is not None:
+        return [example]
+    optional = (field for field in block.fields.values() if not field.required)
+    found = (_first(block, input, [*required, field]) for field in optional)
+    return [example for example in found if example is not None]
+
+
+def _first(block: Block, input: Type, fields: Sequence[Field]) -> Example | None:
+    """The example with the first values of these settings that fit together."""
+    for chosen in product(*(values(field) for field in fields)):
+        names = (field.name for field in fields)
+        example = Example(block, input, dict(zip(names, chosen, strict=True)))
+        if _fits(example):
+            return example
     return None
 
 

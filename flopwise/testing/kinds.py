@@ -93,7 +93,8 @@ def alone(layer: Layer, inputs: Sequence[Type], output: int = 0) -> Graph:
         activations=layer.activations,
         graph=inner,
     )
-    return Graph("tried", "", (Type("map", (1, 1, 1)), *inputs), (call,), (len(inputs) + 1,))
+    types, end = (Type("map", (1, 1, 1)), *inputs), (len(inputs) + 1,)
+    return Graph("tried", "", types, (call,), end, features=end)  # a feature stays a module
 
 
 def _built(graph: Graph) -> nn.Module:
