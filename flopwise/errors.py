@@ -17,6 +17,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from flopwise.aliases import ALIASES
+
 __all__ = [
     "BlockError",
     "Fault",
@@ -31,57 +33,6 @@ __all__ = [
 
 SHOWN = 20  # faults printed in full before "and N more"
 COLUMNS = 120  # excerpt lines are cut to this width around the caret
-
-# What people write when they come from another framework, and the word of this language.
-ALIASES: dict[str, tuple[str, ...]] = {
-    "attention": ("vit",),
-    "avg_pool": ("avgpool",),
-    "batch": ("batch", "bn"),
-    "batch_norm": ("bn",),
-    "batch_size": ("batch",),
-    "batchnorm": ("bn",),
-    "bottleneck": ("residual",),
-    "cat": ("concat",),
-    "channel": ("dim", "channels"),
-    "channels": ("dim",),
-    "conv2d": ("conv",),
-    "convolution": ("conv",),
-    "dense": ("linear",),
-    "downsample": ("stride",),
-    "dropout_rate": ("dropout",),
-    "extend": ("extends",),
-    "fc": ("linear",),
-    "filters": ("dim",),
-    "flops": ("macs",),
-    "gmacs": ("macs",),
-    "head": ("classifier",),
-    "hidden_dim": ("hidden",),
-    "inputs": ("from", "input"),
-    "kernel_size": ("kernel",),
-    "layer_norm": ("ln",),
-    "layernorm": ("ln",),
-    "layers": ("net", "depth"),
-    "learning_rate": ("lr",),
-    "mlp_ratio": ("mlp", "expand"),
-    "network": ("net",),
-    "num_classes": ("classes",),
-    "num_heads": ("heads",),
-    "optimizer": ("opt",),
-    "out": ("dim",),
-    "out_channels": ("dim",),
-    "patch_size": ("patch",),
-    "repeat": ("depth",),
-    "repeats": ("depth",),
-    "resnet": ("residual", "basic"),
-    "stages": ("net",),
-    "strides": ("stride",),
-    "transformer": ("vit",),
-    "type": ("block",),
-    "variables": ("vars",),
-    "version": ("spec",),
-    "wd": ("weight_decay",),
-    "width": ("dim",),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +139,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     for meant in ALIASES.get(word.lower().replace("-", "_"), ()):
         if meant in words:
             return meant
-    limit = max(1, len(folded) // 3)
+    limit = max(1, len(folded) // 3) if len(folded) != 1 else 0  # one letter is no slip
     ranked = sorted((_slips(folded, _fold(other), limit), other) for other in words)
     return ranked[0][1] if ranked and ranked[0][0] <= limit else None
 

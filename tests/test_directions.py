@@ -27,6 +27,7 @@ ROOMS = (  # from top to bottom
     "cost",
     "blocks",
     "errors",
+    "aliases",
 )
 WORLDLY = frozenset({"torch", "torchvision", "timm", "optuna", "pandas"})
 REFUSED = {

@@ -204,6 +204,11 @@ def _conversion(block: Block, takes: tuple[type[Tensor], ...], found: Type, name
         return "to_map"
     wanted = " or ".join({"map": "a map", "vec": "a vector"}.get(kind, kind) for kind in kinds)
     helps = ["insert  {block: to_map}  before it"] if found.grid and "map" in kinds else []
+    if found.kind == "vec":
+        helps = [
+            f"a vector has no positions left: put '{name}' above the stage that pools "
+            "(where it is added to a parent, with  before: STAGE)"
+        ]
     if found.extra and helps:
         helps = ["insert  {block: to_map, drop: cls}  to throw the class token away"]
     raise BlockError(

@@ -39,6 +39,9 @@ def build_plan(tree: Section, checker: Checker) -> Plan:
         if name in TOP and checker.shape(node, TOP[name])
     }
     maps = {name: node for name, node in good.items() if isinstance(node, Section)}
+    checker.stages = tuple(maps["net"].entries if "net" in maps else ())
+    if "blocks" in tree.entries and "blocks" not in maps:
+        checker.unrun = (*checker.unrun, "'blocks'")
     _check_texts(checker, good)
     values = dict(_values(checker, good, maps, tree.place))
     definitions = (

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from flopwise.blocks import BLOCKS, Block
 from flopwise.dsl.expr import Expression
 from flopwise.dsl.functions import Value
+from flopwise.dsl.meaning import meant_by_list
 from flopwise.dsl.plan import Setting, read_setting
-from flopwise.dsl.tree import Items, Node, Section
+from flopwise.dsl.tree import Items, Node, Scalar, Section
 from flopwise.dsl.values import Misfit, Rule, RuleLike, fit
 from flopwise.errors import Fault, Place, SpecError, nearest
 
@@ -24,12 +25,16 @@ class Checker:
     Attributes:
         blocks: The vocabulary of the spec; it grows with the spec's own blocks.
         unrun: Files whose blocks are unknown, since their code was not run.
+        stages: The names of the spec's stages.
+        undeclared: Blocks of the spec, each with a name it uses and does not have as a parameter.
     """
 
     def __init__(self) -> None:
         """Starts without faults, and with the shipped blocks."""
         self.blocks: Mapping[str, Block] = BLOCKS
         self.unrun: tuple[str, ...] = ()
+        self.stages: tuple[str, ...] = ()
+        self.undeclared: set[tuple[str, str]] = set()
         self.faults: list[Fault] = []
         self.warnings: list[Fault] = []
 
@@ -62,15 +67,19 @@ class Checker:
 
     def keys(self, section: Section, rules: Mapping[str, Rule], what: str, at: Place) -> None:
         """Checks that every key is known and every required one is there."""
+        meant = set()
         for name, place in section.keys.items():
             if name not in rules and not (what == "the spec" and name.startswith("x_")):
                 near = nearest(name, rules)
                 helps = (f"did you mean '{near}'?",) if near else ()
+                meant.add(near)
+                if not near and "set" in rules:  # what a row changes stands one level deeper
+                    helps = (f"if '{name}' is a variable, write  set: {{{name}: ...}}",)
                 note = f"keys of {what}: {', '.join(rules)}"
                 fact = f"{what} has no key '{name}'"
                 self.fault("E107", fact, place, *helps, label="unknown key", note=note)
         for rule in rules.values():
-            if rule.required and rule.name not in section.entries:
+            if rule.required and rule.name not in {*section.entries, *meant}:
                 fact = f"the key '{rule.name}' is missing in {what}"
                 self.fault("E106", fact, at, f"add  {rule.example or rule.name}", note=rule.doc)
 
@@ -87,6 +96,11 @@ class Checker:
             return True
         fact = f"'{rule.name}' must be {FOUND[wanted]}, but this is {FOUND[kind]}"
         example = rule.example or f"{rule.name}: {EXAMPLE[wanted]}"
+        if not wanted and not rule.example and isinstance(node, Items):
+            values = [item.value for item in node.items if isinstance(item, Scalar)]
+            known = [value for value in values if value is not None]
+            if known and len(known) == len(node.items):
+                example = f"{rule.name}: {meant_by_list(known)}"
         self.fault("E201", fact, node.place, f"write  {example}")
         return False
 
@@ -102,7 +116,8 @@ class Checker:
             return None
         if setting is None:
             fact = f"{what} must be a value or a list of values"
-            self.fault("E201", fact, node.place)
+            help_ = "give each value a name of its own, or list them in [ ]"
+            self.fault("E201", fact, node.place, help_)
         elif rule.type != "value" and not isinstance(setting.value, Expression):
             self.fits(setting.value, rule, what, setting.place)
         return setting

@@ -74,6 +74,10 @@ def _no_function(*inputs: Tensor) -> Tensor:
     raise AssertionError("only a block that was put together is traced")
 
 
+def _is_stage(node: Node) -> bool:
+    return isinstance(node, Section) and "block" in node.entries
+
+
 def _head(checker: Checker, name: str, node: Node, place: Place) -> _Head | None:
     what = f"block '{name}'"
     if "." in name or not name.isidentifier():
@@ -86,6 +90,11 @@ def _head(checker: Checker, name: str, node: Node, place: Place) -> _Head | None
         return None
     if not isinstance(node, Section):
         checker.fault("E201", f"{what} must be a map", node.place, "write  net:  below it")
+        return None
+    inner = [key for key in node.entries if key not in COMPOSITE and _is_stage(node.entries[key])]
+    if inner and "net" not in node.entries:
+        fact = f"the stages of {what} stand directly below its name"
+        checker.fault("E106", fact, node.keys[inner[0]], f"put them below  net:  in '{name}'")
         return None
     checker.keys(node, COMPOSITE, what, place)
     for key in ("params", "net"):
@@ -230,6 +239,8 @@ def _check_scope(
         for setting in stage.all:
             if not isinstance(setting.value, Expression):
                 continue
+            names = setting.value.names - set(known)
+            checker.undeclared |= {(block.name, name) for name in names}
             for fault in setting.value.unknown(known):
                 checker.faults.append(_closed(fault, block.name, setting.value, variables))
 
@@ -239,7 +250,10 @@ def _closed(fault: Fault, block: str, said: Expression, variables: Sequence[str]
     note = f"block '{block}' sees its params, i, n and facts of its input, not the file's variables"
     outer = sorted(said.names & set(variables))
     if not outer:
-        return replace(fault, notes=(*fault.notes, note))
+        helps = fault.helps
+        if len(helps) == 1 and (name := fault.message.split("'")[1]).isidentifier():
+            helps = (f"add  {name}: int  to the params of '{block}'", *helps)
+        return replace(fault, helps=helps, notes=(*fault.notes, note))
     name = outer[0]
     help_ = f"add  {name}: int  to the params of '{block}', and  {name}: ${name}  to its stages"
     return replace(fault, helps=(help_, *fault.helps[-1:]), notes=(*fault.notes, note))

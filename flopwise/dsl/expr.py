@@ -81,9 +81,10 @@ def parse_expression(text: str, place: Place) -> Expression:
         if bracketed and not text.endswith(")"):
             raise _unfinished(text, offset)
         if not bracketed and not NAME.fullmatch(text[1:]):
-            inner = text[2:-1] if text[1] == "{" and text.endswith("}") else text[1:]
+            inner = text[1:].strip("{} ").removeprefix("vars.")
+            help_ = f"write  ${inner}" if NAME.fullmatch(inner) else f"write  $({inner})"
             fact = "only a single name may follow $ without parentheses"
-            raise WrongError("E406", fact, 0, len(text) - 1, f"write  $({inner})")
+            raise WrongError("E406", fact, 0, len(text) - 1, help_)
         body = text[2:-1] if bracketed else text[1:]
         tree = parse(body)
     except WrongError as error:
@@ -138,7 +139,12 @@ def _meant(name: str, known: Collection[str], compared: bool) -> list[str]:
     """Says what an unknown name may have been meant to be."""
     near = nearest(name, known)
     helps = [f"did you mean '{near}'?"] if near else []
-    if "." in name and not near:
+    section, _, last = name.rpartition(".")
+    if section == "vars" and last in known:
+        return [f"write  {last}  alone"]
+    if name in ("i", "n"):
+        helps = [f"'{name}' counts repetitions, so only stages know it"]
+    elif "." in name and not near:
         helps = ["a stage cannot read another's settings: give the shared value a name under vars"]
     if compared and not near:  # a bare word in a comparison is usually a text without its quotes
         helps = [f"for the text put quotes around it: '{name}'"]

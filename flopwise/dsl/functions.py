@@ -126,6 +126,11 @@ def _multiple(x: Value, m: Value) -> int:
 
 def _pick(index: Value, *choices: Value) -> Value:
     """`pick(i, a, b, c)` is a for i = 0, b for i = 1, and so on."""
+    if isinstance(index, int) and not isinstance(index, bool) and index >= len(choices):
+        raise ValueError(
+            f"pick() has {len(choices)} values, but {index} asks for number {index + 1}: "
+            "write one for each repetition"
+        )
     return _item(choices, index)
 
 

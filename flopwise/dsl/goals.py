@@ -12,7 +12,7 @@ from flopwise.dsl.plan import Plan
 from flopwise.dsl.ranges import literal, read_domain
 from flopwise.dsl.space import Fit, Window
 from flopwise.dsl.tables import FIT, METRICS, OBJECTIVES
-from flopwise.dsl.tree import Items, Node, Section
+from flopwise.dsl.tree import Items, Node, Scalar, Section
 from flopwise.dsl.values import Rule, RuleLike, read_share, read_window_edge
 from flopwise.errors import Place, nearest
 
@@ -45,6 +45,12 @@ def read_budgets(checker: Checker, node: Node) -> Iterator[Budget]:
 def _window(checker: Checker, metric: str, node: Node) -> Window | None:
     help_ = f"write  {metric}: {{target: 4.5G, within: 1%}}  or  {metric}: {{max: 30M}}"
     if not isinstance(node, Section):
+        if isinstance(node, Scalar) and read_window_edge(node.value or "", up=False) is not None:
+            cost = node.place.source.lines[node.place.line - 1][node.place.column - 1 :]
+            cost = cost[: node.place.width]
+            help_ = (
+                f"write  {metric}: {{target: {cost}, within: 1%}}  or  {metric}: {{max: {cost}}}"
+            )
         checker.fault("E201", f"the window of '{metric}' must be a map", node.place, help_)
         return None
     rules = {n: Rule(name=n, type="quantity", low=0) for n in ("target", "min", "max")}
@@ -240,4 +246,9 @@ def _objective(checker: Checker, node: Node, several: bool) -> tuple[str, str] |
     words = (*OBJECTIVES, *METRICS) if several else OBJECTIVES
     rules = {way: Rule(name=way, type="text", choices=words) for way in ("maximize", "minimize")}
     found = checker.literals(node, rules, "'objective'", node.place)
+    for way, score in found.items():
+        better = "maximize" if score in ("top1", "balanced") else "minimize"
+        if score in words and way != better:
+            fact = f"to {way} '{score}' is to look for the worst network"
+            checker.fault("E510", fact, node.place, f"write  {{{better}: {score}}}")
     return next(((way, str(score)) for way, score in found.items()), None)

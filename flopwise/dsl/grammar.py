@@ -25,6 +25,7 @@ BINDING = {
     "+": 6, "-": 6, "*": 7, "/": 7, "//": 7, "%": 7, "[": 9,
 }  # fmt: skip
 NOT, COMPARE, MINUS = 4, 5, 8  # how tightly the prefix operators hold
+UNITS = {"k": "e3", "m": "e6", "g": "e9", "t": "e12"}
 WORDS = {"if", "else", "and", "or", "not", "in", "true", "false"}
 
 
@@ -75,10 +76,21 @@ class _Parser:
     def whole(self) -> Term:
         term = self.parse(0)
         if self.peek.kind != "end":
-            value = self.peek.kind in ("number", "text", "name") or self.peek.text == "("
-            helps = ("put an operator before it, such as *",) if value else ()
-            self.refuse(f"'{self.peek.text}' is not expected here", *helps)
+            self.refuse(f"'{self.peek.text}' is not expected here", *self.extra())
         return term
+
+    def extra(self) -> Iterator[str]:
+        """Yields what to do about a token behind a whole expression."""
+        before, token = self.tokens[self.index - 1], self.peek
+        unit = UNITS.get(token.text.lower())
+        if before.kind == "number" and unit and token.at == before.at + len(before.text):
+            yield f"write {before.text}{unit}: units stand only where a key asks for a quantity"
+        elif token.text == "is":
+            yield "to compare write == or !=; there is no None"
+        elif token.text == "for":
+            yield "there are no loops: write the values one by one"
+        elif token.kind in ("number", "text", "name") or token.text == "(":
+            yield "put an operator before it, such as *"
 
     @property
     def peek(self) -> _Token:
@@ -95,7 +107,11 @@ class _Parser:
     def expect(self, sign: str) -> None:
         if self.peek.text != sign or self.peek.kind == "text":
             found = f"'{self.peek.text}'" if self.peek.text else "the end"
-            self.refuse(f"'{sign}' is expected here, but this is {found}")
+            loop = ["there are no loops: write the values one by one"]
+            self.refuse(
+                f"'{sign}' is expected here, but this is {found}",
+                *(loop if self.peek.text == "for" else []),
+            )
         self.next()
 
     def parse(self, floor: int) -> Term:
@@ -135,6 +151,8 @@ class _Parser:
         what = f"'{token.text}'" if token.text else "the end"
         power = token.text == "*" == self.tokens[self.index - 1].text
         helps = ["there is no power sign; write w*w or pow(w, 2)"] if power else []
+        if token.text and token.text in "<>" and token.text == self.tokens[self.index - 1].text:
+            helps = ["numbers are not shifted by bits: write 2*w or w // 2"]
         return self.fail(f"a value is expected here, but this is {what}", *helps)
 
     def fail(self, message: str, *helps: str) -> Term:
@@ -154,7 +172,7 @@ class _Parser:
 
     def call(self, token: _Token) -> Term:
         if token.text not in FUNCTIONS:
-            near = nearest(token.text, FUNCTIONS)
+            near = nearest(token.text.rpartition(".")[2], FUNCTIONS)
             help_ = f"did you mean '{near}'?" if near else f"functions: {', '.join(FUNCTIONS)}"
             raise WrongError(
                 "E401", f"unknown function '{token.text}'", token.at, len(token.text), help_
@@ -217,7 +235,8 @@ def _unreadable(text: str, at: int) -> WrongError:
         "!": "write 'not', or != to compare",
         "^": "there is no power sign; write w*w or pow(w, 2)",
         "$": "inside $( ... ) names stand without $",
-        "{": "lists are written [a, b]",
+        "{": "lists are written [a, b], and names stand without braces",
+        "?": "write  a if condition else b",
     }
     help_ = helps.get(text[at])
     return WrongError(

@@ -89,7 +89,10 @@ def parse(text: str, source: Source, *, pure: bool = False) -> Node:
                 break
     except yaml.MarkedYAMLError as error:
         if not builder.split:
-            builder.faults.append(explain(error, source))
+            told = explain(error, source)
+            lines = {fault.place.line for fault in builder.faults if fault.place}
+            if told.place is None or told.place.line not in lines:
+                builder.faults.append(told)
     except yaml.YAMLError as error:  # a reader's complaint, without a mark
         builder.faults.append(Fault(code="E013", message=f"this is not YAML: {error}"))
     if builder.faults:

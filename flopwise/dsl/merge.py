@@ -156,7 +156,11 @@ def _apply(tree: Section, change: Change, what: str, closed: Path) -> Section:
 
 
 def _no_place(tree: Section, change: Change, what: str) -> Fault:
-    near = nearest(change.path, paths_of(tree))
+    known = list(paths_of(tree))
+    inside = next((path for path in known if path.startswith(f"{change.path}.")), None)
+    near = inside or nearest(change.path, [each for each in known if each != change.path])
+    if f"net.{change.path}" in known:
+        near = f"net.{change.path}"
     variables = tree.entries.get("vars")
     names = ", ".join(variables.entries) if isinstance(variables, Section) else ""
     note = f"a name sets a variable ({names or 'there are none'}), a dotted path sets a place"
@@ -249,10 +253,14 @@ class _Merger:
         if not line.startswith(("null", "~")):
             fact = f"'{name}' has no value"
             help_ = "write a value after the colon, or delete the line; null removes a parent's key"
+            if name in TOP and TOP[name].type == "map":
+                help_ = f"indent what belongs to '{name}' by 2 spaces, or delete this line"
             self.faults.append(Fault(code="E109", message=fact, place=place, helps=(help_,)))
         elif name not in entries:
             near = nearest(name, entries)
             help_ = f"did you mean '{near}'?" if near else "delete this line"
+            if name in ("act", "norm"):
+                help_ = f"write  {name}: none"
             fact = f"null removes '{name}', but there is nothing to remove"
             self.faults.append(Fault(code="E405", message=fact, place=place, helps=(help_,)))
         else:

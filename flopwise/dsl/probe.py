@@ -135,6 +135,8 @@ def _impossible(
 def _advice(windows: Mapping[str, Window], ranges: Mapping[str, tuple[int, int]]) -> Iterator[str]:
     for metric, window in windows.items():
         low, high = ranges.get(metric, (0, 0))
+        if window.high is not None and window.high < 1000 < low:
+            yield f"{window.high} means single {metric}: write {window.high}M or {window.high}G"
         if window.high is not None and low > window.high:
             yield f"lower the ranges of the space, or raise {metric} to at least {low}"
         if window.low is not None and high < window.low:

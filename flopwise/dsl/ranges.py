@@ -11,6 +11,7 @@ from flopwise.dsl.expr import Expression, Value
 from flopwise.dsl.tables import DOMAIN
 from flopwise.dsl.tree import Items, Node, Section
 from flopwise.dsl.values import Rule, RuleLike
+from flopwise.errors import Place
 
 __all__ = ["literal", "read_domain"]
 
@@ -25,10 +26,20 @@ def read_domain(checker: Checker, target: str, node: Node, rule: RuleLike) -> Do
     """Returns the domain of a target; None, and its faults noted, where it is none."""
     what = f"the domain of '{target}'"
     if not isinstance(node, Section):
-        checker.fault("E201", f"{what} must be a map", node.place, EXAMPLE)
+        texts = [item.place for item in node.items] if isinstance(node, Items) else []
+        values = ", ".join(_text(place) for place in texts)
+        help_ = f"write  {{choice: [{values}]}}" if values else EXAMPLE
+        checker.fault("E201", f"{what} must be a map", node.place, help_)
         return None
+    if not {*READERS} & {*node.entries} and not {*node.entries} - {"min", "max", "step", "log"}:
+        fact = f"{what} has ends, but no 'range'"
+        checker.fault("E502", fact, node.place, _ranged(node))
+        return None
+    before = len(checker.faults)
     checker.keys(node, DOMAIN, what, node.place)
     kinds = [name for name in READERS if name in node.entries]
+    if not kinds and len(checker.faults) > before:
+        return None  # the unknown key is the mistake
     if len(kinds) != 1:
         given = f", not {' and '.join(map(repr, kinds))} together" if kinds else ""
         fact = f"{what} needs one of {', '.join(map(repr, READERS))}{given}"
@@ -40,6 +51,18 @@ def read_domain(checker: Checker, target: str, node: Node, rule: RuleLike) -> Do
         fact = f"'{name}' belongs to '{BELONGS[name]}', not to '{kinds[0]}'"
         checker.fault("E503", fact, node.keys[name], "delete it")
     return READERS[kinds[0]](checker, node, values) if values is not None else None
+
+
+def _text(place: Place) -> str:
+    """Returns what stands at a place."""
+    return place.source.lines[place.line - 1][place.column - 1 :][: place.width]
+
+
+def _ranged(node: Section) -> str:
+    """Spells as a range what is written as `{min: 3, max: 7, step: 2}`."""
+    at = {name: _text(inner.place) for name, inner in node.entries.items()}
+    rest = "".join(f", {name}: {at[name]}" for name in ("step", "log") if name in at)
+    return f"write  {{range: [{at.get('min', 'MIN')}, {at.get('max', 'MAX')}]{rest}}}"
 
 
 def literal(checker: Checker, node: Node, rule: Rule, what: str) -> Value | None:
@@ -101,20 +124,27 @@ def _range(checker: Checker, node: Section, values: list[Value]) -> Range | None
     numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     if len(values) != 2 or len(numbers) != 2 or numbers[0] > numbers[1]:
         fact = "'range' needs the smallest and the largest value, in this order"
-        checker.fault("E503", fact, node.entries["range"].place, "write  range: [48, 128]")
+        help_ = "write  range: [48, 128]"
+        if len(numbers) == len(values) == 2:
+            help_ = f"write  range: [{numbers[1]}, {numbers[0]}]"
+        elif len(numbers) == len(values) == 3:
+            help_ = f"write  range: [{numbers[0]}, {numbers[1]}], step: {numbers[2]}"
+        checker.fault("E503", fact, node.entries["range"].place, help_)
         return None
     low, high = numbers
     whole = isinstance(low, int) and isinstance(high, int)
-    step = _step(checker, node.entries["step"], low, high) if "step" in node.entries else None
     log = "log" in node.entries and literal(checker, node.entries["log"], DOMAIN["log"], "'log'")
-    if ("step" in node.entries and step is None) or log is None:
+    if log is None:
         return None
-    if log and (step is not None or low <= 0):
+    if log and ("step" in node.entries or low <= 0):
         reason, help_ = "begins above 0", "raise the lower end"
-        if step is not None:
+        if "step" in node.entries:
             reason, help_ = "has no 'step'", "delete 'step', or list the values with 'choice'"
         fact = f"a range on a logarithmic scale {reason}"
         checker.fault("E503", fact, node.keys["log"], help_)
+        return None
+    step = _step(checker, node.entries["step"], low, high) if "step" in node.entries else None
+    if "step" in node.entries and step is None:
         return None
     if whole and step is None and not log:
         step = 1

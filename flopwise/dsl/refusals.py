@@ -69,6 +69,28 @@ def bad_key(name: str, place: Place) -> Fault:
             label=f'YAML reads a key named "{name[:40]}"',
             helps=(f"write  {word}: {rest}",),
         )
+    before = place.source.lines[place.line - 1][: place.column - 1]
+    if name[:1].isdigit() and (number := re.search(r"([\d.]+),$", before)):
+        return Fault(
+            code="E014",
+            message=f"the comma cuts the number {number[1]},{name[:40]} in two",
+            place=place,
+            helps=(f"write  {number[1]}{name}",),
+        )
+    if cut := re.match(r"(\w+)\s*\{", name):
+        return Fault(
+            code="E014",
+            message=f"a colon is missing after '{cut[1]}'",
+            place=place,
+            helps=(f"write  {cut[1]}: {{ ... }}",),
+        )
+    if re.search(r"\.\*|\[\w*:\w*\]", name):
+        return Fault(
+            code="E014",
+            message=f"'{name[:40]}' cannot be a key: a path names one place",
+            place=place,
+            helps=("write a line for each, or [*] for every repetition of a stage",),
+        )
     for sign, fact in (
         ("=", "a key and its value are joined by '='"),
         (" ", f"'{name[:40]}' cannot be a key; a colon or a comma may be missing"),
@@ -76,6 +98,8 @@ def bad_key(name: str, place: Place) -> Fault:
         word, found, rest = name.partition(sign)
         if found and is_key(word.strip()):
             help_ = f"write  {word.strip()}: {rest.strip()}"
+            if sign == " " and is_key(joined := "_".join(name.split())):
+                help_ += f"  or  {joined}"
             return Fault(code="E014", message=fact, place=place, helps=(help_,))
     plain = re.sub(r"\W+", "_", name[:MAX_KEY]).strip("_")
     return Fault(

@@ -17,6 +17,15 @@ from flopwise.errors import Place, nearest
 __all__ = ["check_reads", "read_defaults", "read_ends", "read_stages"]
 
 VALUE = Rule(name="", type="value")
+ELSEWHERE = {
+    "name": "the name of a stage is the key before its colon",
+    "bias": "a convolution has a bias where no norm follows; delete it",
+    "padding": "convolutions pad by half their kernel, so stride 1 keeps the size; delete it",
+    "drop_path": "write it under train:  train: {drop_path: 0.1}",
+    "dropout": "write it under train:  train: {dropout: 0.1}",
+    "in_channels": "a stage takes its input's channels by itself; delete it",
+}
+"""Settings of other frameworks, and where they are here."""
 
 
 def read_stages(checker: Checker, net: Section, at: Place) -> Iterator[StagePlan]:
@@ -28,7 +37,10 @@ def read_stages(checker: Checker, net: Section, at: Place) -> Iterator[StagePlan
         if "." in name or name in RESERVED_STAGES:
             fact = f"a stage cannot be called '{name}'"
             why = "torch modules and Python use this word themselves"
-            checker.fault("E108", fact, place, f"write  {name.replace('.', '_')}_", label=why)
+            help_ = f"write  {name}_"
+            if "." in name:
+                why, help_ = "dots belong to paths", f"write  {name.replace('.', '_')}"
+            checker.fault("E108", fact, place, help_, label=why)
         if not isinstance(node, Section):
             help_ = f"write  {name}: {{block: {_word(checker, node)}}}"
             fact = f"stage '{name}' must be a map of settings"
@@ -39,7 +51,8 @@ def read_stages(checker: Checker, net: Section, at: Place) -> Iterator[StagePlan
 
 def _word(checker: Checker, node: Node) -> str:
     value = node.value if isinstance(node, Scalar) else None
-    return value if isinstance(value, str) and value in checker.blocks else "conv, dim: 64"
+    word = value.partition("(")[0].strip() if isinstance(value, str) else ""  # conv(64, 3)
+    return word if word in checker.blocks else "conv, dim: 64"
 
 
 def _stage(checker: Checker, name: str, node: Section, place: Place) -> StagePlan | None:
@@ -48,7 +61,9 @@ def _stage(checker: Checker, name: str, node: Section, place: Place) -> StagePla
         fact = f"stage '{name}' has no 'block'"
         help_ = f"write 'block' for '{near}'" if near else "add  block: NAME  to its settings"
         at = node.keys[near] if near else place
-        checker.fault("E103", fact, at, help_, note=f"blocks: {', '.join(checker.blocks)}")
+        twin = nearest(name, [each for each in checker.stages if each != name])
+        also = [f"or did you mean stage '{twin}'?"] if twin and not near else []
+        checker.fault("E103", fact, at, help_, *also, note=f"blocks: {', '.join(checker.blocks)}")
         return None
     kind = checker.setting(node.entries["block"], NODE["block"], f"'block' of stage '{name}'")
     if kind is None or not isinstance(kind.value, str | Expression):
@@ -125,6 +140,8 @@ def _from(
         else:
             fact = "'from' names a stage, a list of stages, or a stage for each port"
             help_ = "write  from: stem,  from: [a, b]  or  from: {main: a, skip: b}"
+            if isinstance(item, Scalar) and isinstance(item.value, int):
+                help_ += "; without 'from' a stage reads the one above"
             checker.fault("E201", fact, item.place, help_)
     if not items:
         checker.fault("E201", "'from' names no stage", node.place, "delete it, or name a stage")
@@ -155,8 +172,14 @@ def check_reads(
     reads = [(read, "to take input from") for stage in stages for read in stage.inputs or ()]
     for (name, place), why in [*reads, *((read, "to be an output") for read in outputs)]:
         if name.partition(".")[0] not in known:
-            near = nearest(name, known)
+            near = nearest(name.removeprefix("net."), known)
             helps = (f"did you mean '{near}'?",) if near else ()
+            parts = [part.strip() for part in name.split(",")]
+            if len(parts) > 1 and set(parts) <= set(known):
+                helps = (f"write  from: [{', '.join(parts)}]",)
+            if name in checker.stages and name not in known:
+                ports = f"ports: [{sources[-1]}, {name}]"
+                helps = (f"a block sees its own stages only: add a port, as in  {ports}",)
             fact = f"there is no stage called '{name}' {why}"
             checker.fault("E104", fact, place, *helps, note=f"stages: {', '.join(known)}")
 
@@ -199,17 +222,25 @@ def _block(checker: Checker, name: str, place: Place) -> Block | None:
     if name not in checker.blocks:
         near = nearest(name, checker.blocks)
         helps = (f"did you mean '{near}'?",) if near else ()
+        if name in checker.stages:
+            helps = (f"'{name}' is a stage: defaults are for blocks, write it in net.{name}",)
         note = "" if near else f"blocks: {', '.join(checker.blocks)}"
         if checker.unrun:
-            note = f"the blocks of {', '.join(checker.unrun)} are unknown: no code was run"
+            return None  # it may be one of those
         fact = f"there is no block called '{name}'"
         checker.fault("E101", fact, place, *helps, label="unknown block", note=note)
     return checker.blocks.get(name)
 
 
 def _no_setting(checker: Checker, block: Block, name: str, place: Place) -> None:
+    if (block.name, name) in checker.undeclared:
+        return
     near = nearest(name, {**NODE, **block.fields})
     helps = (f"did you mean '{near}'?",) if near else ()
+    if name.startswith("x_"):
+        helps = ("write a comment, as in  # to remember, or x_notes at the top level",)
+    elif not near and (place_of_it := ELSEWHERE.get(name)):
+        helps = (place_of_it,)
     note = f"settings of {block.name}: {', '.join(block.fields) or 'none'}"
     fact = f"block '{block.name}' has no setting '{name}'"
     checker.fault("E102", fact, place, *helps, label="unknown setting", note=note)

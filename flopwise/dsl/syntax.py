@@ -80,7 +80,7 @@ def _flow(scene: _Scene) -> Fault:
     expression = before.rfind("$(")
     if expression >= 0 and before.count("(", expression) > before.count(")", expression):
         return _unquoted(scene, expression)
-    if before.endswith("$") or (opener == "{" and _dollar(scene)):
+    if before.endswith(("$", 'f"', "f'")) or (opener == "{" and _dollar(scene)):
         return Fault(
             code="E406",
             message="names are not put in braces here",
@@ -97,6 +97,9 @@ def _flow(scene: _Scene) -> Fault:
         return _also(fault, scene.start, "opened here")
     if found == ",":
         return _fault(scene.at, "there is nothing before this comma", "delete one comma")
+    if found == "[":
+        help_ = 'a setting of one repetition:  kernel: "$(5 if i == 1 else 3)"'
+        return _fault(scene.at, "a key of a stage has no brackets", help_)
     word = re.search(r"[\w.]+\s*$", before) if found == ":" else None
     column = word.start() + 1 if word else scene.at.column
     width = len(word[0].rstrip()) if word else 1
@@ -192,6 +195,8 @@ def _no_key(scene: _Scene) -> Fault:
         return _fault(scene.at, "a comma outside of brackets", "delete it; a new line is enough")
     if line.column != scene.at.column:
         fact = "something follows the end of this value"
+        if found in "/;":
+            return _fault(scene.at, fact, "a comment begins with #")
         return _fault(scene.at, fact, "quote the whole text, or delete the rest")
     if found == "-":
         fact = "a list item (-) among keys"
@@ -232,6 +237,14 @@ def _block_text(scene: _Scene) -> Fault:
 def _sigil(scene: _Scene) -> Fault:
     fact = "anchors (&), aliases (*) and tags (!) are not part of this language"
     help_ = "quote the text, or give a value a name under 'vars' and write $name"
+    line = scene.text(scene.at)
+    if path := re.search(r"[\w.]+\[\*?$", line[: scene.at.column - 1]):
+        whole = re.match(r"[\w.]+\[\*\][\w.]*", line[path.start() :])
+        fact = "in braces, YAML splits a path at its brackets"
+        help_ = "write the path on a line of its own: without braces around it no quotes are needed"
+        if whole:
+            help_ = f"write  {whole[0]}:  on a line of its own, below 'space:'"
+        return Fault(code="E012", message=fact, place=scene.at, helps=(help_,))
     return Fault(code="E004", message=fact, place=scene.at, helps=(help_,))
 
 

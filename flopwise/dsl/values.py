@@ -8,6 +8,7 @@ from math import ceil, floor
 from typing import Literal, Protocol, TypeAlias
 
 from flopwise.dsl.functions import Value, kind_of, show
+from flopwise.dsl.meaning import meant_by_text
 from flopwise.dsl.scalars import read_quantity
 from flopwise.errors import nearest
 
@@ -138,17 +139,22 @@ def _wrong_type(value: Value, rule: RuleLike, what: str, computed: bool) -> Misf
     if rule.type == "int" and isinstance(value, float):
         code = "E402" if computed else "E202"
         whole = value == int(value)
-        fact = f"{value:g} is not a whole number" if not whole else f"{value!r} has a fraction part"
+        fact = f"{value:g} is not a whole number, but {what} must be one"
+        if whole:
+            fact = f"{value!r} is written with a point, but {what} must be a whole number"
         help_ = "use // or round()" if computed else f"write {round(value)}"
-        return Misfit(code, f"{fact}, but {what} must be one", label, help_)
+        return Misfit(code, fact, label, help_)
     if rule.type == "text" and rule.choices:
         return Misfit(
             "E202", f"{what} must be one of its words", label, f"use one of: {_list(rule.choices)}"
         )
     bounds = _bounds(rule)
     helps = [f"write {WANTED[rule.type]}{bounds}"]
+    meant = meant_by_text(value, rule.type) if isinstance(value, str) else ""
     if rule.type == "text":
         helps = [f'write text, or "{show(value)}" in quotes']
+    elif meant:
+        helps = [meant]
     elif isinstance(value, str) and value.isidentifier():
         helps.append(f"if {value} is a variable, write ${value}")
     elif rule.type in EXAMPLES:
@@ -159,6 +165,8 @@ def _wrong_type(value: Value, rule: RuleLike, what: str, computed: bool) -> Misf
 def _bounds(rule: RuleLike) -> str:
     if rule.low is not None and rule.high is not None:
         return f" from {_plain(rule.low)} to {_plain(rule.high)}"
+    if rule.high is not None:
+        return f" of at most {_plain(rule.high)}"
     return f" of at least {_plain(rule.low)}" if rule.low is not None else ""
 
 
@@ -205,7 +213,10 @@ def _check_range(value: float, rule: RuleLike, what: str) -> None:
         fact, label = f"{what} must be at most {_plain(rule.high)}, but it is {value}", "too large"
     else:
         return
-    raise Misfit("E203", fact, label, f"write {WANTED[rule.type]}{_bounds(rule)}")
+    helps = [f"write {WANTED[rule.type]}{_bounds(rule)}"]
+    if rule.name == "depth" and value == 0:
+        helps.append("to leave the stage out write  when: false")
+    raise Misfit("E203", fact, label, *helps)
 
 
 def _fit_special(value: Value, rule: RuleLike, what: str) -> Value:
@@ -223,7 +234,11 @@ def _fit_special(value: Value, rule: RuleLike, what: str) -> Value:
         found = read
     if found is None:
         label = f"this is {kind_of(value)}"
-        raise Misfit("E202", f"{what} must be {WANTED[rule.type]}", label, _advice(rule))
+        meant = meant_by_text(value, rule.type) if isinstance(value, str) else ""
+        raise Misfit("E202", f"{what} must be {WANTED[rule.type]}", label, meant or _advice(rule))
+    if rule.type == "percent" and found == 1 and isinstance(value, int):
+        fact = f"{what} is 1, which means all of it, not one percent"
+        raise Misfit("E203", fact, "too large", "write 1%, or 100% if that is meant")
     for part in found if isinstance(found, tuple) else (found,):
         _check_number(part, rule, what)  # type: ignore[arg-type]
     return found

@@ -12,7 +12,8 @@ from flopwise.blocks.graph import Graph, Layer, Type
 from flopwise.blocks.reach import collapse
 from flopwise.dsl import Network as Design
 from flopwise.nets.inline import inline
-from flopwise.nets.runtime import Network, load_source
+from flopwise.nets.loading import load_source
+from flopwise.nets.runtime import Network
 from flopwise.nets.source import class_name, network_source
 
 __all__ = ["build", "source"]

@@ -99,8 +99,13 @@ class Class:
             instance.values = {name: table[slot] for slot, name in self.arguments.items()}
 
 
-def collect(graph: Graph) -> tuple[dict[str, Instance], list[Class]]:
-    """Returns the instance of every named step of a network, and the classes, inner ones first."""
+def collect(graph: Graph, taken: frozenset[str]) -> tuple[dict[str, Instance], list[Class]]:
+    """Returns the instance of every named step of a network, and the classes, inner ones first.
+
+    Args:
+        graph: The traced network.
+        taken: Names that no class of a block may have.
+    """
     classes: dict[Any, Class] = {}
     images = {0: 1} if graph.inputs[0].kind == "map" else {}  # a block alone may read tokens
     steps = {
@@ -108,7 +113,7 @@ def collect(graph: Graph) -> tuple[dict[str, Instance], list[Class]]:
         for layer, ports in zip(graph.layers, _image_ports(graph, images), strict=True)
         if layer.graph
     }
-    _tell_apart(list(classes.values()))
+    _tell_apart(list(classes.values()), taken)
     count = class_count(graph)
     for each in classes.values():
         for instance in each.instances:
@@ -224,8 +229,13 @@ def _word(slot: Slot, names: dict[tuple[Any, ...], str]) -> str:
     return name if name not in taken else f"{name}_2"
 
 
-def _tell_apart(classes: list[Class]) -> None:
-    """Gives classes of one title different names, by the layers only some of them have."""
+def _tell_apart(classes: list[Class], taken: frozenset[str]) -> None:
+    """Gives classes of one title different names, by the layers only some of them have.
+
+    A class whose name is taken has `Block` behind it.
+    """
+    for each in classes:
+        each.name += "Block" if each.name in taken else ""
     for title in {each.name for each in classes}:
         group = [each for each in classes if each.name == title]
         layers = [

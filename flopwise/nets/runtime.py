@@ -6,10 +6,8 @@ network.
 
 from __future__ import annotations
 
-import sys
 from collections import OrderedDict
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -29,7 +27,6 @@ __all__ = [
     "fill_table",
     "fixed_table",
     "gelu_tanh",
-    "load_source",
     "table",
 ]
 
@@ -63,9 +60,6 @@ class Block(nn.Module):
         for name, layer in self.named_children():
             if name in self.inits and not isinstance(layer, nn.Dropout):
                 INITS[str(self.inits[name])](layer)
-
-    def __reduce__(self) -> Any:
-        return _empty, _origin(self), self.__dict__
 
 
 class Stage(nn.Sequential):
@@ -230,9 +224,6 @@ class Network(nn.Module):
                 groups[name] = [(rf"^{name}\.(\d+)\.", None), (rf"^{name}\.", (0,))]
         return {"stem": rf"^(?:{'|'.join(stem)})\."} | groups
 
-    def __reduce__(self) -> Any:
-        return _empty, _origin(self), self.__dict__
-
 
 def _paths(block: nn.Module) -> list[DropPath]:
     return [child for child in block.children() if isinstance(child, DropPath)]
@@ -328,34 +319,3 @@ INITS: dict[str, Callable[[nn.Module], None]] = {
     "linear": _reset,
 }
 FIXED: dict[str, Callable[[Tensor], None]] = {"sinusoid": sinusoid_, "orthogonal": orthogonal_}
-
-
-def load_source(source: str, name: str) -> ModuleType:
-    """Runs generated source as a module that tracebacks, pickles and torch.jit can read."""
-    import hashlib
-    import linecache
-
-    digest = hashlib.sha256(source.encode()).hexdigest()[:12]
-    title = f"flopwise_generated_{name}_{digest}"
-    if title in sys.modules:
-        return sys.modules[title]
-    module = ModuleType(title)
-    module.__file__ = f"<{name} {digest}>"
-    module.__dict__["__source__"] = source
-    lines = source.splitlines(keepends=True)
-    linecache.cache[module.__file__] = (len(source), None, lines, module.__file__)
-    exec(compile(source, module.__file__, "exec"), module.__dict__)
-    sys.modules[title] = module
-    return module
-
-
-def _origin(instance: nn.Module) -> tuple[str, str, str]:
-    cls = type(instance)
-    module = sys.modules[cls.__module__]
-    return module.__dict__["__source__"], module.__name__.split("_")[2], cls.__name__
-
-
-def _empty(source: str, name: str, cls: str) -> nn.Module:
-    made = load_source(source, name).__dict__[cls]
-    instance: nn.Module = made.__new__(made)
-    return instance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from itertools import groupby
 from typing import Any
@@ -29,6 +30,8 @@ NAMES = {
     ),
     "flopwise.nets.windows": ("WindowAttend", "from_windows", "merge_patches", "to_windows"),
 }
+TAKEN = frozenset(name for names in NAMES.values() for name in names)
+"""Names that a generated file may import, so that no class of its own may have them."""
 WIDTH = 100
 
 
@@ -40,7 +43,7 @@ def network_source(graph: Graph, *, facts: dict[str, Any]) -> str:
         facts: Class attributes of the network that `forward` does not need, such as
             `feature_info`.
     """
-    steps, classes = collect(graph)
+    steps, classes = collect(graph, TAKEN | {class_name(graph.title)})
     pieces = [_block_class(each) for each in classes]
     pieces.append(_network_class(graph, steps, facts))
     head = [HEADER.format(title=graph.title), *_imports("\n".join(pieces)), ""]
@@ -51,10 +54,12 @@ def network_source(graph: Graph, *, facts: dict[str, Any]) -> str:
 def class_name(title: str) -> str:
     """Turns a spec's name into the name of a class.
 
-    >>> class_name("convnext_tiny")
-    'ConvnextTiny'
+    >>> class_name("convnext_tiny"), class_name("my-net.v2"), class_name("50_layers")
+    ('ConvnextTiny', 'MyNetV2', 'Net50Layers')
     """
-    return "".join(word[:1].upper() + word[1:] for word in title.split("_"))
+    name = "".join(word[:1].upper() + word[1:] for word in re.split(r"[\W_]+", title))
+    name = name if name.isidentifier() else f"Net{name}"
+    return f"{name}Net" if name in TAKEN or keyword.iskeyword(name) else name
 
 
 def _imports(body: str) -> list[str]:
@@ -165,9 +170,9 @@ def _module(layer: Layer, path: str, leaves: dict[Slot, Any], names: dict[Slot, 
     arguments = [word(key) for key in form.positional] + ([form.fixed] if form.fixed else [])
     if not form.call:
         return arguments[0]
-    for keyword, (key, default) in form.keywords.items():
+    for argument, (key, default) in form.keywords.items():
         if (path, key) in names or numbers[key] != default:
-            arguments.append(f"{keyword}={word(key)}")
+            arguments.append(f"{argument}={word(key)}")
     return f"{form.call}({', '.join(arguments)})"
 
 
@@ -263,6 +268,7 @@ def code(value: Any) -> str:
 def _docstring(doc: str) -> list[str]:
     """The definition's docstring without the help of its settings."""
     text = doc.split("\n\nSettings:")[0].strip()
+    text = text.replace("\\", "\\\\").replace('"""', "'''").removesuffix('"')
     if not text:
         return []
     first, *rest = text.splitlines()
