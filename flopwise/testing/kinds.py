@@ -82,12 +82,16 @@ def alone(layer: Layer, inputs: Sequence[Type], output: int = 0) -> Graph:
     form = FORMS[layer.kind]
     named = layer.name or ("layer" if form.call or form.positional else "")
     step = replace(layer, name=named, inputs=tuple(range(len(inputs))))
-    inner = Graph("alone", "", tuple(inputs), (step,), (len(inputs) + output,))
+    out, made = layer.outputs[output], len(inputs) + output
+    # a block without a module has no class of its own: stochastic depth is one, and does nothing
+    end = Layer(kind="drop_path", name="end", inputs=(made,), outputs=(out,), settings={})
+    last = len(inputs) + len(layer.outputs)
+    inner = Graph("alone", "", tuple(inputs), (step, end), (last,))
     call = Layer(
         kind="block",
         name="layer",
         inputs=tuple(range(1, len(inputs) + 1)),
-        outputs=(layer.outputs[output],),
+        outputs=(out,),
         settings={},
         macs=layer.macs,
         activations=layer.activations,
