@@ -206,8 +206,6 @@ VIEWS = frozenset(
         "dropout",
         "first_channels",
         "flatten",
-        "first_channels",
-        "flatten",
         "split_heads",
         "take_token",
         "to_map",

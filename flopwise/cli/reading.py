@@ -149,16 +149,18 @@ def show_verb(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(design.facts(), indent=2))
         return
-    from flopwise.report import describe, paper_table, show_table, stage_table
+    from flopwise.report import describe, paper_table, quantity, show_table, stage_table
 
-    table = paper_table(design.spec) if args.style == "paper" else stage_table(design.cost())
+    cost = design.cost()
+    table = paper_table(design.spec) if args.style == "paper" else stage_table(cost)
     if args.form:
         show_table(table, args.form)
         return
     size = " x ".join(map(str, design.spec.input.size))
     print(f"{design.name}: input {design.spec.input.channels} x {size}, hash {design.hash[:16]}\n")
     show_table(table)
-    print(f"\n{describe(design.cost())}")
+    print(f"\n{describe(cost)}")
+    print(f"{quantity(cost.peak_memory)}B of activations held at once (inference, float32)")
 
 
 def _show_rows(design: Design, args: argparse.Namespace) -> None:

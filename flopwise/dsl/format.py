@@ -37,7 +37,7 @@ class _Line:
 
 
 def format_text(text: str, name: str) -> str:
-    """Returns a spec in its canonical layout.
+    r"""Returns a spec in its canonical layout.
 
     Args:
         text: The spec.
@@ -46,7 +46,7 @@ def format_text(text: str, name: str) -> str:
     Raises:
         SpecError: The text has faults of syntax, or its layout cannot be changed (E121).
 
-    >>> print(format_text("name: a\\nspec:   1 # version\\n", "a.yaml"), end="")
+    >>> print(format_text("name: a\nspec:   1 # version\n", "a.yaml"), end="")
     spec: 1  # version
     name: a
     """

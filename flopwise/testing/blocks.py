@@ -114,10 +114,10 @@ class BlockCase:
             model.set_grad_checkpointing(enable)
             x = images(main.input, 2).requires_grad_()
             torch.manual_seed(0)  # for dropout
-            total = model(x).square().sum()
-            if not total.requires_grad:  # `zero` depends on nothing
+            out = model(x)
+            if not out.requires_grad:  # nothing of it depends on the input
                 return
-            total.backward()
+            out.square().sum().backward()
             gradients.append([x.grad, *(p.grad for p in model.parameters())])
         for plain, saved in zip(*gradients, strict=True):
             torch.testing.assert_close(plain, saved)
@@ -154,6 +154,6 @@ def _other_size(example: Example) -> Example | None:
 
 
 def _body(example: Example) -> str:
-    """The source of an example without the facts of the network."""
-    classes, _, network = nets.source(example.graph).partition("(Network)")
-    return classes + network.partition("def __init__")[2]
+    """An example's source, without the facts of the network."""
+    blocks, _, network = nets.source(example.graph).partition("(Network)")
+    return blocks + network.partition("    def __init__")[2]

@@ -41,8 +41,8 @@ def group_norm(x: Map, *, name: str, eps: float = 1e-5, init: str = "") -> Map:
     if prod(x.shape) == groups:
         raise BlockError(
             "E329",
-            f"a map of {x.channels}x{x.height}x{x.width} has one number in each of {groups} groups, "
-            "which has no variance to bring to 1",
+            f"a map of {x.channels}x{x.height}x{x.width} has one number in each of {groups} "
+            "groups, which has no variance to bring to 1",
             helps=("raise input.size, remove a stride, or widen the stage",),
         )
     learned = [Parameter("weight", (x.channels,)), Parameter("bias", (x.channels,))]
