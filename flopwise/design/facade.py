@@ -264,7 +264,8 @@ def load(
 def _address(path: str | Path) -> str | Path:
     """Returns the address of a shipped network that is named without its `std/`."""
     name, _, row = str(path).partition("#")
-    shipped = name in {**presets(), **papers()} or (not row and NAME.fullmatch(name) and shipped_row(name))
+    named = name in presets() or name in papers()
+    shipped = named or (not row and NAME.fullmatch(name) and shipped_row(name))
     return f"std/{path}" if shipped and not Path(name).exists() else path
 
 
@@ -300,7 +301,7 @@ def search(
 
 
 def export(study: str | Path, folder: str | Path, *, trial: int | None = None) -> Proof:
-    """Writes what a search or a training gave as a folder that stock timm loads.
+    """Writes what a search or a training gave as a folder that timm loads.
 
     Args:
         study: The folder of a search or training.
@@ -312,7 +313,6 @@ def export(study: str | Path, folder: str | Path, *, trial: int | None = None) -
 
     Raises:
         RunError: There is nothing to export, or the proof fails.
-        NotNativeError: timm has no family that builds this network; nothing is written.
     """
     from flopwise.design.shipping import export_study
 
