@@ -207,6 +207,7 @@ SECTIONS: Mapping[str, Mapping[str, Any]] = {
     "final": tables.FINAL,
     "table": tables.TABLE,
     "row": tables.ROW,
+    "reason": tables.REASON,
 }
 
 PARTS: dict[str, Callable[[], str]] = {

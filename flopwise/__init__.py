@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what type checkers and editors read; at run time a name arrives when asked for
-    from flopwise.design import Design, export, load, loads, search
+    from flopwise.design import Design, export, load, loads, search, table
     from flopwise.errors import FlopwiseError, RunError, SpecError
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "load",
     "loads",
     "search",
+    "table",
 ]
 __version__ = "0.1.0"
 

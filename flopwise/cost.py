@@ -13,7 +13,16 @@ from typing import Any
 
 from flopwise.blocks import Graph, Layer
 
-__all__ = ["CONVENTIONS", "METRICS", "VIEWS", "Cost", "StageCost", "cost", "peak_memory"]
+__all__ = [
+    "CONVENTIONS",
+    "METRICS",
+    "PARAM_CONVENTIONS",
+    "VIEWS",
+    "Cost",
+    "StageCost",
+    "cost",
+    "peak_memory",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,11 +192,45 @@ def _fvcore(layer: Layer) -> int:
     return layer.macs + work
 
 
+def _thop(layer: Layer) -> int:
+    """Adds 4 per element of a norm, and sees no product of two activations."""
+    norm = 4 * prod(layer.outputs[0].shape) if layer.kind in ("batch_norm", "layer_norm") else 0
+    return _conv_linear(layer) + norm
+
+
 CONVENTIONS: dict[str, Callable[[Layer], int]] = {
     "macs": _macs,
     "conv_linear": _conv_linear,  # all ConvNet rows of the ConvNeXt and NFNet papers
     "fvcore": _fvcore,  # timm's published figures
+    "thop": _thop,  # the deeper ResNets, ResNeXt and DenseNet of the T2T-ViT paper
 }
+
+
+def _with_buffers(graph: Graph) -> int:
+    """Adds what the checkpoint holds besides: fixed tables, the statistics of batch norms."""
+    buffers = (each for _, leaf in graph.walk() for each in leaf.buffers)
+    return graph.params + sum(prod(each.shape) for each in buffers)
+
+
+def _without_position(graph: Graph) -> int:
+    """Leaves out the learned tables of positions."""
+    tables = (each for _, leaf in graph.walk() for each in leaf.parameters)
+    return graph.params - sum(prod(p.shape) for p in tables if p.name.startswith("pos_embed"))
+
+
+def _without_head(graph: Graph) -> int:
+    """Leaves out the layer that gives the classes, which is the last one."""
+    *_, (_, last) = graph.walk()
+    return graph.params - last.params
+
+
+PARAM_CONVENTIONS: dict[str, Callable[[Graph], int]] = {
+    "learned": lambda graph: graph.params,
+    "with_buffers": _with_buffers,  # most rows of the T2T-ViT paper
+    "without_position": _without_position,  # its ViT rows
+    "without_head": _without_head,  # ViT-Base in the ViT paper
+}
+"""What of a network its source counts as parameters."""
 
 METRICS: dict[str, Callable[[Graph], int]] = {
     "macs": lambda graph: graph.macs,

@@ -1,4 +1,4 @@
-"""The verbs that take time: build, train, search, export."""
+"""The verbs that take time: build, train, search, export, verify."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ __all__ = [
     "search_verb",
     "train_options",
     "train_verb",
+    "verify_options",
+    "verify_verb",
 ]
 
 
@@ -70,7 +72,6 @@ def search_verb(args: argparse.Namespace) -> None:
     design = open_spec(args)
     from rich.console import Console
 
-    from flopwise.export import NotNativeError
     from flopwise.search.view import show, watch_for
 
     metric = design.spec.search.objective[1] if design.spec.search else "top1"
@@ -78,22 +79,44 @@ def search_verb(args: argparse.Namespace) -> None:
     outcome = design.search(args.out, trials=args.trials, watch=watch, command=args.command)
     show(outcome, Console(width=None if sys.stdout.isatty() else 100), metric)
     for part in outcome.parts or (outcome,):
-        try:
-            _export(part.folder, part.folder / "export")
-        except NotNativeError as error:  # the search is fine; its winner stays in our own form
-            print(f"not exported: {error}")
+        _export(part.folder, part.folder / "export")
 
 
 def export_verb(args: argparse.Namespace) -> None:
-    """Writes a trained network as a folder that stock timm loads, with proof.
+    """Writes a trained network as a folder that timm loads, with proof.
 
-    The proof runs in a process that imports only timm: same logits, same accuracy.
+    Stock timm builds a network of one of its families from config.json alone. Any
+    other brings one file of Python, model.py, which needs torch and timm only. The
+    proof runs in a process that imports only these: same logits, same accuracy.
 
     Examples:
       flopwise export runs/quickstart --out digits-net
       flopwise export runs/quickstart --trial 12 --out other-net
     """
     _export(args.study, args.out, args.trial)
+
+
+def verify_verb(args: argparse.Namespace) -> None:
+    """Checks an exported folder again: files, weights, logits, accuracy.
+
+    Weights that are no safetensors are never opened. A folder with a model.py is
+    loaded by running it, in a process of its own that cannot import flopwise.
+
+    Examples:
+      flopwise verify digits-net
+      flopwise verify digits-net --data photos/
+    """
+    from flopwise.design.shipping import verify_folder
+
+    found = verify_folder(args.folder, args.data)
+    print(
+        f"{args.folder}: {found.tier} export of {found.architecture}, {found.tensors} tensors, "
+        f"as it was proven; with timm {found.timm} the logits of its sample "
+        f"differ by {found.difference:.1g}"
+    )
+    if found.images:
+        share = 100 * found.correct / found.images
+        print(f"{found.correct} of {found.images} test images right ({share:.2f}%)")
 
 
 def build_options(verb: argparse.ArgumentParser) -> None:
@@ -128,6 +151,13 @@ def export_options(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--out", metavar="DIR", type=Path, required=True, help="the folder to write")
     verb.add_argument("--trial", metavar="N", type=int, help="another trial than the winner")
+
+
+def verify_options(verb: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `verify`."""
+    verb.add_argument("folder", metavar="DIR", type=Path, help="an exported folder")
+    text = "classify test images too: digits, a folder, a tar, torch/NAME or hfds/NAME"
+    verb.add_argument("--data", metavar="DATA", default="", help=text)
 
 
 def _short_for(verb: argparse.ArgumentParser, flag: str, path: str, text: str) -> None:
@@ -168,4 +198,8 @@ def _export(study: Path, folder: Path, trial: int | None = None) -> None:
         f"exported to {folder}, proven with timm {proof.timm}: "
         f"logits differ by {proof.difference:.1g}{told and '; ' + told}"
     )
-    print(f"load it: timm.create_model('local-dir:{folder}', pretrained=True)")
+    if (folder / "model.py").exists():
+        print(f"load it: put {folder} on sys.path and import its model.py, then")
+        print(f"  timm.create_model('local-dir:{folder}', pretrained=True)")
+    else:
+        print(f"load it: timm.create_model('local-dir:{folder}', pretrained=True)")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flopwise.design.facade import Design, export, load, loads, search
+from flopwise.design.facade import Design, export, load, loads, search, table
 from flopwise.errors import FlopwiseError, RunError, SpecError
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "load",
     "loads",
     "search",
+    "table",
 ]

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 from flopwise import dsl
 from flopwise.cost import Cost, cost
 from flopwise.dsl.load import decode
-from flopwise.dsl.shipped import presets, shipped_row
+from flopwise.dsl.shipped import papers, presets, shipped_row
 
 if TYPE_CHECKING:  # types only: most of these rooms import torch
+    from flopwise.design.tables import PaperTable
     from flopwise.dsl.differing import Comparison
     from flopwise.dsl.explained import Explained
     from flopwise.export.proof import Proof
@@ -31,7 +32,7 @@ if TYPE_CHECKING:  # types only: most of these rooms import torch
     from flopwise.search import Outcome, Watch, Winner
     from flopwise.train import Epoch
 
-__all__ = ["Design", "export", "load", "loads", "search"]
+__all__ = ["Design", "export", "load", "loads", "search", "table"]
 
 NAME = re.compile(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*")
 
@@ -82,6 +83,16 @@ class Design:
             SpecError: There is no such row, or its network cannot be built.
         """
         return Design(self.spec.row(name))
+
+    def table(self) -> PaperTable:
+        """Returns its table, counted beside the figures that the table's source prints.
+
+        Raises:
+            SpecError: It has no table, or an explanation in the table does not hold.
+        """
+        from flopwise.design.tables import judge
+
+        return judge(self.spec)
 
     def cost(self) -> Cost:
         """Returns MACs, parameters and activations, in total and per stage."""
@@ -253,7 +264,8 @@ def load(
 def _address(path: str | Path) -> str | Path:
     """Returns the address of a shipped network that is named without its `std/`."""
     name, _, row = str(path).partition("#")
-    shipped = name in presets() or (not row and NAME.fullmatch(name) and shipped_row(name))
+    named = name in presets() or name in papers()
+    shipped = named or (not row and NAME.fullmatch(name) and shipped_row(name))
     return f"std/{path}" if shipped and not Path(name).exists() else path
 
 
@@ -271,6 +283,15 @@ def loads(
     return Design(dsl.loads(read, name=name, sets=sets, allow_code=allow_code))
 
 
+def table(path: str | Path) -> PaperTable:
+    """Returns a shipped table of a paper, or that of a file, counted beside what is printed.
+
+    >>> flopwise.table("convnext_table10").score.open
+    0
+    """
+    return load(path).table()
+
+
 def search(
     design: Design | str | Path, folder: str | Path | None = None, **options: Any
 ) -> Outcome:
@@ -280,7 +301,7 @@ def search(
 
 
 def export(study: str | Path, folder: str | Path, *, trial: int | None = None) -> Proof:
-    """Writes what a search or a training gave as a folder that stock timm loads.
+    """Writes what a search or a training gave as a folder that timm loads.
 
     Args:
         study: The folder of a search or training.
@@ -292,7 +313,6 @@ def export(study: str | Path, folder: str | Path, *, trial: int | None = None) -
 
     Raises:
         RunError: There is nothing to export, or the proof fails.
-        NotNativeError: timm has no family that builds this network; nothing is written.
     """
     from flopwise.design.shipping import export_study
 

@@ -1,10 +1,10 @@
-"""The folder of a study to a folder that stock timm loads."""
+"""The folder of a study to a folder that timm loads, and such a folder checked again."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ from flopwise.errors import RunError, SpecError
 from flopwise.export import Facts
 from flopwise.export.folder import export
 from flopwise.export.proof import Proof
+from flopwise.export.recheck import Recheck, recheck
 from flopwise.search.training import open_images
+from flopwise.train import open_data
 from flopwise.train.view import normalised
 
-__all__ = ["export_study"]
+__all__ = ["export_study", "verify_folder"]
 
 SHOWN = 2000
 """Most test images that the proof classifies."""
@@ -42,14 +44,39 @@ def export_study(study: Path, folder: Path, trial: int | None = None) -> Proof:
     network = found.spec.network()
     facts = Facts.of(found.data)
     shown = _test_images(network, found.spec.recipe, facts)
+    texts = {"spec.yaml": found.spec.render(), **{code.key: code.text for code in found.spec.codes}}
     return export(
         network,
         load_file(found.weights),
         folder,
         facts=facts,
-        provenance={"flopwise": found.provenance},
+        provenance={**found.provenance},
+        texts=texts,
         **shown,
     )
+
+
+def verify_folder(folder: Path, data: str = "") -> Recheck:
+    """Checks an exported folder again.
+
+    Args:
+        folder: The folder.
+        data: Where test images lie; without them only its own sample is looked at.
+    """
+    if not data:
+        return recheck(folder)
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        channels, *size = config["pretrained_cfg"]["input_size"]
+    except (OSError, ValueError, KeyError):
+        return recheck(folder)  # says what is wrong
+    recipe = dsl.Recipe(data=data)
+    size = (size[0], size[1])
+    opened = open_data(recipe, size=size, channels=channels, classes=config["num_classes"])
+    split = opened.test()
+    count = min(len(split), SHOWN)
+    pictures = [split.picture(index) for index in range(count)]
+    return recheck(folder, pictures=pictures, labels=split.labels[:count])
 
 
 def _find(study: Path, trial: int | None) -> _Found:
@@ -65,16 +92,31 @@ def _find(study: Path, trial: int | None) -> _Found:
         )
     known = json.loads(record.read_text(encoding="utf-8"))
     home, weights = study / "winner", study / (known["weights"] or "nothing")
-    told = {
-        key: known[key] for key in ("picks", "hash", "seed", "kind", "versions") if key in known
-    }
+    told = {key: known[key] for key in ("trial", "picks", "seed", "kind") if key in known}
+    told |= {"study": study.name, "scores": list(_scores(known))}
     if trial is not None:
         home = study / "trials" / _identity(study, trial)
-        weights, told = home / "best.safetensors", {"trial": trial}
+        weights, told = home / "best.safetensors", {"study": study.name, "trial": trial}
+    told["versions"] = known.get("versions")
     if not weights.is_file():
         raise RunError(f"the weights are gone: there is no file {weights}")
     spec = dsl.load(home / "resolved.yaml")
     return _Found(spec=spec, weights=weights, data=known["data"], provenance=told)
+
+
+def _scores(known: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yields the scores of a winner, each with what it is."""
+    what = {
+        "test": "these weights on the test split, opened for nothing else",
+        "validation": "these weights on the validation split, which chose among epochs and runs",
+        "search": "its trial in the search: the best of many, so optimistic",
+    }
+    for name, meaning in what.items():
+        if known.get(name):
+            yield {"of": name, "values": known[name], "what": meaning}
+    if means := {name: mean for name, (mean, _) in known.get("fresh", {}).items() if mean}:
+        meaning = "mean over trainings on fresh seeds, of which these weights are one"
+        yield {"of": "test, fresh seeds", "values": means, "what": meaning}
 
 
 def _identity(study: Path, trial: int) -> str:

@@ -100,6 +100,8 @@ def check_rows(checker: Checker, table: Table, base: Each, spec_of: Callable[[st
     made: dict[str | None, Each] = {None: base}
     broken: set[str | None] = set()
     for name, row in table.rows.items():
+        if not row.has_network:
+            continue
         if row.parent in broken:
             broken.add(name)
             continue

@@ -74,8 +74,12 @@ def _no_function(*inputs: Tensor) -> Tensor:
     raise AssertionError("only a block that was put together is traced")
 
 
-def _is_stage(node: Node) -> bool:
-    return isinstance(node, Section) and "block" in node.entries
+def _stage_outside(node: Section) -> Place | None:
+    """Returns where the first stage of a block without `net` stands, if there is one."""
+    for key, inner in node.entries.items() if "net" not in node.entries else ():
+        if key not in COMPOSITE and isinstance(inner, Section) and "block" in inner.entries:
+            return node.keys[key]
+    return None
 
 
 def _head(checker: Checker, name: str, node: Node, place: Place) -> _Head | None:
@@ -91,10 +95,9 @@ def _head(checker: Checker, name: str, node: Node, place: Place) -> _Head | None
     if not isinstance(node, Section):
         checker.fault("E201", f"{what} must be a map", node.place, "write  net:  below it")
         return None
-    inner = [key for key in node.entries if key not in COMPOSITE and _is_stage(node.entries[key])]
-    if inner and "net" not in node.entries:
+    if place_of_stage := _stage_outside(node):
         fact = f"the stages of {what} stand directly below its name"
-        checker.fault("E106", fact, node.keys[inner[0]], f"put them below  net:  in '{name}'")
+        checker.fault("E106", fact, place_of_stage, f"put them below  net:  in '{name}'")
         return None
     checker.keys(node, COMPOSITE, what, place)
     for key in ("params", "net"):

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from flopwise.dsl.load import decode, make_source, parse
 from flopwise.dsl.missing import Link, no_preset, unreadable
-from flopwise.dsl.shipped import ZOO, presets, shipped_row
+from flopwise.dsl.shipped import ZOO, papers, presets, shipped_row
 from flopwise.dsl.tree import Node, Scalar, Section
 from flopwise.dsl.upgrade import upgrade_tree
 from flopwise.errors import Fault, Place, Source, SpecError
@@ -206,7 +206,7 @@ def _real(path: Path) -> Path:
 
 def _preset(name: str) -> Path | None:
     match = PRESET.fullmatch(name)
-    return presets().get(match[1]) if match else None
+    return presets().get(match[1], papers().get(match[1])) if match else None
 
 
 @lru_cache(maxsize=256)

@@ -43,14 +43,8 @@ def read_budgets(checker: Checker, node: Node) -> Iterator[Budget]:
 
 
 def _window(checker: Checker, metric: str, node: Node) -> Window | None:
-    help_ = f"write  {metric}: {{target: 4.5G, within: 1%}}  or  {metric}: {{max: 30M}}"
+    help_ = _windows(metric, node)
     if not isinstance(node, Section):
-        if isinstance(node, Scalar) and read_window_edge(node.value or "", up=False) is not None:
-            cost = node.place.source.lines[node.place.line - 1][node.place.column - 1 :]
-            cost = cost[: node.place.width]
-            help_ = (
-                f"write  {metric}: {{target: {cost}, within: 1%}}  or  {metric}: {{max: {cost}}}"
-            )
         checker.fault("E201", f"the window of '{metric}' must be a map", node.place, help_)
         return None
     rules = {n: Rule(name=n, type="quantity", low=0) for n in ("target", "min", "max")}
@@ -74,6 +68,15 @@ def _window(checker: Checker, metric: str, node: Node) -> Window | None:
         checker.fault("E502", f"'min' {low} is above 'max' {high}", node.place, "swap them")
         return None
     return Window(low, high)
+
+
+def _windows(metric: str, node: Node) -> str:
+    """Spells the windows of a metric; of a bare cost, with that cost."""
+    target, most = "4.5G", "30M"
+    if isinstance(node, Scalar) and read_window_edge(node.value or "", up=False) is not None:
+        at = node.place
+        target = most = at.source.lines[at.line - 1][at.column - 1 :][: at.width]
+    return f"write  {metric}: {{target: {target}, within: 1%}}  or  {metric}: {{max: {most}}}"
 
 
 def _edge(checker: Checker, node: Node, rule: Rule, name: str) -> float | None:

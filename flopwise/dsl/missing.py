@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from flopwise.dsl.shipped import presets, shipped_rows
+from flopwise.dsl.shipped import papers, presets, shipped_rows
 from flopwise.dsl.tree import Scalar
 from flopwise.errors import Fault, Place, nearest
 
@@ -56,14 +56,15 @@ def _near_files(path: Path, wanted: str) -> list[str]:
     if near:
         dot = "./" if wanted.startswith("./") else ""
         return [f"did you mean '{dot}{os.path.normpath(Path(wanted).parent / near)}'?"]
-    shipped = nearest(stem, presets())
+    shipped = nearest(stem, [*presets(), *papers()])
     return [f"did you mean the shipped spec 'std/{shipped}'?"] if shipped else []
 
 
 def no_preset(name: str, place: Place | None) -> Fault:
     """Says that there is no shipped spec of a name (E105)."""
     stem = name.removeprefix("std/")
-    near = nearest(stem.removesuffix(".yaml"), [*presets(), *(row for _, row in shipped_rows())])
+    known_names = [*presets(), *papers(), *(row for _, row in shipped_rows())]
+    near = nearest(stem.removesuffix(".yaml"), known_names)
     known = ", ".join(presets())
     return Fault(
         code="E105",

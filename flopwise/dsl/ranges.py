@@ -27,8 +27,8 @@ def read_domain(checker: Checker, target: str, node: Node, rule: RuleLike) -> Do
     what = f"the domain of '{target}'"
     if not isinstance(node, Section):
         texts = [item.place for item in node.items] if isinstance(node, Items) else []
-        values = ", ".join(_text(place) for place in texts)
-        help_ = f"write  {{choice: [{values}]}}" if values else EXAMPLE
+        spelt = ", ".join(_text(place) for place in texts)
+        help_ = f"write  {{choice: [{spelt}]}}" if spelt else EXAMPLE
         checker.fault("E201", f"{what} must be a map", node.place, help_)
         return None
     if not {*READERS} & {*node.entries} and not {*node.entries} - {"min", "max", "step", "log"}:

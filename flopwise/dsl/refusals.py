@@ -57,18 +57,8 @@ def _balanced(text: str) -> str:
     return ""
 
 
-def bad_key(name: str, place: Place) -> Fault:
-    """Refuses a text that is no key, and says what it was probably meant to be."""
-    name = " ".join(name.split("\n"))  # YAML folds a text over several lines into one
-    word, colon, rest = name.partition(":")
-    if colon and rest and is_key(word):
-        return Fault(
-            code="E011",
-            message="this looks like 'key:value' without a space after the colon",
-            place=place,
-            label=f'YAML reads a key named "{name[:40]}"',
-            helps=(f"write  {word}: {rest}",),
-        )
+def _cut_key(name: str, place: Place) -> Fault | None:
+    """Refuses what YAML made a key of by cutting a number, a stage or a path in two."""
     before = place.source.lines[place.line - 1][: place.column - 1]
     if name[:1].isdigit() and (number := re.search(r"([\d.]+),$", before)):
         return Fault(
@@ -91,6 +81,23 @@ def bad_key(name: str, place: Place) -> Fault:
             place=place,
             helps=("write a line for each, or [*] for every repetition of a stage",),
         )
+    return None
+
+
+def bad_key(name: str, place: Place) -> Fault:
+    """Refuses a text that is no key, and says what it was probably meant to be."""
+    name = " ".join(name.split("\n"))  # YAML folds a text over several lines into one
+    word, colon, rest = name.partition(":")
+    if colon and rest and is_key(word):
+        return Fault(
+            code="E011",
+            message="this looks like 'key:value' without a space after the colon",
+            place=place,
+            label=f'YAML reads a key named "{name[:40]}"',
+            helps=(f"write  {word}: {rest}",),
+        )
+    if cut := _cut_key(name, place):
+        return cut
     for sign, fact in (
         ("=", "a key and its value are joined by '='"),
         (" ", f"'{name[:40]}' cannot be a key; a colon or a comma may be missing"),

@@ -23,6 +23,7 @@ __all__ = [
     "MEASURED",
     "Opened",
     "Opener",
+    "Reason",
     "Row",
     "Table",
     "Trees",
@@ -52,6 +53,28 @@ LEFT = ("name", "doc", "extends", "expect", "inferred", "table")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why a figure of a reference is not what is counted.
+
+    Attributes:
+        why: The reason, or what was tried to find one.
+        place: Where it stands.
+        printed: A row whose printed figure is what is counted here; empty if none.
+        counted: A row whose count is what is printed here; empty if none.
+    """
+
+    why: str
+    place: Place
+    printed: str = ""
+    counted: str = ""
+
+    @property
+    def explains(self) -> bool:
+        """Whether it names the row that shows it; otherwise the figure is unresolved."""
+        return bool(self.printed or self.counted)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One row of a table.
 
@@ -63,9 +86,11 @@ class Row:
         changes: What it lays on that, in order.
         ref: Published figures by column; None where the source has none.
         convention: How the MACs among them are counted.
+        params_convention: What is counted as parameters.
+        reasons: Why a figure differs from what is counted, by column.
         expect: Costs its network must have.
         note: Its free text.
-        skip: Whether printed tables leave it out.
+        skip: Whether nothing of it is counted and compared.
     """
 
     name: str
@@ -75,9 +100,16 @@ class Row:
     changes: tuple[Change, ...] = ()
     ref: Mapping[str, Figure | None] = field(default_factory=dict)
     convention: str = "macs"
+    params_convention: str = "learned"
+    reasons: Mapping[str, Reason] = field(default_factory=dict)
     expect: Section | None = None
     note: str = ""
     skip: bool = False
+
+    @property
+    def has_network(self) -> bool:
+        """Whether it is a network, and not only printed figures of one."""
+        return not (self.skip and self.ref and not self.changes and self.start is None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

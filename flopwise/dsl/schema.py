@@ -268,7 +268,13 @@ def _aim(words: tuple[str, ...]) -> Schema:
 
 def _table() -> Schema:
     ref = _map({"type": ["number", "string", "null"]})
-    row = _literals(tables.ROW, ref=ref, expect=_literals(tables.EXPECT))
+    row = _literals(
+        tables.ROW,
+        ref=ref,
+        expect=_literals(tables.EXPECT),
+        explained=_map(_literals(tables.REASON)),
+        unresolved=_map({"type": "string"}),
+    )
     row["not"] = {"required": ["from", "spec"]}
     rows = _map(row, propertyNames={"pattern": r"^[^.]+$"})
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flopwise.cost import CONVENTIONS
+from flopwise.cost import CONVENTIONS, PARAM_CONVENTIONS
 from flopwise.dsl.values import Rule
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "FIT",
     "METRICS",
     "OBJECTIVES",
+    "REASON",
     "ROW",
     "SAMPLER",
     "SAMPLERS",
@@ -265,6 +266,25 @@ ROW = by_key(
         doc="How the MACs of this row's reference are counted.",
     ),
     Rule(
+        name="params_convention",
+        type="text",
+        choices=tuple(PARAM_CONVENTIONS),
+        example="params_convention: without_position",
+        doc="What its reference counts as parameters; the learned ones if not written.",
+    ),
+    Rule(
+        name="explained",
+        type="map",
+        example="explained: {macs: {why: printed one row up, printed: kernel_7}}",
+        doc="Column -> why its figure is not what is counted, and the row that shows it.",
+    ),
+    Rule(
+        name="unresolved",
+        type="map",
+        example="unresolved: {macs: no counter that was tried gives it}",
+        doc="Column -> what was tried to find out why its figure is not what is counted.",
+    ),
+    Rule(
         name="expect",
         type="map",
         example="expect: {params: 25.6M}",
@@ -275,6 +295,27 @@ ROW = by_key(
         name="skip",
         type="bool",
         example="skip: true",
-        doc="true keeps the row out of printed tables.",
+        doc="true leaves the row out of what is counted and compared.",
+    ),
+)
+REASON = by_key(
+    Rule(
+        name="why",
+        type="text",
+        required=True,
+        example="why: printed one row up",
+        doc="The reason, in one line.",
+    ),
+    Rule(
+        name="printed",
+        type="text",
+        example="printed: std/convnext_imagenet#base_384_22k",
+        doc="A row, here or in std/TABLE#ROW, whose printed figure is what is counted here.",
+    ),
+    Rule(
+        name="counted",
+        type="text",
+        example="counted: kernel_7",
+        doc="A row whose count, in its own conventions, is what is printed here.",
     ),
 )

@@ -1,4 +1,8 @@
-"""The shipped specs: `std/NAME` is a file of the zoo, or a row of a table in one."""
+"""The shipped specs: `std/NAME` is a file of the zoo, or a row of a table in one.
+
+The tables of the papers are shipped too. They name their rows after the papers' words, several of
+them alike, so a row of theirs is always `std/TABLE#ROW`.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +15,32 @@ from pathlib import Path
 from flopwise.dsl.load import make_source, parse
 from flopwise.dsl.tree import Section
 
-__all__ = ["MAX_ROWS", "ZOO", "presets", "row_names", "shipped_row", "shipped_rows"]
+__all__ = [
+    "MAX_ROWS",
+    "ZOO",
+    "papers",
+    "presets",
+    "row_names",
+    "shipped_row",
+    "shipped_rows",
+]
 
 MAX_ROWS = 1000
 ZOO = Path(__file__).parent.parent / "zoo"
+PAPERS = "tables"
 
 
 @cache
 def presets() -> dict[str, Path]:
-    """Returns the shipped files by name."""
-    return {path.stem: path for path in sorted(ZOO.rglob("*.yaml"))}
+    """Returns the shipped networks by name."""
+    files = sorted(ZOO.rglob("*.yaml"))
+    return {path.stem: path for path in files if path.parent.name != PAPERS}
+
+
+@cache
+def papers() -> dict[str, Path]:
+    """Returns the tables of the papers by name."""
+    return {path.stem: path for path in sorted((ZOO / PAPERS).glob("*.yaml"))}
 
 
 def shipped_row(name: str) -> str | None:

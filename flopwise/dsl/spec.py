@@ -146,8 +146,9 @@ class Spec:
 
     @property
     def rows(self) -> tuple[str, ...]:
-        """The names of its table's rows, in order."""
-        return tuple(self.table.rows) if self.table else ()
+        """The names of its table's rows that are networks, in order."""
+        rows = self.table.rows.values() if self.table else ()
+        return tuple(row.name for row in rows if row.has_network)
 
     def row(self, name: str) -> Spec:
         """Returns the spec of a row of its table; the same one each time.

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from flopwise.dsl.checker import Checker
 from flopwise.dsl.figures import Figure, read_figure
 from flopwise.dsl.matrix import read_matrix
+from flopwise.dsl.reasons import check_reasons, read_reasons
 from flopwise.dsl.rows import Row, Table, no_row, read_changes, refuse_dots, too_many
 from flopwise.dsl.shipped import MAX_ROWS
 from flopwise.dsl.tables import ROW, TABLE
@@ -30,6 +31,7 @@ def read_table(tree: Section, checker: Checker) -> Table | None:
     reader = _Rows(facts, columns, checker)
     if rows := _map(node, "rows", TABLE, checker):
         reader.read(rows, node.keys["rows"])
+        check_reasons(reader.rows, checker)
     if matrix := _map(node, "matrix", TABLE, checker):
         read_matrix(matrix, node.keys["matrix"], reader.rows, reader.convention, checker)
     if len(checker.faults) > before:
@@ -101,6 +103,8 @@ class _Rows:
             changes=read_changes(node, self.checker),
             ref=dict(self.ref(node)),
             convention=str(facts.get("convention", self.convention)),
+            params_convention=str(facts.get("params_convention", "learned")),
+            reasons=read_reasons(node, self.checker),
             expect=_map(node, "expect", ROW, self.checker),
             note=str(facts.get("note", "")),
             skip=facts.get("skip") is True,
@@ -110,11 +114,14 @@ class _Rows:
         """Returns the row that a row starts from; None for the spec itself."""
         wanted = node.value if isinstance(node, Scalar) else None
         if not isinstance(node, Scalar) or not isinstance(wanted, str):
-            above = next(reversed(self.rows), None)
+            above = next((row.name for row in [*self.rows.values()][::-1] if row.has_network), None)
             return above if self.chained else None
-        if wanted in self.rows:
+        if wanted in self.rows and self.rows[wanted].has_network:
             return wanted
-        if wanted in rows.entries:
+        if wanted in self.rows:
+            fact = f"row '{wanted}' has only printed figures; no row can start from it"
+            self.checker.fault("E411", fact, node.place, "name a row that is a network, or base")
+        elif wanted in rows.entries:
             self.later(name, wanted, node.place, rows)
         elif wanted != "base":
             self.checker.faults.append(no_row(wanted, rows.entries, node.place, "this table"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 __all__ = ["make_card"]
@@ -15,25 +15,51 @@ tags: [image-classification, timm]
 ---
 # {name}
 
-timm's `{architecture}` with
-`{args}`.
+{what}
 
 ```python
-import timm
-
-model = timm.create_model("local-dir:PATH/TO/{name}", pretrained=True).eval()
-data = timm.data.resolve_model_data_config(model)
+{load}
+data = timm.data.resolve_model_data_config(net)
 transform = timm.data.create_transform(**data, is_training=False)
-logits = model(transform(image).unsqueeze(0))  # image: PIL, {mode}
+logits = net(transform(image).unsqueeze(0))  # image: PIL, {mode}
 ```
 
-It needs torch and timm >= 1.0.17, nothing else. `num_classes=` replaces the classifier for
-fine-tuning{grey}. On the Hub the same files load by `hf-hub:USER/NAME`. `proof.json` tells what
-was compared before the folder was called done.
+It needs torch and timm >= 1.0.17, nothing else.{tuned} {hub} `proof.json` tells what was compared
+before the folder was called done; `flopwise verify` compares it again.
 
-- images: {images}
+## Figures
+
+{figures}
+## Images
+
+- size: {images}
 - classes: {classes}
+
+## Origin
+
 {known}"""
+
+NATIVE = {
+    "what": "timm's `{architecture}` with\n`{args}`.",
+    "load": 'import timm\n\nnet = timm.create_model("local-dir:PATH/TO/{name}", '
+    "pretrained=True).eval()",
+    "hub": "On the Hub the same files load by `hf-hub:USER/NAME`.",
+}
+STANDALONE = {
+    "what": "A network of no family that timm has. `model.py` holds its classes; importing it "
+    "registers\n`{architecture}` with timm.",
+    "load": "import sys, timm\n\n"
+    'sys.path.insert(0, "PATH/TO/{name}")\nimport model  # registers it\n'
+    'net = timm.create_model("{architecture}", pretrained=True).eval()',
+    "hub": 'After that import, `timm.create_model("local-dir:PATH/TO/{name}", pretrained=True)` '
+    "and, on\nthe Hub, `hf-hub:USER/NAME` load it as well.",
+}
+COUNTED = {
+    "macs": "multiply-accumulates for one image: convolutions, linear layers and attention "
+    "products; a multiplication and its addition are one",
+    "params": "learned numbers",
+    "activations": "numbers that those layers put out for one image",
+}
 
 
 def make_card(config: Mapping[str, Any], known: Mapping[str, Any], name: str) -> str:
@@ -47,24 +73,49 @@ def make_card(config: Mapping[str, Any], known: Mapping[str, Any], name: str) ->
     cfg = config["pretrained_cfg"]
     channels, height, width = cfg["input_size"]
     labels = ", ".join(config.get("label_names", ()))
+    form = STANDALONE if known.get("tier") == "standalone" else NATIVE
+    words = {
+        "name": name,
+        "architecture": config["architecture"],
+        "args": json.dumps(config["model_args"]),
+    }
     return TEXT.format(
         name=name,
         license=cfg["license"],
-        architecture=config["architecture"],
-        args=json.dumps(config["model_args"]),
+        **{key: text.format(**words) for key, text in form.items()},
+        tuned=_tuned(cfg, channels),
         mode={1: "mode L", 3: "mode RGB"}.get(channels, f"{channels} channels"),
-        grey=", `in_chans=1` adapts it to grey images" if channels == 3 else "",
+        figures="".join(f"- {line}\n" for line in _figures(known)),
         images=f"{channels} x {height} x {width}, mean {cfg['mean']}, std {cfg['std']}",
         classes=f"{config['num_classes']}" + (f" ({labels})" if labels else ""),
         known=_known(known),
     )
 
 
+def _tuned(cfg: Mapping[str, Any], channels: int) -> str:
+    """What timm may change in it."""
+    said = " `num_classes=` replaces the classifier for\nfine-tuning" if "classifier" in cfg else ""
+    if channels == 3 and "first_conv" in cfg:
+        said += ", `in_chans=1` adapts it to grey images" if said else " `in_chans=1` adapts it"
+    return f"{said}." if said else ""
+
+
+def _figures(known: Mapping[str, Any]) -> Iterator[str]:
+    """Yields counts and scores, each with what it is."""
+    for key, meaning in COUNTED.items():
+        if key in known:
+            yield f"{key}: {known[key]:,} ({meaning})"
+    for scores in known.get("scores", ()):
+        told = ", ".join(f"{name} {value:.2f}" for name, value in scores["values"].items())
+        yield f"{scores['of']}: {told} ({scores['what']})"
+
+
 def _known(known: Mapping[str, Any]) -> str:
-    long = {k: v for k, v in known.items() if isinstance(v, str) and "\n" in v}
+    plain = {k: v for k, v in known.items() if k not in COUNTED and k != "scores"}
+    long = {k: v for k, v in plain.items() if isinstance(v, str) and "\n" in v}
     lines = [
         f"- {key}: {value if isinstance(value, str) else json.dumps(value)}\n"
-        for key, value in known.items()
+        for key, value in plain.items()
         if key not in long and value is not None
     ]
     sections = [f"\n## {key}\n\n```yaml\n{value.strip()}\n```\n" for key, value in long.items()]

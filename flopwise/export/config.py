@@ -10,9 +10,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from flopwise.dsl import Network
-from flopwise.export.family import Native
 
-__all__ = ["Facts", "make_config", "without_none"]
+__all__ = ["Facts", "Shipped", "make_config", "without_none"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +42,36 @@ class Facts:
         return cls(**values)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shipped:
+    """A network as timm will know it.
+
+    Attributes:
+        architecture: The name that timm builds it by.
+        model_args: The arguments that make it this network.
+        keys: Our checkpoint key -> timm's.
+        classes: Number of classes.
+        features: Channels before the classifier.
+        pool: timm's word for how features become one vector.
+        first_conv: Key of the convolution that sees the image; None if timm may not adapt it.
+        classifier: Key of the last linear layer; None without one.
+        fixed_size: Whether it takes images of one size only.
+    """
+
+    architecture: str
+    model_args: Mapping[str, Any]
+    keys: Mapping[str, str]
+    classes: int
+    features: int
+    pool: str
+    first_conv: str | None
+    classifier: str | None
+    fixed_size: bool
+
+
 def make_config(
     network: Network,
-    native: Native,
+    shipped: Shipped,
     facts: Facts,
     provenance: Mapping[str, Any],
     *,
@@ -58,12 +84,12 @@ def make_config(
     drops the classifier in silence. There is no null, for timm drops or honours it by chance.
     """
     config = {
-        "architecture": native.architecture,
-        "num_classes": native.classes,
-        "num_features": native.features,
-        "global_pool": native.model_args.get("global_pool", "avg"),
-        "model_args": dict(native.model_args),
-        "pretrained_cfg": without_none(_pretrained_cfg(network, native, facts, tag, license)),
+        "architecture": shipped.architecture,
+        "num_classes": shipped.classes,
+        "num_features": shipped.features,
+        "global_pool": shipped.pool,
+        "model_args": dict(shipped.model_args),
+        "pretrained_cfg": without_none(_pretrained_cfg(network, shipped, facts, tag, license)),
         **({"label_names": list(facts.class_names)} if facts.class_names else {}),
     }
     told = without_none(provenance)
@@ -71,7 +97,7 @@ def make_config(
 
 
 def _pretrained_cfg(
-    network: Network, native: Native, facts: Facts, tag: str, license: str
+    network: Network, shipped: Shipped, facts: Facts, tag: str, license: str
 ) -> dict[str, Any]:
     shape = network.graph.inputs[0].shape
     last = network.graph.layers[-1]
@@ -81,17 +107,19 @@ def _pretrained_cfg(
         "tag": tag,
         "custom_load": False,
         "input_size": list(shape),
-        "fixed_input_size": native.family.fixed_size,
+        "fixed_input_size": shipped.fixed_size,
         "interpolation": facts.interpolation,
         "crop_pct": facts.crop_pct,
         "crop_mode": facts.crop_mode,
         "mean": list(facts.mean) or [0.5] * channels,
         "std": list(facts.std) or [0.5] * channels,
-        "num_classes": native.classes,
-        "pool_size": list(before.shape[1:]) if before.kind == "map" else None,
+        "num_classes": shipped.classes,
+        "pool_size": list(before.shape[1:])
+        if shipped.classifier and before.kind == "map"
+        else None,
         # timm 1.0.17 takes any count but 3 for an override and would redraw the stem in silence
-        "first_conv": native.family.first_conv if channels in (1, 3) else None,
-        "classifier": native.family.classifier,
+        "first_conv": shipped.first_conv if channels in (1, 3) else None,
+        "classifier": shipped.classifier,
         "license": license,
     }
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from flopwise.dsl import Network
 from flopwise.export import convnext, densenet, ghostnet, mobilenet, nfnet, resnet, swin, vit
+from flopwise.export.config import Shipped
 from flopwise.export.reading import NotNativeError, Reading
 
 __all__ = ["FAMILIES", "Family", "Native", "Tier", "family_of", "recognise", "rename", "tier"]
@@ -131,24 +132,14 @@ FAMILIES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Native:
+class Native(Shipped):
     """A network as stock timm knows it.
 
     Attributes:
         family: Its family.
-        architecture: timm's entrypoint.
-        model_args: The arguments that make the entrypoint build this network.
-        keys: Our checkpoint key -> timm's.
-        classes: Number of classes.
-        features: Channels before the classifier.
     """
 
     family: Family
-    architecture: str
-    model_args: Mapping[str, Any]
-    keys: Mapping[str, str]
-    classes: int
-    features: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +147,13 @@ class Tier:
     """What a network can be shipped as.
 
     Attributes:
-        name: `native` loads in stock timm from JSON and weights; `other` does not.
+        name: `native` loads in stock timm from JSON and weights; `standalone` needs one file of
+            Python beside them.
         reasons: What costs the native tier.
         family: The family it belongs to, in prose.
     """
 
-    name: Literal["native", "other"]
+    name: Literal["native", "standalone"]
     reasons: tuple[str, ...] = ()
     family: str = ""
 
@@ -171,7 +163,7 @@ def tier(network: Network) -> Tier:
     try:
         return Tier("native", family=recognise(network).family.name)
     except NotNativeError as error:
-        return Tier("other", error.reasons)
+        return Tier("standalone", error.reasons)
 
 
 def recognise(network: Network) -> Native:
@@ -199,6 +191,10 @@ def recognise(network: Network) -> Native:
         keys=keys,
         classes=classes,
         features=features,
+        pool=args.get("global_pool", "avg"),
+        first_conv=family.first_conv,
+        classifier=family.classifier,
+        fixed_size=family.fixed_size,
     )
 
 

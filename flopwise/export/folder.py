@@ -1,7 +1,11 @@
-"""The folder that stock timm loads: weights under timm's names, config.json, a model card."""
+"""The folder that timm loads: weights under timm's names, config.json, a model card.
+
+A network of no family of timm's brings its own classes in `model.py`.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -9,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -17,14 +22,33 @@ from flopwise import __version__, nets
 from flopwise.dsl import Network
 from flopwise.errors import RunError
 from flopwise.export.card import make_card
-from flopwise.export.config import Facts, make_config
-from flopwise.export.family import Native, family_of, recognise, rename
-from flopwise.export.proof import Proof, verify
+from flopwise.export.config import Facts, Shipped, make_config
+from flopwise.export.family import family_of, recognise, rename
+from flopwise.export.proof import Proof, images_like, verify
+from flopwise.export.reading import NotNativeError
+from flopwise.export.standalone import CODE, Standalone, stand, write_module
 
-__all__ = ["export", "from_timm", "to_timm", "write_folder"]
+__all__ = [
+    "CARD",
+    "CONFIG",
+    "PROOF",
+    "SAMPLE",
+    "WEIGHTS",
+    "digest_of",
+    "export",
+    "from_timm",
+    "shipped_as",
+    "to_timm",
+    "write_folder",
+]
 
 WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+CARD = "README.md"
+SAMPLE = "sample.safetensors"
+"""An image and the logits that the trained module gives for it."""
 PROOF = "proof.json"
+OWN = frozenset({WEIGHTS, CONFIG, CARD, SAMPLE, PROOF, CODE})
 
 
 def export(
@@ -34,12 +58,16 @@ def export(
     *,
     facts: Facts,
     provenance: Mapping[str, Any] | None = None,
+    texts: Mapping[str, str] | None = None,
     license: str = "other",
     images: Tensor | None = None,
     labels: Tensor | None = None,
     pictures: Sequence[Image.Image] = (),
 ) -> Proof:
-    """Writes a trained network as a folder that stock timm loads, and proves that it does.
+    """Writes a trained network as a folder that timm loads, and proves that it does.
+
+    Stock timm alone loads a network of one of its families. Any other brings `model.py`, which
+    needs torch and timm and is imported before.
 
     The files get there only once they are proven; until then, and for good if the proof fails,
     they stay in `FOLDER.unproven`. Files of others in the folder are left alone.
@@ -50,6 +78,7 @@ def export(
         folder: Where to write; only an earlier export there may be replaced.
         facts: What the folder says about the images.
         provenance: Where the network comes from; stands at the root of config.json.
+        texts: Files to lay beside, by name, such as the resolved spec.
         license: Licence of the weights, by its short name.
         images: Test images as the module gets them, for the proof.
         labels: Their classes.
@@ -57,19 +86,19 @@ def export(
             about size, crop, mean and standard deviation.
 
     Raises:
-        NotNativeError: The network belongs to no family that timm builds from JSON; nothing is
-            written.
         RunError: The folder was written but not proven, or is not ours to replace.
     """
-    native = recognise(network)
+    shipped = shipped_as(network)
     folder = folder.resolve()
-    _refuse_strangers(folder)
+    _refuse_strangers(folder, texts or {})
     model = _loaded(network, weights)
     draft = folder.with_name(folder.name + ".unproven")
     shutil.rmtree(draft, ignore_errors=True)
-    write_folder(network, native, model.state_dict(), draft, facts, provenance or {}, license)
+    write_folder(network, shipped, model.state_dict(), draft, facts, provenance or {}, license)
+    _add(draft, model, network.graph.inputs[0].shape, texts or {})
     proof = verify(draft, model, images=images, labels=labels, pictures=pictures)
-    _write_json(draft / PROOF, proof.as_dict())
+    digests = {str(path.relative_to(draft)): digest_of(path) for path in _files(draft)}
+    _write_json(draft / PROOF, {**proof.as_dict(), "files": digests})
     if not proof.proven:
         told = "".join(f"\n  - {failure}" for failure in proof.failures)
         raise RunError(f"the export is not proven and stays in {draft}:{told}")
@@ -77,9 +106,17 @@ def export(
     return proof
 
 
+def shipped_as(network: Network) -> Shipped:
+    """Returns a network as its family in timm knows it, or with classes of its own."""
+    try:
+        return recognise(network)
+    except NotNativeError:
+        return stand(network)
+
+
 def write_folder(
     network: Network,
-    native: Native,
+    shipped: Shipped,
     state: Mapping[str, Tensor],
     folder: Path,
     facts: Facts,
@@ -87,19 +124,40 @@ def write_folder(
     license: str = "other",
 ) -> None:
     """Writes the files without proving them; whether the keys fit, timm's strict loading tells."""
-    known = {**_origin(network), **provenance}
-    config = make_config(network, native, facts, known, license=license)
+    tier = "standalone" if isinstance(shipped, Standalone) else "native"
+    known = {"tier": tier, **_origin(network), **provenance}
+    config = make_config(network, shipped, facts, known, license=license)
     folder.mkdir(parents=True)
-    save_file(to_timm(native, state), folder / WEIGHTS, metadata={"format": "pt"})
-    _write_json(folder / "config.json", config)
+    save_file(to_timm(shipped, state), folder / WEIGHTS, metadata={"format": "pt"})
+    _write_json(folder / CONFIG, config)
+    if isinstance(shipped, Standalone):
+        text = write_module(network, shipped, config["pretrained_cfg"])
+        (folder / CODE).write_text(text, encoding="utf-8")
     card = make_card(config, known, folder.name.removesuffix(".unproven"))
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / CARD).write_text(card, encoding="utf-8")
 
 
-def to_timm(native: Native, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _add(folder: Path, model: nn.Module, shape: tuple[int, ...], texts: Mapping[str, str]) -> None:
+    """Adds what needs no proof: a sample to check the folder by, and files to lay beside."""
+    image = images_like(shape, count=1, seed=1)
+    with torch.inference_mode():
+        logits = model(image)
+    save_file({"input": image, "logits": logits.contiguous()}, folder / SAMPLE)
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def digest_of(path: Path) -> str:
+    """Returns the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def to_timm(shipped: Shipped, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Returns our state dict under timm's names, each tensor on its own in memory."""
     return {
-        native.keys[key]: value.detach().cpu().contiguous().clone() for key, value in state.items()
+        shipped.keys[key]: value.detach().cpu().contiguous().clone() for key, value in state.items()
     }
 
 
@@ -166,16 +224,31 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _move(draft: Path, folder: Path) -> None:
-    """Moves proven files to their place, the proof first out and last in."""
+    """Moves proven files to their place, the proof first out and last in.
+
+    What an earlier export left there and this one has not, such as its `model.py`, goes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / PROOF).unlink(missing_ok=True)
-    for path in sorted(draft.iterdir(), key=lambda path: path.name == PROOF):
-        path.replace(folder / path.name)
-    draft.rmdir()
+    before = folder / PROOF
+    earlier = json.loads(before.read_text(encoding="utf-8")) if before.exists() else {}
+    before.unlink(missing_ok=True)
+    for name in earlier.get("files", {}).keys() & OWN:
+        (folder / name).unlink(missing_ok=True)
+    for path in sorted(_files(draft), key=lambda path: path.name == PROOF):
+        place = folder / path.relative_to(draft)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(place)
+    shutil.rmtree(draft)
 
 
-def _refuse_strangers(folder: Path) -> None:
-    """Only an earlier export, or nothing, may be replaced."""
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _refuse_strangers(folder: Path, texts: Mapping[str, str]) -> None:
+    """Only an earlier export, or nothing, may be replaced, and no file of ours is meant twice."""
+    if twice := sorted(texts.keys() & OWN):
+        raise RunError(f"the folder has a {twice[0]} of its own; give yours another name")
     if folder.is_file():
         raise RunError(f"{folder} is a file; name a folder")
     if folder.exists() and not (folder / PROOF).exists() and any(folder.iterdir()):

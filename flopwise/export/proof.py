@@ -19,7 +19,16 @@ from torch import Tensor, nn
 
 from flopwise.errors import RunError
 
-__all__ = ["TOLERANCE", "Case", "Proof", "images_like", "verify", "verify_all"]
+__all__ = [
+    "TOLERANCE",
+    "Case",
+    "Proof",
+    "call_witness",
+    "images_like",
+    "verify",
+    "verify_all",
+    "write_pictures",
+]
 
 TOLERANCE = 1e-5
 """Largest difference of a logit, over the largest logit."""
@@ -116,7 +125,7 @@ def verify_all(cases: Sequence[Case], *, timm: Path | None = None) -> list[Proof
     with tempfile.TemporaryDirectory() as place:
         room = Path(place)
         jobs = [_job(case, room / str(i)) for i, case in enumerate(cases)]
-        report = _call(jobs, room, timm)
+        report = call_witness(jobs, room, timm)
         blank = Proof(timm=report["timm"], torch=report["torch"])
         return [
             _judge(case, job, found, blank)
@@ -140,14 +149,20 @@ def _job(case: Case, stem: Path) -> dict[str, str]:
     names = {key: str(stem.with_suffix(f".{key}")) for key in ("inputs", "outputs")}
     save_file({key: value.contiguous() for key, value in inputs.items()}, names["inputs"])
     if case.pictures:
-        names["pictures"] = str(stem)
-        stem.mkdir()
-        for number, picture in enumerate(case.pictures):
-            picture.save(stem / f"{number:08}.png", compress_level=1)
+        names["pictures"] = write_pictures(case.pictures, stem)
     return {"folder": str(case.folder.resolve()), **names}
 
 
-def _call(jobs: list[dict[str, str]], room: Path, timm: Path | None) -> Any:
+def write_pictures(pictures: Sequence[Image.Image], folder: Path) -> str:
+    """Writes pictures for the witness, in their order; returns the folder's name."""
+    folder.mkdir()
+    for number, picture in enumerate(pictures):
+        picture.save(folder / f"{number:08}.png", compress_level=1)
+    return str(folder)
+
+
+def call_witness(jobs: list[dict[str, str]], room: Path, timm: Path | None) -> Any:
+    """Runs the witness on jobs and returns its report; `timm` holds another version of it."""
     (room / "jobs").write_text(json.dumps(jobs), encoding="utf-8")
     places = [str(timm)] if timm else []
     places += [os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []
@@ -157,7 +172,7 @@ def _call(jobs: list[dict[str, str]], room: Path, timm: Path | None) -> Any:
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": str(torch.get_num_threads()),
     }
-    command = [sys.executable, "-P", str(WITNESS), str(room / "jobs"), str(room / "report")]
+    command = [sys.executable, "-BP", str(WITNESS), str(room / "jobs"), str(room / "report")]
     done = subprocess.run(command, env=settings, cwd=room, capture_output=True, text=True)
     if done.returncode:
         raise RunError(f"the process that should load the export failed:\n{done.stderr.strip()}")

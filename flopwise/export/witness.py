@@ -1,6 +1,7 @@
 """Loads exported folders as a stranger would: torch and timm, nothing of ours.
 
-`verify` runs this file in a process of its own, `python -P witness.py JOBS REPORT`. JOBS is a list
+`verify` runs this file in a process of its own, `python -P witness.py JOBS REPORT`, in which
+flopwise cannot be imported. If a folder has a `model.py`, that is imported first. JOBS is a list
 of {folder, inputs, outputs} and perhaps {pictures}: `inputs` holds a batch and test images,
 `pictures` is a folder of the same test images for timm's own transform, `outputs` takes the logits
 of all. REPORT takes the versions and what was found, one object per job.
@@ -8,12 +9,13 @@ of all. REPORT takes the versions and what was found, one object per job.
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import timm
 import torch
@@ -25,27 +27,46 @@ from torch import Tensor, nn
 __all__ = ["main"]
 
 CHUNK = 64
+Check: TypeAlias = Callable[[], bool]
 
 
 def main(jobs: str, report: str) -> None:
     """Answers every job; a folder that fails does not stop the others."""
-    found = [_attempt(partial(_witness, job)) for job in json.loads(Path(jobs).read_text())]
     assert "flopwise" not in sys.modules, "the witness must not know us"
+    sys.modules["flopwise"] = None  # type: ignore[assignment]  # whoever imports it now fails
+    found = [_attempt(partial(_witness, job)) for job in json.loads(Path(jobs).read_text())]
     versions = {"timm": timm.__version__, "torch": torch.__version__}
     Path(report).write_text(json.dumps({**versions, "jobs": found}))
 
 
 def _witness(job: dict[str, str]) -> dict[str, Any]:
-    name = f"local-dir:{job['folder']}"
     config = json.loads((Path(job["folder"]) / "config.json").read_text())
+    name = _opened(Path(job["folder"]), config["architecture"])
     inputs = load_file(job["inputs"])
     model = timm.create_model(name, pretrained=True).eval()
     batches = {**inputs, **({"pictures": _seen(model, job)} if "pictures" in job else {})}
     save_file({key: _logits(model, images) for key, images in batches.items()}, job["outputs"])
-    batch, classes = inputs["batch"], config["num_classes"]
-    checks: dict[str, Callable[[], bool]] = {
-        "num_classes": lambda: _other_classes(name, model, batch, classes + 1),
-        "no_classifier": lambda: _other_classes(name, model, batch, 0),
+    checks = _checks(name, model, inputs["batch"], config) if "batch" in inputs else {}
+    if not name.startswith("local-dir:"):
+        checks |= _own_checks(job["folder"], name, model, batches)
+    return {"checks": {key: _attempt(check) for key, check in checks.items()}}
+
+
+def _opened(folder: Path, architecture: str) -> str:
+    """Returns the name by which timm makes the network of a folder."""
+    if not (folder / "model.py").exists():
+        return f"local-dir:{folder}"
+    sys.modules.pop("model", None)  # that of another folder
+    sys.path.insert(0, str(folder))
+    importlib.import_module("model")
+    sys.path.pop(0)
+    return architecture
+
+
+def _checks(name: str, model: nn.Module, batch: Tensor, config: Any) -> dict[str, Check]:
+    """What users of timm do next, where the folder says that it is possible."""
+    classes, cfg = config["num_classes"], config["pretrained_cfg"]
+    checks: dict[str, Check] = {
         "random": lambda: (
             not torch.equal(
                 _logits(timm.create_model(name, pretrained=False).eval(), batch),
@@ -53,9 +74,34 @@ def _witness(job: dict[str, str]) -> dict[str, Any]:
             )
         ),
     }
-    if batch.shape[1] == 3:
+    if "classifier" in cfg:
+        checks["num_classes"] = lambda: _other_classes(name, model, batch, classes + 1)
+        checks["no_classifier"] = lambda: _other_classes(name, model, batch, 0)
+    if batch.shape[1] == 3 and "first_conv" in cfg:
         checks["in_chans"] = lambda: _one_channel(name, model, batch)
-    return {"checks": {key: _attempt(check) for key, check in checks.items()}}
+    return checks
+
+
+def _own_checks(folder: str, name: str, model: Any, batches: dict[str, Tensor]) -> dict[str, Check]:
+    """What a folder with its own classes promises beyond that."""
+    batch = next(iter(batches.values()))[:2]
+    checks: dict[str, Check] = {
+        "local_dir": lambda: torch.equal(
+            _logits(timm.create_model(f"local-dir:{folder}", pretrained=True).eval(), batch),
+            _logits(model, batch),
+        )
+    }
+    if model.feature_info:
+        checks["features_only"] = lambda: _features_only(name, batch)
+    return checks
+
+
+@torch.inference_mode()
+def _features_only(name: str, batch: Tensor) -> bool:
+    """The features have the channels that the network says."""
+    trunk: Any = timm.create_model(name, pretrained=True, features_only=True).eval()
+    found = zip(trunk(batch), trunk.feature_info.channels(), strict=True)
+    return all(channels in feature.shape[1:] for feature, channels in found)
 
 
 def _seen(model: nn.Module, job: dict[str, str]) -> Tensor:

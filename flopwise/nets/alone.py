@@ -7,11 +7,11 @@ of functions by name, such as that of initial values, only the entries in use ar
 from __future__ import annotations
 
 import ast
-import importlib
-import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
 __all__ = ["Alone", "stand_alone"]
 
@@ -164,7 +164,9 @@ class _Walk:
 
 @cache
 def _file(name: str) -> _File:
-    return _take_apart(inspect.getsource(importlib.import_module(name)))
+    spec = find_spec(name)
+    assert spec and spec.origin, f"{name} is no file"
+    return _take_apart(Path(spec.origin).read_text(encoding="utf-8"))
 
 
 def _height(name: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import keyword
 import re
 from itertools import groupby
@@ -262,7 +263,7 @@ def code(value: Any) -> str:
         return "[" + ", ".join(map(code, value)) + "]"
     if isinstance(value, tuple):
         return "(" + ", ".join(map(code, value)) + ("," if len(value) == 1 else "") + ")"
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    return json.dumps(value) if isinstance(value, str) else repr(value)
 
 
 def _docstring(doc: str) -> list[str]:

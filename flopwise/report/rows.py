@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from flopwise.cost import Cost, cost
+from flopwise.cost import PARAM_CONVENTIONS, Cost, cost
 from flopwise.dsl import Spec
 from flopwise.dsl.figures import Figure
 from flopwise.dsl.rows import MEASURED, Row
@@ -52,6 +52,7 @@ def compare_rows(spec: Spec) -> list[Compared]:
 def _compared(spec: Spec, row: Row) -> Compared:
     network = spec.row(row.name).network()
     costs = cost(network.graph, convention=row.convention)
+    costs = replace(costs, params=PARAM_CONVENTIONS[row.params_convention](network.graph))
     differs = tuple(
         column for column, figure in row.ref.items() if figure and _differs(costs, column, figure)
     )

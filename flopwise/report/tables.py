@@ -1,4 +1,4 @@
-"""One table, drawn for the terminal, Markdown, LaTeX or CSV."""
+"""One table, drawn for the terminal, Markdown, LaTeX, CSV or HTML."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Literal, TypeAlias
 
 from flopwise.report.words import quantity
@@ -13,7 +14,7 @@ from flopwise.report.words import quantity
 __all__ = ["STYLES", "Cell", "Style", "Table", "draw", "escape_latex"]
 
 Cell: TypeAlias = str | int
-Style: TypeAlias = Literal["terminal", "plain", "markdown", "latex", "csv"]
+Style: TypeAlias = Literal["terminal", "plain", "markdown", "latex", "csv", "html"]
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -143,10 +144,30 @@ def _csv(table: Table) -> Iterable[str]:
     return text.getvalue().splitlines()
 
 
+def _html(table: Table) -> Iterable[str]:
+    """Yields a table that needs no style sheet."""
+    head, *lines = _spelt(table, escape)
+    body = lines[: len(table.rows)]
+    return [
+        "<table>",
+        f"<thead>{_tr(head, 'th', table.left)}</thead>",
+        *("<tbody>", *(_tr(line, "td", table.left) for line in body), "</tbody>"),
+        *([f"<tfoot>{_tr(lines[-1], 'td', table.left)}</tfoot>"] if table.total else []),
+        "</table>",
+    ]
+
+
+def _tr(line: list[str], tag: str, left: int) -> str:
+    right = f'{tag} style="text-align: right"'
+    cells = (f"<{tag if at < left else right}>{cell}</{tag}>" for at, cell in enumerate(line))
+    return f"<tr>{''.join(cells)}</tr>"
+
+
 STYLES: Mapping[Style, Callable[[Table], Iterable[str]]] = {
     "terminal": _terminal,  # with rules
     "plain": _plain,  # for a pipe
     "markdown": _markdown,
     "latex": _latex,
     "csv": _csv,
+    "html": _html,
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from flopwise import dsl, nets
 from flopwise.export import tier
@@ -19,9 +20,10 @@ ROOT = Path(__file__).parents[2]
 YAML = sorted((ROOT / "examples").rglob("*.yaml"))
 TABLES = [path for path in YAML if path.parent.name == "tables"]
 RESULTS = [path for path in YAML if path.parent.name == "results"]
-NETWORKS = [path for path in YAML if path.parent.name == "hybrid"]
 COMPOSED = [path for path in YAML if path.parent.name == "composed"]
-SPECS = [path for path in YAML if path not in (*TABLES, *RESULTS, *NETWORKS, *COMPOSED)]
+NETWORKS = [path for path in YAML if path.parent.name == "networks"]
+OWN = [path for path in YAML if path.parent.name == "hybrid"]
+SPECS = [path for path in YAML if path not in (*TABLES, *RESULTS, *NETWORKS, *OWN, *COMPOSED)]
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -48,6 +50,25 @@ def test_a_table_says_what_it_is_and_its_rows_cost_what_their_source_prints(path
 
 
 @pytest.mark.parametrize("path", NETWORKS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_network_says_what_it_costs_and_every_row_of_it_counts_as_torch_does(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    assert f"flopwise show {path.relative_to(ROOT)}" in text
+    spec = dsl.load(path)
+    assert "\nexpect: {macs: " in text
+    assert spec.warnings == ()
+    assert not spec.rows or [each.row.name for each in compare_rows(spec) if each.differs] == []
+    for each in (spec, *map(spec.row, spec.rows)):
+        network = each.network()
+        model = nets.build(network, device="meta").eval()
+        counter = FlopCounterMode(display=False)
+        with counter:
+            model(torch.zeros(1, network.input.channels, *network.input.size, device="meta"))
+        assert counter.get_total_flops() == 2 * network.graph.macs
+        assert sum(each.numel() for each in model.parameters()) == network.graph.params
+
+
+@pytest.mark.parametrize("path", OWN, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_network_of_ones_own_blocks_builds_and_learns(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.startswith("# ")

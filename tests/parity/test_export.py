@@ -183,6 +183,7 @@ def test_a_network_trained_on_digits_is_exported_with_its_accuracy(tmp_path: Pat
     assert proof.correct == proof.ours == round(evaluate(model, data, "test").top1 * 3.6)
     assert proof.images == 360 and proof.correct > 90
     files = ["README.md", "config.json", "model.safetensors", "notes.txt", "proof.json"]
+    files += ["sample.safetensors"]
     assert sorted(path.name for path in folder.iterdir()) == files
     config = json.loads((folder / "config.json").read_text())
     assert config["label_names"] == list("0123456789") and config["picks"] == {"w": 8}

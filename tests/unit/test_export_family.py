@@ -145,7 +145,7 @@ REASONS = {
 def test_what_costs_the_native_form_is_named(name: str) -> None:
     text, reason = REASONS[name]
     found = tier(network(text))
-    assert found.name == "other"
+    assert found.name == "standalone"
     assert any(reason in each for each in found.reasons), found.reasons
 
 
@@ -221,7 +221,7 @@ def test_the_card_tells_how_to_load_and_where_it_comes_from() -> None:
     config = make_config(net, recognise(net), Facts(), {})
     card = make_card(config, {"macs": 5, "spec": "spec: 1\nname: n\n", "trial": None}, "mine")
     assert 'timm.create_model("local-dir:PATH/TO/mine", pretrained=True)' in card
-    assert "- macs: 5\n" in card and "## spec\n\n```yaml\nspec: 1" in card
+    assert "- macs: 5 (multiply" in card and "## spec\n\n```yaml\nspec: 1" in card
     assert "trial" not in card
 
 
