@@ -209,7 +209,7 @@ CONVENTIONS: dict[str, Callable[[Layer], int]] = {
 def _with_buffers(graph: Graph) -> int:
     """Adds what the checkpoint holds besides: fixed tables, the statistics of batch norms."""
     buffers = (each for _, leaf in graph.walk() for each in leaf.buffers)
-    return graph.params + sum(prod(each.shape) for each in buffers)
+    return graph.params + sum(prod(each.shape) for each in buffers if each.shape)  # no counters
 
 
 def _without_position(graph: Graph) -> int:

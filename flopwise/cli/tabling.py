@@ -11,6 +11,7 @@ from flopwise.cli.options import add_code, add_out, read_spec, write_out
 
 if TYPE_CHECKING:  # types only: a verb imports the rooms it needs
     from flopwise.design.tables import PaperTable
+    from flopwise.report.tables import Style
 
 __all__ = ["table_options", "table_verb"]
 
@@ -56,7 +57,7 @@ def table_verb(args: argparse.Namespace) -> None:
     """
     from flopwise.design.tables import all_facts, all_text, titles
 
-    style = args.form or ("terminal" if sys.stdout.isatty() and not args.out else "plain")
+    style: Style = args.form or ("terminal" if sys.stdout.isatty() and not args.out else "plain")
     if not (args.table or args.all):
         write_out(titles(), args.out)
         return

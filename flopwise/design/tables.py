@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flopwise.dsl.opening import load
@@ -19,6 +18,8 @@ if TYPE_CHECKING:  # types only: pandas takes half a second
     from flopwise.dsl import Spec
 
 __all__ = ["PaperTable", "all_facts", "all_text", "judge", "shipped_tables", "titles"]
+
+COUNTS = ("macs", "params", "activations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +54,12 @@ class PaperTable:
         """Returns a row per network: exact counts, printed figures as numbers, verdicts."""
         from pandas import DataFrame
 
-        return DataFrame([_flat(row) for row in self.facts()["rows"]]).set_index("name")
+        frame = DataFrame([_flat(row) for row in self.facts()["rows"]]).set_index("name")
+        return frame.astype(dict.fromkeys(COUNTS, "Int64"))  # exact beside rows without a network
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    counts = {key: row[key] for key in ("macs", "params", "activations")}
+    counts = {key: row[key] for key in COUNTS}
     printed = {f"{c}_in_paper": each and each["value"] for c, each in row["ref"].items()}
     verdicts = {f"{column}_verdict": verdict for column, verdict in row["verdicts"].items()}
     words = {key: row[key] for key in ("name", "convention", "params_convention")}

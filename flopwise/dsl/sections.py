@@ -309,7 +309,7 @@ REASON = by_key(
     Rule(
         name="printed",
         type="text",
-        example="printed: std/convnext_imagenet#base_384_22k",
+        example="printed: std/convnext_table1#convnext_b_384_22k",
         doc="A row, here or in std/TABLE#ROW, whose printed figure is what is counted here.",
     ),
     Rule(

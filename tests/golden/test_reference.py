@@ -76,7 +76,15 @@ CONTEXTS = {  # where the example of a key stands in a spec, and the keys for wh
     "table": ("table: {rows: {wide: {set: {w: 96}}}, ...}", {
         "rows": "table: {...}", "matrix": "table: {...}",
     }),
-    "row": ("table: {rows: {kernel_7: {set: {k: 7}}, wide: {...}}}", {}),
+    "row": ("table: {rows: {kernel_7: {set: {k: 7}}, wide: {...}}}", {
+        "explained": "table: {rows: {kernel_7: {}, wide: {ref: {macs: 1G}, ...}}}",
+        "unresolved": "table: {rows: {wide: {ref: {macs: 1G}, ...}}}",
+    }),
+    "reason": ("table: {rows: {kernel_7: {}, wide: {ref: {macs: 1G}, explained: {macs: "
+               "{why: a slip, ...}}}}}", {
+        "why": "table: {rows: {kernel_7: {}, wide: {ref: {macs: 1G}, explained: {macs: "
+               "{printed: kernel_7, ...}}}}}",
+    }),
 }  # fmt: skip
 SHOWN_ONLY = {  # they stand in every spec, or name a file that is not there
     *(("top", key) for key in ("spec", "name", "extends", "use", "net")),
