@@ -11,6 +11,7 @@ from flopwise.dsl.audit import check_expect, check_rows, outside, unused
 from flopwise.dsl.check import build_plan
 from flopwise.dsl.checker import Checker
 from flopwise.dsl.files import File, read_chain, read_text, split_row
+from flopwise.dsl.idle import idle, unclassified
 from flopwise.dsl.inferred import check_inferred
 from flopwise.dsl.merge import merge_files
 from flopwise.dsl.origin import Origin, Shelf
@@ -122,6 +123,8 @@ def _checked(origin: Origin) -> Spec:
     if spec.table and not origin.sets:
         check_rows(checker, spec.table, spec, spec.row)
         checker.stop_if_faulty()
+    if not origin.row:
+        checker.warnings += unclassified(network, tree)
     old = [told for file in origin.files for told in old_version(file.tree)]
     more = (*checker.warnings, *outside(spec.search, spec.written), *old)
     return replace(spec, warnings=(*spec.warnings, *more)) if more else spec
@@ -146,7 +149,7 @@ def _planned(origin: Origin, tree: Section, checker: Checker) -> Spec:
         path=origin.path,
         sources={**origin.sources, **{code.key: code.text for code in codes}},
         codes=codes,
-        warnings=() if origin.row else tuple(unused(plan, search, tree)),
+        warnings=() if origin.row else (*unused(plan, search, tree), *idle(plan, search, tree)),
         search=search,
         export=_export(tree.entries.get("export")),
         table=trees.table if trees else None,

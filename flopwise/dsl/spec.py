@@ -16,6 +16,7 @@ from flopwise.blocks import Block
 from flopwise.dsl.expr import Value
 from flopwise.dsl.files import Code
 from flopwise.dsl.fitting import Look, solve
+from flopwise.dsl.idle import unfit
 from flopwise.dsl.network import Input, Network
 from flopwise.dsl.origin import Origin
 from flopwise.dsl.paths import whole_of
@@ -247,7 +248,7 @@ class Spec:
             SpecError: No candidate was feasible (E501), told of each budget.
         """
         faults: list[Fault] = []
-        warnings: dict[Fault, None] = {}
+        warnings = dict.fromkeys(unfit(self.search, self.network) if self.search else ())
         limited = self.search and (self.search.budget or self.search.require or self.search.fit)
         for number in range(max(1, len(self.search.budget)) if self.search and limited else 0):
             try:

@@ -1,0 +1,118 @@
+"""What a spec says that cannot be meant: unused blocks and defaults, unusable values, no classes.
+
+Of blocks and defaults only what the file itself says is looked at: a parent may be made for several
+children. A file with a table is left alone, since its rows may put in any stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from flopwise.blocks import Block
+from flopwise.blocks.graph import describe
+from flopwise.dsl.domains import Choice, Domain, Range, spell
+from flopwise.dsl.expr import Expression, Value
+from flopwise.dsl.network import Network
+from flopwise.dsl.plan import Plan, StagePlan
+from flopwise.dsl.space import Search
+from flopwise.dsl.tree import Section
+from flopwise.errors import Fault, Place, SpecError
+
+__all__ = ["idle", "unclassified", "unfit"]
+
+
+MISFITS = ("E202", "E203", "E204", "E206", "E207")
+"""What is wrong with a value itself, wherever it comes from."""
+
+
+def idle(plan: Plan, search: Search | None, tree: Section) -> Iterator[Fault]:
+    """Yields a warning for every block and every default that no stage can take."""
+    stages = [*plan.stages, *(stage for each in plan.definitions for stage in each.stages)]
+    used = _used(plan, stages, search)
+    if "table" in tree.entries or used is None:
+        return
+    source = tree.keys["name"].source
+    for each in plan.definitions:
+        if each.block.name not in used and each.place.source is source:
+            fact = f"block '{each.block.name}' is never used"
+            help_ = f"use it in a stage, as in  block: {each.block.name}, or delete it"
+            yield Fault(code="W401", message=fact, place=each.place, helps=(help_,))
+    for name, place, known in _defaults(plan, tree, used):
+        if not known and place.source is source:
+            fact = f"no stage takes the default '{name}'"
+            kinds = ", ".join(dict.fromkeys(used)) or "none"
+            help_ = "delete it, or use a block that has it"
+            note = f"blocks of the stages: {kinds}"
+            yield Fault(code="W402", message=fact, place=place, helps=(help_,), notes=(note,))
+
+
+def unclassified(network: Network, tree: Section) -> Iterator[Fault]:
+    """Warns of a spec that has classes and an output that holds no number for each of them."""
+    place = tree.keys.get("classes")
+    result = network.graph.types[network.graph.outputs[0]]
+    if place is None or place.source is not tree.keys["name"].source or result.kind == "vec":
+        return
+    if result.kind == "map" and result.shape[0] == network.classes:
+        return  # a class for every pixel
+    fact = f"the output is {describe(result)}, not one number for each of {network.classes} classes"
+    helps = ("end with  head: {block: classifier}, or delete 'classes' if that is meant",)
+    yield Fault(code="W403", message=fact, place=place, helps=helps)
+
+
+def unfit(search: Search, network: Callable[[Mapping[str, Value]], Network]) -> Iterator[Fault]:
+    """Warns of variables with a value that a stage refuses whatever the others are.
+
+    Args:
+        search: The space.
+        network: Builds the network of picks; the rest keeps its written value.
+    """
+    for target, domain in search.space.items():
+        if "." in target or target in search.when:
+            continue  # a place is checked as it is read; a condition may make others count
+        for value in _samples(domain):
+            try:
+                network({target: value})
+            except SpecError as error:
+                if error.faults[0].code not in MISFITS:
+                    continue
+                told = error.faults[0]
+                fact = f"'{target}' = {spell(value)} makes no network: {told.message}"
+                also = ((told.place, "refused here"),) if told.place else ()
+                help_ = "take such values out of the domain; a search draws them for nothing"
+                place = search.places[target]
+                yield Fault(code="W504", message=fact, place=place, also=also, helps=(help_,))
+                break
+
+
+def _samples(domain: Domain) -> tuple[Value, ...]:
+    """Returns all values of a choice, and the ends and the first step of a range."""
+    if isinstance(domain, Choice):
+        return domain.options
+    if isinstance(domain, Range) and domain.step is not None:
+        return (domain.low, domain.low + domain.step, domain.high)
+    return tuple(domain.ends())
+
+
+def _used(plan: Plan, stages: list[StagePlan], search: Search | None) -> Mapping[str, Block] | None:
+    """Returns the blocks that stages may have by name; None if an expression names one."""
+    if any(isinstance(stage.block.value, Expression) for stage in stages):
+        return None
+    names = {str(stage.block.value) for stage in stages}
+    for target, domain in search.space.items() if search else ():
+        if target.endswith(".block") and isinstance(domain, Choice):
+            names |= {str(value) for value in domain.options}
+    return {name: plan.blocks[name] for name in sorted(names) if name in plan.blocks}
+
+
+def _defaults(
+    plan: Plan, tree: Section, used: Mapping[str, Block]
+) -> Iterator[tuple[str, Place, bool]]:
+    """Yields every default with its place, and whether some stage has the setting."""
+    section = tree.entries.get("defaults")
+    for name, node in section.entries.items() if isinstance(section, Section) else ():
+        place = section.keys[name] if isinstance(section, Section) else tree.place
+        if isinstance(node, Section):
+            yield name, place, name in used
+        else:
+            fields = [block.fields.get(name) for block in used.values()]
+            yield name, place, any(field and not field.local for field in fields)
