@@ -13,7 +13,7 @@ from flopwise import nets
 from flopwise.blocks import Block, Graph, Layer, Type
 from flopwise.nets.forms import FORMS
 from flopwise.testing.checks import check_counts, check_gradients, images, roughened
-from flopwise.testing.examples import derive
+from flopwise.testing.examples import Example, derive
 
 __all__ = ["LayerKindCase", "alone"]
 
@@ -24,10 +24,12 @@ class LayerKindCase:
     Attributes:
         kinds: The kinds to hold to it; all by default.
         blocks: Blocks whose examples are searched for layers of these kinds.
+        cases: Examples beside the derived ones.
     """
 
     kinds: ClassVar[Sequence[str]] = tuple(FORMS)
     blocks: ClassVar[Sequence[Block]] = ()
+    cases: ClassVar[Sequence[Example]] = ()
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
         """Runs each test on every kind."""
@@ -37,15 +39,14 @@ class LayerKindCase:
     def layers(self, kind: str) -> list[Graph]:
         """Returns different layers of a kind, each alone in a graph."""
         found: dict[str, Graph] = {}
-        for block in self.blocks:
-            for example in derive(block):
-                graph = example.graph.flat()
-                for layer in graph.layers:
-                    if layer.kind == kind:
-                        inputs = [graph.types[index] for index in layer.inputs]
-                        for output in range(len(layer.outputs)):
-                            label = f"{inputs} {layer.settings} {output}"
-                            found.setdefault(label, alone(layer, inputs, output))
+        for example in (*self.cases, *(each for block in self.blocks for each in derive(block))):
+            graph = example.graph.flat()
+            for layer in graph.layers:
+                if layer.kind == kind:
+                    inputs = [graph.types[index] for index in layer.inputs]
+                    for output in range(len(layer.outputs)):
+                        label = f"{inputs} {layer.settings} {output}"
+                        found.setdefault(label, alone(layer, inputs, output))
         return list(found.values())
 
     def test_some_block_uses_it(self, kind: str) -> None:
