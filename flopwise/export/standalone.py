@@ -51,8 +51,13 @@ network from a spec, which is spec.yaml; what stands before them is shared by al
 ENTRY = '''@register_model
 def {architecture}(pretrained: bool = False, **kwargs: Any) -> {cls}:
     """{told}"""
-    return build_model_with_cfg({cls}, "{architecture}", pretrained{features}, **kwargs)
+{checked}    return build_model_with_cfg({cls}, "{architecture}", pretrained{options}, **kwargs)
 '''
+ONE_SIZE = """    if to_2tuple(kwargs.get("img_size", {size})) not in ({size}, {listed}):
+        raise ValueError("{architecture} takes images of {told} only")
+"""
+SIZES = ("to_2tuple", "timm.layers", "to_2tuple")
+QUIET = "# ruff: noqa: RUF012  (these class attributes are never changed, only replaced)\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,9 +152,7 @@ def write_module(network: Network, form: Standalone, cfg: Mapping[str, Any]) -> 
         form: The network as its own file knows it.
         cfg: The `pretrained_cfg` of config.json.
     """
-    graph, cls = network.graph, class_name(network.graph.title)
-    counts = f"{graph.params:,} parameters, {graph.macs:,} MACs."
-    size = " x ".join(map(str, graph.inputs[0].shape))
+    graph = network.graph
     doc = DOC.format(
         name=network.name,
         params=graph.params,
@@ -157,29 +160,43 @@ def write_module(network: Network, form: Standalone, cfg: Mapping[str, Any]) -> 
         architecture=form.architecture,
         version=__version__,
     )
-    registered = ENTRY.format(
-        architecture=form.architecture,
-        cls=cls,
-        told=f"{network.name} for images of {size}: {counts}",
-        features=_features(form),
-    )
     parts = [
         *form.alone.pieces,
-        form.alone.classes.strip("\n"),
+        form.alone.classes,
         _default_cfgs(form.architecture, cfg),
-        registered,
+        _entrypoint(network, form),
     ]
-    head = doc + "\n" + _imports(form.alone.imports | NEEDED)
+    needed = NEEDED | ({SIZES} if form.fixed_size else set())
+    head = f"{doc}{QUIET}\n{_imports(form.alone.imports | needed)}"
     text = "\n\n\n".join([head, *(part.strip("\n") for part in parts)])
     return "\n".join(part for line in text.splitlines() for part in wrapped(line)) + "\n"
 
 
-def _features(form: Standalone) -> str:
-    """How timm's `features_only` takes features: by tracing, which finds every named module."""
-    if not form.levels:
-        return ""
-    levels = code(tuple(range(form.levels)))
-    return f', feature_cfg={{"out_indices": {levels}, "feature_cls": "fx"}}'
+def _entrypoint(network: Network, form: Standalone) -> str:
+    """Returns the function that timm calls by the network's name.
+
+    `features_only` traces, which finds every named module. For a network of one image size timm
+    adds an argument `img_size`, which no class here takes.
+    """
+    graph, size = network.graph, tuple(network.input.size)
+    images = " x ".join(map(str, graph.inputs[0].shape))
+    options, checked = "", ""
+    if form.levels:
+        levels = code(tuple(range(form.levels)))
+        options += f', feature_cfg={{"out_indices": {levels}, "feature_cls": "fx"}}'
+    if form.fixed_size:
+        options += ', kwargs_filter=("img_size",)'
+        told = " x ".join(map(str, size))
+        words = {"architecture": form.architecture, "told": told}
+        checked = ONE_SIZE.format(size=size, listed=list(size), **words)
+    counts = f"{graph.params:,} parameters, {graph.macs:,} MACs."
+    return ENTRY.format(
+        architecture=form.architecture,
+        cls=class_name(graph.title),
+        told=f"{network.name} for images of {images}: {counts}",
+        checked=checked,
+        options=options,
+    )
 
 
 def _default_cfgs(architecture: str, cfg: Mapping[str, Any]) -> str:

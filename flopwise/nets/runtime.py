@@ -4,6 +4,8 @@ This file imports torch and timm only and never flopwise, so that its classes ca
 network.
 """
 
+# ruff: noqa: RUF012  (these class attributes are never changed, only replaced)
+
 from __future__ import annotations
 
 from collections import OrderedDict
@@ -49,7 +51,7 @@ def fixed_table(*shape: int) -> Tensor:
 class Block(nn.Module):
     """A generated block; `inits` names the layers that do not start by the family's rule."""
 
-    inits: dict[str, float | str] = {}  # noqa: RUF012 - generated classes replace it whole
+    inits: dict[str, float | str] = {}
 
     def init_exceptions(self) -> None:
         """Starts the tables, learned and fixed, and the layers named in `inits`."""
@@ -106,7 +108,7 @@ class Network(nn.Module):
     no_decay: tuple[str, ...] = ()
     pool: str = "avg"
     rules: dict[str, str]
-    drop_paths: dict[str, float] = {}  # noqa: RUF012 - generated classes replace it whole
+    drop_paths: dict[str, float] = {}
 
     def __init__(self, num_classes: int, in_chans: int) -> None:
         super().__init__()
