@@ -77,7 +77,7 @@ def test_a_network_of_ones_own_blocks_builds_and_learns(path: Path) -> None:
     model = nets.build(spec.network(), seed=0)
     assert sum(each.numel() for each in model.parameters()) == spec.network().graph.params
     torch.manual_seed(0)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
     images, labels = torch.randn(2, 3, 64, 64), torch.tensor([3, 5])
     losses = []
     for _ in range(3):
