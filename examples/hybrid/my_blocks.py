@@ -1,4 +1,4 @@
-"""A block of one's own: a function over symbolic tensors. Its signature is what a spec may write."""
+"""A block of one's own: a function over symbolic tensors; its signature is the schema."""
 
 from flopwise.blocks import Map, Odd, block
 from flopwise.blocks.layers import act, concat, conv
