@@ -23,7 +23,7 @@ from flopwise.dsl.shipped import papers
 FOLDER = Path(__file__).parent / "papers"
 SCORES = {  # compared, reproduced, explained, unresolved, open
     "convnext_kernels": (10, 10, 0, 0, 0),
-    "convnext_table1": (56, 54, 2, 0, 0),
+    "convnext_table1": (58, 55, 2, 1, 0),
     "convnext_table2": (12, 12, 0, 0, 0),
     "convnext_table9": (6, 6, 0, 0, 0),
     "convnext_table10": (18, 15, 3, 0, 0),
@@ -31,11 +31,11 @@ SCORES = {  # compared, reproduced, explained, unresolved, open
     "nfnet_scaling": (0, 0, 0, 0, 0),
     "nfnet_table2": (0, 0, 0, 0, 0),
     "nfnet_table3": (20, 17, 0, 3, 0),
-    "nfnet_table5": (7, 6, 0, 1, 0),
+    "nfnet_table5": (7, 6, 1, 0, 0),
     "t2t_table1": (18, 12, 3, 3, 0),
     "t2t_table2": (14, 10, 0, 4, 0),
     "t2t_table3": (24, 17, 2, 5, 0),
-    "t2t_table4": (10, 9, 0, 1, 0),
+    "t2t_table4": (12, 10, 0, 2, 0),
     "t2t_table5": (3, 3, 0, 0, 0),
     "t2t_table6": (40, 18, 0, 22, 0),
     "t2t_table7": (12, 9, 0, 3, 0),
@@ -43,7 +43,7 @@ SCORES = {  # compared, reproduced, explained, unresolved, open
     "vit_table6": (0, 0, 0, 0, 0),
     "vit_table8": (0, 0, 0, 0, 0),
 }
-TOTAL = (271, 219, 10, 42, 0)
+TOTAL = (275, 221, 11, 43, 0)
 
 # The transcription of a table whose rows stand in the same order, and its columns.
 SIZES = {"macs": "macs_G", "params": "params_M", "top1": "top1"}
