@@ -54,6 +54,11 @@ def check_verb(args: argparse.Namespace) -> int:
     file below it that has the key 'spec' is checked. Nothing is built or trained,
     and torch is not imported.
 
+    Of one spec with a search it also says what a winner is shipped as: native, which
+    stock timm builds from JSON, or standalone, which brings one file of Python. It
+    looks at the written network and the corners of the space, and names the values
+    that cost the native form.
+
     `--errors json` prints a list with one object per fault: code, message, file,
     line, column, end_column, label, help, note, also (further places). Lines and
     columns count from 1.
@@ -90,6 +95,8 @@ def _say_checked(spec: Checked, many: bool, args: argparse.Namespace) -> None:
 
     name = spec.file if many else spec.design.name
     print(f"{name}: {describe(spec.design.network.graph)}", flush=True)
+    if spec.design.spec.search and not many:
+        print(spec.design.tiers(), flush=True)
 
 
 def _plain(report: Report, many: bool) -> dict[str, object]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # types only: most of these rooms import torch
     from flopwise.dsl.differing import Comparison
     from flopwise.dsl.explained import Explained
     from flopwise.export.proof import Proof
+    from flopwise.export.tiers import Tiers
     from flopwise.nets.latency import Latency
     from flopwise.nets.runtime import Network as Module
     from flopwise.search import Outcome, Watch, Winner
@@ -93,6 +94,12 @@ class Design:
         from flopwise.design.tables import judge
 
         return judge(self.spec)
+
+    def tiers(self) -> Tiers:
+        """Returns what it can be shipped as, written and at the corners of its space. No torch."""
+        from flopwise.export.tiers import tiers
+
+        return tiers(self.spec)
 
     def cost(self) -> Cost:
         """Returns MACs, parameters and activations, in total and per stage."""

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from flopwise.export import Facts, NotNativeError, recognise, tier
 from flopwise.export.card import make_card
 from flopwise.export.config import make_config
 from flopwise.export.resnet import base_width
+from flopwise.export.tiers import tiers
 from tests.parity.exports import CLASS, NATIVE, SLOW, convnext, densenet, network, resnet, vit
 
 SHIPPED = [
@@ -240,3 +242,40 @@ def test_the_base_width_is_whole_if_it_can_be(low: float, high: float, found: fl
 def test_the_written_depth_of_each_repetition_counts() -> None:
     text = vit().replace("depth: 2", "depth: 3")
     assert recognise(loads(text).network()).model_args["depth"] == 4
+
+
+def searched(space: str) -> Any:
+    return loads(f"{convnext()}search:\n  space:\n{space}")
+
+
+def test_a_space_says_which_values_cost_the_native_form() -> None:
+    found = tiers(
+        searched(
+            "    net.one.kernel: {choice: [3, 5]}\n    w: {choice: [3, 4]}\n"
+            "vars: {w: 4}\ndefaults: {convnext: {expand: $w}}\n"
+        )
+    )
+    assert (found.written.name, found.looked, found.native) == ("native", 6, 4)
+    assert list(found.costs) == ["w=3"] and "fixes 4" in found.costs["w=3"]
+    assert "native at 4 of 6 corners" in str(found)
+    assert "w=3 is standalone: one.expand 3" in str(found)
+
+
+def test_a_spec_without_a_space_has_one_tier() -> None:
+    assert str(tiers(loads(convnext()))) == "export: native (timm's ConvNeXt) as written"
+    text = str(tiers(loads(convnext(more=", expand: 3"))))
+    assert text.startswith(
+        "export: standalone (with model.py) as written\n  not native: one.expand"
+    )
+
+
+def test_tiers_are_told_without_torch(tmp_path: Path) -> None:
+    spec = tmp_path / "s.yaml"
+    spec.write_text(convnext() + "search:\n  space:\n    net.one.kernel: {choice: [3, 5]}\n")
+    code = (
+        "import sys; from flopwise.cli import main\n"
+        f"assert main(['check', {str(spec)!r}]) == 0\n"
+        "assert not {'torch', 'timm', 'safetensors'} & sys.modules.keys()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "native at all" in done.stdout
