@@ -167,6 +167,9 @@ def _circle(checker: Checker, waiting: Mapping[str, Setting]) -> None:
     circle = walk[walk.index(walk[-1]) :]
     fact = f"variables need each other: {' -> '.join(circle)}"
     help_ = "give one of them a plain value"
+    if len(circle) == 2:
+        fact = f"variable '{circle[0]}' needs itself"
+        help_ = "write its value: a new value cannot be worked out from the one it replaces"
     also = tuple((waiting[name].place, "and this one") for name in circle[1:-1])
     told = Fault(
         code="E403", message=fact, place=waiting[circle[0]].place, also=also, helps=(help_,)

@@ -16,6 +16,13 @@ from flopwise.errors import Fault, Place, SpecError, nearest
 __all__ = ["Checker"]
 
 FOUND = {"map": "a map", "list": "a list", "": "a single value"}
+HOMES = {
+    **dict.fromkeys(("space", "budget", "require", "objective", "trials", "sampler"), "search"),
+    **dict.fromkeys(("epochs", "batch", "batch_size", "lr", "opt", "optimizer", "data"), "train"),
+    **dict.fromkeys(("rows", "matrix", "columns"), "table"),
+    **dict.fromkeys(("size", "channels"), "input"),
+}
+"""Keys that people write at the top, and the section they belong to."""
 EXAMPLE = {"map": "{key: value}", "list": "[a, b]", "": "value"}
 
 
@@ -73,6 +80,8 @@ class Checker:
                 near = nearest(name, rules)
                 helps = (f"did you mean '{near}'?",) if near else ()
                 meant.add(near)
+                if not near and what == "the spec" and name in HOMES:
+                    helps = (f"put it below  {HOMES[name]}:",)
                 if not near and "set" in rules:  # what a row changes stands one level deeper
                     helps = (f"if '{name}' is a variable, write  set: {{{name}: ...}}",)
                 note = f"keys of {what}: {', '.join(rules)}"
@@ -99,8 +108,12 @@ class Checker:
         if not wanted and not rule.example and isinstance(node, Items):
             values = [item.value for item in node.items if isinstance(item, Scalar)]
             known = [value for value in values if value is not None]
-            if known and len(known) == len(node.items):
+            numbers = all(isinstance(value, int | float) for value in known)
+            if known and numbers and len(known) == len(node.items):
                 example = f"{rule.name}: {meant_by_list(known)}"
+        empty = isinstance(node, Scalar) and node.value is None
+        if wanted == "map" and empty:
+            example += f"  or  {rule.name}: {{}}"
         self.fault("E201", fact, node.place, f"write  {example}")
         return False
 

@@ -141,8 +141,17 @@ def evaluate_stages(
         except SpecError as error:
             faults += error.faults
     if faults:
-        raise SpecError(dict.fromkeys(faults))
+        raise SpecError(dict.fromkeys(_without_echoes(faults)))
     return stages, written
+
+
+def _without_echoes(faults: Sequence[Fault]) -> Iterator[Fault]:
+    """Yields faults but not the sums that fail for a text which another fault tells already."""
+    ends = [fault.notes[-1] for fault in faults if fault.code == "E202" and fault.notes]
+    texts = [f"({end.rpartition(' = ')[2]})" for end in ends if end.endswith("'")]
+    for fault in faults:
+        if fault.code != "E407" or not any(text in fault.message for text in texts):
+            yield fault
 
 
 def _held(

@@ -108,7 +108,10 @@ def read_fit(
     checker.keys(section, FIT, "'fit'", section.place)
     within = 0.01
     if "within" in section.entries:
-        within = _edge(checker, section.entries["within"], WITHIN, "within") or 0.0
+        read = _edge(checker, section.entries["within"], WITHIN, "within")
+        if read is None:
+            return None
+        within = read
     goal = _goal(checker, section.entries["to"]) if "to" in section.entries else None
     varied = _varied(checker, section, space, rules)
     if goal is None or varied is None:

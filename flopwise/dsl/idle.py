@@ -78,9 +78,12 @@ def unfit(search: Search, network: Callable[[Mapping[str, Value]], Network]) -> 
                 told = error.faults[0]
                 fact = f"'{target}' = {spell(value)} makes no network: {told.message}"
                 also = ((told.place, "refused here"),) if told.place else ()
+                slip = told.helps if told.code == "E202" else ()
                 help_ = "take such values out of the domain; a search draws them for nothing"
                 place = search.places[target]
-                yield Fault(code="W504", message=fact, place=place, also=also, helps=(help_,))
+                yield Fault(
+                    code="W504", message=fact, place=place, also=also, helps=slip or (help_,)
+                )
                 break
 
 

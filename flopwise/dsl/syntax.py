@@ -97,6 +97,8 @@ def _flow(scene: _Scene) -> Fault:
         return _also(fault, scene.start, "opened here")
     if found == ",":
         return _fault(scene.at, "there is nothing before this comma", "delete one comma")
+    if found == "[" and before.endswith("list"):
+        return _fault(scene.at, "in braces a text with brackets needs quotes", 'write "list[int]"')
     if found == "[":
         help_ = 'a setting of one repetition:  kernel: "$(5 if i == 1 else 3)"'
         return _fault(scene.at, "a key of a stage has no brackets", help_)

@@ -21,6 +21,12 @@ __all__ = ["MAX_BLOCKS", "Telling"]
 MAX_BLOCKS = 20_000
 
 
+def _import_help(error: Exception) -> Iterator[str]:
+    """Yields where layers are, to who called the module of their name."""
+    if "'module' object is not callable" in str(error):
+        yield "layers are functions in flopwise.blocks.layers: import it from there"
+
+
 class Telling:
     """The evaluated stages beside what was written, to point from the ones at the other."""
 
@@ -85,6 +91,7 @@ class Telling:
             place=place,
             label="raised here",
             also=((self.places[stage.name], f"in stage '{stage.name}'{self.inside}"),),
+            helps=tuple(_import_help(error)),
             notes=tuple(self._computations(stage)),
         )
 

@@ -141,7 +141,7 @@ def _wrong_type(value: Value, rule: RuleLike, what: str, computed: bool) -> Misf
         whole = value == int(value)
         fact = f"{value:g} is not a whole number, but {what} must be one"
         if whole:
-            fact = f"{value!r} is written with a point, but {what} must be a whole number"
+            fact = f"{value!r} is a decimal number, but {what} must be a whole number"
         help_ = "use // or round()" if computed else f"write {round(value)}"
         return Misfit(code, fact, label, help_)
     if rule.type == "text" and rule.choices:
@@ -236,7 +236,7 @@ def _fit_special(value: Value, rule: RuleLike, what: str) -> Value:
         label = f"this is {kind_of(value)}"
         meant = meant_by_text(value, rule.type) if isinstance(value, str) else ""
         raise Misfit("E202", f"{what} must be {WANTED[rule.type]}", label, meant or _advice(rule))
-    if rule.type == "percent" and found == 1 and isinstance(value, int):
+    if rule.type == "percent" and found == 1 and not isinstance(value, str):
         fact = f"{what} is 1, which means all of it, not one percent"
         raise Misfit("E203", fact, "too large", "write 1%, or 100% if that is meant")
     for part in found if isinstance(found, tuple) else (found,):
