@@ -17,7 +17,7 @@ from flopwise.errors import RunError, SpecError
 from flopwise.export import Facts
 from flopwise.export.folder import export
 from flopwise.export.proof import Proof
-from flopwise.export.recheck import Recheck, recheck
+from flopwise.export.rechecking import Recheck, recheck
 from flopwise.search.training import open_images
 from flopwise.train import open_data
 from flopwise.train.view import normalised

@@ -1,7 +1,8 @@
-"""A trained network to a folder that stock timm loads without flopwise, and its proof.
+"""A trained network to a folder that timm loads without flopwise, and its proof.
 
-Which networks timm can build is arithmetic (`tier`, `recognise`) and needs no torch; writing and
-proving a folder imports torch and timm when it is asked for.
+Which networks stock timm can build is arithmetic (`tier`, `tiers`, `recognise`) and needs no torch;
+all others bring their classes in `model.py`. Writing, proving and checking a folder imports torch
+and timm when it is asked for.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from flopwise.export.config import Facts
 from flopwise.export.family import FAMILIES, Family, Native, Tier, recognise, rename, tier
 from flopwise.export.reading import NotNativeError
+from flopwise.export.tiers import Tiers, tiers
 
 if TYPE_CHECKING:
     from flopwise.export.folder import export, from_timm
     from flopwise.export.proof import Case, Proof, verify, verify_all
+    from flopwise.export.rechecking import Recheck, recheck
 
 __all__ = [
     "FAMILIES",
@@ -24,12 +27,16 @@ __all__ = [
     "Native",
     "NotNativeError",
     "Proof",
+    "Recheck",
     "Tier",
+    "Tiers",
     "export",
     "from_timm",
+    "recheck",
     "recognise",
     "rename",
     "tier",
+    "tiers",
     "verify",
     "verify_all",
 ]
@@ -40,6 +47,8 @@ def __getattr__(name: str) -> Any:
         from flopwise.export import folder as room
     elif name in ("Case", "Proof", "verify", "verify_all"):
         from flopwise.export import proof as room  # type: ignore[no-redef]
+    elif name in ("Recheck", "recheck"):
+        from flopwise.export import rechecking as room  # type: ignore[no-redef]
     else:
         raise AttributeError(f"module 'flopwise.export' has no attribute {name!r}")
     return getattr(room, name)

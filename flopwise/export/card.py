@@ -24,8 +24,12 @@ transform = timm.data.create_transform(**data, is_training=False)
 logits = net(transform(image).unsqueeze(0))  # image: PIL, {mode}
 ```
 
-It needs torch and timm >= 1.0.17, nothing else.{tuned} {hub} `proof.json` tells what was compared
-before the folder was called done; `flopwise verify` compares it again.
+It needs torch and timm >= 1.0.17, nothing else.{tuned}
+
+{hub}
+
+`proof.json` tells what was compared before the folder was called done; `flopwise verify` compares
+it again.
 
 ## Figures
 
@@ -51,8 +55,8 @@ STANDALONE = {
     "load": "import sys, timm\n\n"
     'sys.path.insert(0, "PATH/TO/{name}")\nimport model  # registers it\n'
     'net = timm.create_model("{architecture}", pretrained=True).eval()',
-    "hub": 'After that import, `timm.create_model("local-dir:PATH/TO/{name}", pretrained=True)` '
-    "and, on\nthe Hub, `hf-hub:USER/NAME` load it as well.",
+    "hub": "After that import the names `local-dir:PATH/TO/{name}` and, on the Hub, "
+    "`hf-hub:USER/NAME`\nload it as well.",
 }
 COUNTED = {
     "macs": "multiply-accumulates for one image: convolutions, linear layers and attention "

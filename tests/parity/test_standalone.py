@@ -157,6 +157,19 @@ def test_timm_and_model_py_give_our_logits(
     }
 
 
+@pytest.mark.slow
+def test_the_oldest_supported_timm_gives_our_logits(
+    networks: dict[str, Network], tmp_path: Path
+) -> None:
+    old = tmp_path / "timm"
+    install = ["-m", "pip", "install", "--quiet", "--no-deps", "--target", str(old), "timm==1.0.17"]
+    subprocess.run([sys.executable, *install], check=True)
+    cases = [case_of(network, tmp_path / name) for name, network in networks.items()]
+    found = dict(zip(networks, verify_all(cases, timm=old), strict=True))
+    assert {proof.timm for proof in found.values()} == {"1.0.17"}
+    assert {name: proof.failures for name, proof in found.items() if proof.failures} == {}
+
+
 def test_other_weights_and_an_import_of_ours_are_not_proven(
     proofs: dict[str, tuple[Path, Proof]],
 ) -> None:
