@@ -40,8 +40,7 @@ def build_plan(tree: Section, checker: Checker) -> Plan:
     }
     maps = {name: node for name, node in good.items() if isinstance(node, Section)}
     checker.stages = tuple(maps["net"].entries if "net" in maps else ())
-    if "blocks" in tree.entries and "blocks" not in maps:
-        checker.unrun = (*checker.unrun, "'blocks'")
+    checker.unread = "blocks" in tree.entries and "blocks" not in maps
     _check_texts(checker, good)
     values = dict(_values(checker, good, maps, tree.place))
     definitions = (

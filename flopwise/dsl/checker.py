@@ -32,6 +32,7 @@ class Checker:
     Attributes:
         blocks: The vocabulary of the spec; it grows with the spec's own blocks.
         unrun: Files whose blocks are unknown, since their code was not run.
+        unread: Whether `blocks` is of no use, which is a fault already.
         stages: The names of the spec's stages.
         undeclared: Blocks of the spec, each with a name it uses and does not have as a parameter.
     """
@@ -40,6 +41,7 @@ class Checker:
         """Starts without faults, and with the shipped blocks."""
         self.blocks: Mapping[str, Block] = BLOCKS
         self.unrun: tuple[str, ...] = ()
+        self.unread = False
         self.stages: tuple[str, ...] = ()
         self.undeclared: set[tuple[str, str]] = set()
         self.faults: list[Fault] = []

@@ -225,8 +225,10 @@ def _block(checker: Checker, name: str, place: Place) -> Block | None:
         if name in checker.stages:
             helps = (f"'{name}' is a stage: defaults are for blocks, write it in net.{name}",)
         note = "" if near else f"blocks: {', '.join(checker.blocks)}"
-        if checker.unrun:
+        if checker.unread:
             return None  # it may be one of those
+        if checker.unrun:
+            note = f"the blocks of {', '.join(checker.unrun)} are unknown: no code was run"
         fact = f"there is no block called '{name}'"
         checker.fault("E101", fact, place, *helps, label="unknown block", note=note)
     return checker.blocks.get(name)
