@@ -157,5 +157,5 @@ def test_what_only_shows_in_the_parent_names_the_child(home: Path) -> None:
 
 
 def test_a_shipped_spec_stays_in_its_folder() -> None:
-    spec = loads("spec: 1\nname: t\nextends: std/resnet101\n")
-    assert list(spec.sources) == ["<text>", "std/resnet101", "std/resnet50"]
+    spec = loads("spec: 1\nname: t\nextends: std/t2t_vit_c_14\n")
+    assert list(spec.sources) == ["<text>", "std/t2t_vit_c_14", "std/t2t_vit_14"]
