@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import torch
@@ -36,18 +37,9 @@ class LayerKindCase:
         if "kind" in metafunc.fixturenames:
             metafunc.parametrize("kind", self.kinds)
 
-    def layers(self, kind: str) -> list[Graph]:
+    def layers(self, kind: str) -> Sequence[Graph]:
         """Returns different layers of a kind, each alone in a graph."""
-        found: dict[str, Graph] = {}
-        for example in (*self.cases, *(each for block in self.blocks for each in derive(block))):
-            graph = example.graph.flat()
-            for layer in graph.layers:
-                if layer.kind == kind:
-                    inputs = [graph.types[index] for index in layer.inputs]
-                    for output in range(len(layer.outputs)):
-                        label = f"{inputs} {layer.settings} {output}"
-                        found.setdefault(label, alone(layer, inputs, output))
-        return list(found.values())
+        return _layers(tuple(self.blocks)).get(kind, ())
 
     def test_some_block_uses_it(self, kind: str) -> None:
         """A kind that no block uses is dead."""
@@ -73,6 +65,19 @@ class LayerKindCase:
         inputs = [images(type, 1, dtype=torch.float64) for type in graph.inputs[1:]]
         if inputs:
             check_gradients(_built(graph).double(), *inputs)
+
+
+@lru_cache(maxsize=8)
+def _layers(blocks: tuple[Block, ...]) -> Mapping[str, Sequence[Graph]]:
+    """Returns the different layers in the examples of blocks by kind, each alone in a graph."""
+    found: dict[str, dict[str, Graph]] = {}
+    for graph in (example.graph.flat() for block in blocks for example in derive(block)):
+        for layer in graph.layers:
+            inputs = [graph.types[index] for index in layer.inputs]
+            for output in range(len(layer.outputs)):
+                label = f"{inputs} {layer.settings} {output}"
+                found.setdefault(layer.kind, {}).setdefault(label, alone(layer, inputs, output))
+    return {kind: tuple(graphs.values()) for kind, graphs in found.items()}
 
 
 def alone(layer: Layer, inputs: Sequence[Type], output: int = 0) -> Graph:
