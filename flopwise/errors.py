@@ -55,6 +55,12 @@ class Place:
     def __str__(self) -> str:
         return f"{self.source.name}:{self.line}:{self.column}"
 
+    @property
+    def text(self) -> str:
+        """The whole line; empty behind the end of the source."""
+        lines = self.source.lines
+        return lines[self.line - 1] if self.line <= len(lines) else ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
@@ -271,7 +277,7 @@ def _excerpt(marks: Sequence[tuple[Place, str, str]], gutter: int) -> list[str]:
 
 def _cut(place: Place) -> tuple[str, int, int]:
     """Returns the excerpt line, visible and at most COLUMNS wide, and the caret's span in it."""
-    line = place.source.lines[place.line - 1]
+    line = place.text
     start, stop = place.column - 1, place.column - 1 + place.width
     lead, body, tail = (_visible(part) for part in (line[:start], line[start:stop], line[stop:]))
     body_width = max(1, len(body))

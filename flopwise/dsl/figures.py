@@ -49,6 +49,6 @@ def read_figure(node: Scalar) -> Figure | None:
 def written(node: Scalar) -> str:
     """Returns a scalar as it stands in its file, with the zeros that a number would lose."""
     place = node.place
-    line = place.source.lines[place.line - 1] if place.line <= len(place.source.lines) else ""
+    line = place.text
     text = line[place.column - 1 : place.column - 1 + place.width]
     return text.strip("'\"") or str(node.value)

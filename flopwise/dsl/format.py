@@ -301,4 +301,3 @@ def _drawn(lines: Iterable[_Line]) -> Iterator[str]:
 def _aligned(run: Sequence[_Line]) -> Iterator[str]:
     width = max((len(line.code) for line in run), default=0)
     return (f"{line.code:<{width}}  {line.remark}" for line in run)
-

@@ -75,7 +75,7 @@ def _windows(metric: str, node: Node) -> str:
     target, most = "4.5G", "30M"
     if isinstance(node, Scalar) and read_window_edge(node.value or "", up=False) is not None:
         at = node.place
-        target = most = at.source.lines[at.line - 1][at.column - 1 :][: at.width]
+        target = most = at.text[at.column - 1 :][: at.width]
     return f"write  {metric}: {{target: {target}, within: 1%}}  or  {metric}: {{max: {most}}}"
 
 

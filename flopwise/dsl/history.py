@@ -113,7 +113,7 @@ def spelt(node: Node) -> str:
     if isinstance(node, Scalar):
         return written(node)
     place = node.place
-    line = place.source.lines[place.line - 1]
+    line = place.text
     return line[place.column - 1 : place.column - 1 + place.width] if place.width > 1 else "..."
 
 

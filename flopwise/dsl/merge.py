@@ -249,7 +249,7 @@ class _Merger:
         place: Place,
     ) -> None:
         """Takes a key away, as null says."""
-        line = node.place.source.lines[node.place.line - 1][node.place.column - 1 :]
+        line = node.place.text[node.place.column - 1 :]
         if not line.startswith(("null", "~")):
             fact = f"'{name}' has no value"
             help_ = "write a value after the colon, or delete the line; null removes a parent's key"

@@ -55,7 +55,7 @@ def read_domain(checker: Checker, target: str, node: Node, rule: RuleLike) -> Do
 
 def _text(place: Place) -> str:
     """Returns what stands at a place."""
-    return place.source.lines[place.line - 1][place.column - 1 :][: place.width]
+    return place.text[place.column - 1 :][: place.width]
 
 
 def _ranged(node: Section) -> str:

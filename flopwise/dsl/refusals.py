@@ -37,7 +37,7 @@ def written_twice(name: str, place: Place, first: Place) -> Fault:
 
 def cut_expression(place: Place) -> Fault:
     """Refuses `$(min(a` of an unquoted `$(min(a, b))`."""
-    whole = _balanced(place.source.lines[place.line - 1][place.column - 1 :])
+    whole = _balanced(place.text[place.column - 1 :])
     return Fault(
         code="E012",
         message="an expression with commas or brackets needs quotes here",
@@ -59,7 +59,7 @@ def _balanced(text: str) -> str:
 
 def _cut_key(name: str, place: Place) -> Fault | None:
     """Refuses what YAML made a key of by cutting a number, a stage or a path in two."""
-    before = place.source.lines[place.line - 1][: place.column - 1]
+    before = place.text[: place.column - 1]
     if name[:1].isdigit() and (number := re.search(r"([\d.]+),$", before)):
         return Fault(
             code="E014",

@@ -184,7 +184,7 @@ class Builder:
     def _inner(self, event: Any, place: Place) -> Place:
         """Returns where the text of a scalar begins, if it stands on one line as written."""
         column = place.column + (event.style in ("'", '"'))
-        line = self.source.lines[place.line - 1] if place.line <= len(self.source.lines) else ""
+        line = place.text
         if line.startswith(event.value, column - 1):
             return Place(self.source, place.line, column, max(1, len(event.value)))
         return Place(self.source, place.line, place.column, 0)

@@ -138,7 +138,7 @@ def _version(tree: Section, number: int) -> Iterator[Edit]:
         yield Edit(node.place, str(number))
         return
     place = next(iter(tree.keys.values()), tree.place)
-    between = ", " if tree.place.source.lines[tree.place.line - 1].lstrip()[:1] == "{" else "\n"
+    between = ", " if tree.place.text.lstrip()[:1] == "{" else "\n"
     yield Edit(Place(place.source, place.line, place.column, 0), f"spec: {number}{between}")
 
 

@@ -30,6 +30,9 @@ OTHERS = [
     *("ghostnet_050", "ghostnet_130", "convnext_femto", "convnext_pico", "convnext_nano"),
     *("convnext_small", "convnext_base", "convnextv2_femto", "convnextv2_pico"),
     *("convnextv2_nano", "convnextv2_small", "convnextv2_base", *CUT),
+    *("mobilenetv2_050", "resnet26", "seresnet18", "seresnet34", "seresnet101", "seresnet152"),
+    *("resnext101_32x4d", "resnext101_32x8d", "resnext101_64x4d", "seresnext50_32x4d"),
+    *("seresnext101_32x4d", "seresnext101_32x8d", "seresnext101_64x4d", "wide_resnet101_2"),
 ]
 VARIANTS = [  # a setting of ours, and timm's arguments for it
     ("resnet50", {"defaults.residual.eca": "true"}, {"block_args": {"attn_layer": "eca"}}),
