@@ -207,6 +207,7 @@ SECTIONS: Mapping[str, Mapping[str, Any]] = {
     "final": tables.FINAL,
     "table": tables.TABLE,
     "row": tables.ROW,
+    "evaluate": tables.EVALUATE,
     "reason": tables.REASON,
 }
 

@@ -9,6 +9,7 @@ from flopwise.blocks import Graph
 from flopwise.dsl.checker import Checker
 from flopwise.dsl.expr import Value
 from flopwise.dsl.figures import read_figure
+from flopwise.dsl.functions import show
 from flopwise.dsl.network import Network
 from flopwise.dsl.plan import Plan
 from flopwise.dsl.recipe import Recipe
@@ -73,19 +74,40 @@ def check_expect(checker: Checker, graph: Graph, node: Node | None) -> None:
     if not isinstance(node, Section):
         return
     checker.keys(node, EXPECT, "'expect'", node.place)
+    slack = _tolerance(checker, node)
     for metric, written in node.entries.items():
-        if metric not in EXPECT:
+        if metric not in METRICS:
             continue
         value = checker.literal(written, EXPECT[metric], f"'{metric}' of 'expect'")
         if value is None:
             continue
         figure = read_figure(written) if isinstance(written, Scalar) else None
         actual = getattr(graph, metric)
-        if figure and not figure.agrees(actual):
+        if figure and not figure.agrees(actual, share=slack):
             fact = f"{metric} are {actual}, but {figure.text} is expected"
             help_ = f"write  {metric}: {actual}, or mend the network"
             note = "costs are compared at the precision they are written with"
+            note = f"the tolerance is {slack:.3%} of the figure" if slack else note
             checker.fault("E310", fact, written.place, help_, note=note)
+    if "out" in node.entries:
+        _check_out(checker, graph, node.entries["out"])
+
+
+def _tolerance(checker: Checker, node: Section) -> float:
+    if "tolerance" not in node.entries:
+        return 0.0
+    rule, what = EXPECT["tolerance"], "'tolerance' of 'expect'"
+    value = checker.literal(node.entries["tolerance"], rule, what)
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _check_out(checker: Checker, graph: Graph, node: Node) -> None:
+    """Compares the shape of the output with the expected one."""
+    value = checker.literal(node, EXPECT["out"], "'out' of 'expect'")
+    shape = graph.types[graph.outputs[0]].shape
+    if value is not None and (value if isinstance(value, tuple) else (value,)) != shape:
+        fact = f"the output has the shape {show(shape)}, but {show(value)} is expected"
+        checker.fault("E310", fact, node.place, f"write  out: {show(shape)}, or mend the network")
 
 
 def check_rows(checker: Checker, table: Table, base: Each, spec_of: Callable[[str], Each]) -> None:

@@ -24,13 +24,16 @@ class Figure:
     value: float
     half: float
 
-    def agrees(self, actual: float) -> bool:
-        """Whether a number rounds to this one.
+    def agrees(self, actual: float, *, share: float = 0.0, within: float = 0.0) -> bool:
+        """Whether a number rounds to this one, or is no farther off than a share or a number.
 
         >>> Figure("4.46G", 4.46e9, 5e6).agrees(4_455_531_264)
         True
+        >>> Figure("4.49G", 4.49e9, 5e6).agrees(4_455_531_264, share=0.01)
+        True
         """
-        return abs(actual - self.value) <= self.half * (1 + 1e-9)
+        allowed = max(self.half, share * abs(self.value), within)
+        return abs(actual - self.value) <= allowed * (1 + 1e-9)
 
 
 def read_figure(node: Scalar) -> Figure | None:

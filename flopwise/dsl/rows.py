@@ -26,6 +26,7 @@ __all__ = [
     "Reason",
     "Row",
     "Table",
+    "Tolerance",
     "Trees",
     "in_row",
     "no_row",
@@ -113,6 +114,14 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tolerance:
+    """How far a figure may be off: a share of it, or a number in the unit of its column."""
+
+    share: float = 0.0
+    within: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """A table of networks.
 
@@ -121,12 +130,14 @@ class Table:
         source: Where its reference figures come from.
         columns: The reference columns.
         rows: Its rows by name, in order; those of the matrix last.
+        tolerance: How far the figures of a column may be off, beyond their written precision.
     """
 
     title: str
     source: str
     columns: tuple[str, ...]
     rows: Mapping[str, Row]
+    tolerance: Mapping[str, Tolerance]
 
 
 class Trees:

@@ -97,6 +97,7 @@ def _sections(blocks: Mapping[str, Block]) -> Mapping[str, Schema]:
         "expect": _literals(tables.EXPECT),
         "search": _search(),
         "table": _table(),
+        "evaluate": _evaluate(),
         "train": _train(),
     }
 
@@ -118,6 +119,11 @@ def _literals(rules: Mapping[str, Rule], **made: Schema) -> Schema:
         for key, rule in rules.items()
     }
     return section(properties, required=[rule.name for rule in rules.values() if rule.required])
+
+
+def _evaluate() -> Schema:
+    slack = value_schema(Rule(name="", type="percent", low=0), literal=True)
+    return _literals(tables.EVALUATE, tolerance=_map(slack))
 
 
 def _net() -> Schema:

@@ -27,6 +27,7 @@ __all__ = [
     "COMPOSITE",
     "DEFAULT_VALUES",
     "DOMAIN",
+    "EVALUATE",
     "EXPECT",
     "FINAL",
     "FIT",
@@ -153,6 +154,12 @@ TOP = by_key(
         doc="How the network is trained.",
     ),
     Rule(
+        name="evaluate",
+        type="map",
+        example="evaluate: {tolerance: {macs: 1%}}",
+        doc="How far the figures of a table may be off.",
+    ),
+    Rule(
         name="export",
         type="map",
         example="export: {name: my_net}",
@@ -272,6 +279,14 @@ NODE = by_key(
         doc="The stage, or list of stages, it reads; else the previous.",
     ),
 )
+EVALUATE = by_key(
+    Rule(
+        name="tolerance",
+        type="map",
+        example="tolerance: {macs: 1%, top1: 0.3}",
+        doc="Column -> share, or number in the column's unit; the written precision if left out.",
+    ),
+)
 EXPECT = by_key(
     Rule(
         name="macs",
@@ -287,6 +302,20 @@ EXPECT = by_key(
         low=0,
         example="activations: 11.1M",
         doc="Elements that the layers with multiply-adds put out.",
+    ),
+    Rule(
+        name="out",
+        type="value",
+        example="out: [1000]",
+        doc="Shape of the output, without the batch.",
+    ),
+    Rule(
+        name="tolerance",
+        type="percent",
+        low=0,
+        high=1,
+        example="tolerance: 1%",
+        doc="How far a cost may be off; the written precision if left out.",
     ),
 )
 DEFAULT_VALUES: Mapping[str, Value] = {"classes": 1000, "input.size": 224, "input.channels": 3}

@@ -8,10 +8,18 @@ from flopwise.dsl.checker import Checker
 from flopwise.dsl.figures import Figure, read_figure
 from flopwise.dsl.matrix import read_matrix
 from flopwise.dsl.reasons import check_reasons, read_reasons
-from flopwise.dsl.rows import Row, Table, no_row, read_changes, refuse_dots, too_many
+from flopwise.dsl.rows import (
+    Row,
+    Table,
+    Tolerance,
+    no_row,
+    read_changes,
+    refuse_dots,
+    too_many,
+)
 from flopwise.dsl.shipped import MAX_ROWS
-from flopwise.dsl.tables import ROW, TABLE
-from flopwise.dsl.tree import Items, Scalar, Section
+from flopwise.dsl.tables import EVALUATE, ROW, TABLE
+from flopwise.dsl.tree import Items, Node, Scalar, Section
 from flopwise.dsl.values import Rule
 from flopwise.errors import Place, nearest
 
@@ -23,6 +31,7 @@ COLUMN = Rule(name="columns", type="text")
 def read_table(tree: Section, checker: Checker) -> Table | None:
     """Returns the table of a merged spec; None where it has none, or where it has faults."""
     node = tree.entries.get("table")
+    tolerance = _tolerance(checker, tree.entries.get("evaluate"))
     if not isinstance(node, Section):
         return None
     before = len(checker.faults)
@@ -43,7 +52,23 @@ def read_table(tree: Section, checker: Checker) -> Table | None:
     used = dict.fromkeys(name for row in reader.rows.values() for name in row.ref)
     title, source = (str(facts.get(key, "")) for key in ("title", "source"))
     shown = tuple(columns or used)
-    return Table(title=title, source=source, columns=shown, rows=reader.rows)
+    return Table(title=title, source=source, columns=shown, rows=reader.rows, tolerance=tolerance)
+
+
+def _tolerance(checker: Checker, node: Node | None) -> dict[str, Tolerance]:
+    """Returns how far each column may be off, from the `evaluate` section."""
+    if not isinstance(node, Section):
+        return {}
+    checker.keys(node, EVALUATE, "'evaluate'", node.place)
+    found: dict[str, Tolerance] = {}
+    section = _map(node, "tolerance", EVALUATE, checker)
+    for column, written in section.entries.items() if section else ():
+        rule = Rule(name=column, type="percent", low=0)
+        value = checker.literal(written, rule, f"the tolerance of '{column}'")
+        if isinstance(value, float):
+            share = isinstance(written, Scalar) and isinstance(written.value, str)
+            found[column] = Tolerance(share=value) if share else Tolerance(within=value)
+    return found
 
 
 def _map(node: Section, key: str, rules: Mapping[str, Rule], checker: Checker) -> Section | None:

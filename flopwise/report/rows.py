@@ -9,7 +9,7 @@ from typing import Any
 from flopwise.cost import PARAM_CONVENTIONS, Cost, cost
 from flopwise.dsl import Spec
 from flopwise.dsl.figures import Figure
-from flopwise.dsl.rows import MEASURED, Row
+from flopwise.dsl.rows import MEASURED, Row, Tolerance
 from flopwise.errors import Fault, SpecError
 from flopwise.report.tables import Cell, Table
 
@@ -53,17 +53,21 @@ def _compared(spec: Spec, row: Row) -> Compared:
     network = spec.row(row.name).network()
     costs = cost(network.graph, convention=row.convention)
     costs = replace(costs, params=PARAM_CONVENTIONS[row.params_convention](network.graph))
+    slack = spec.table.tolerance if spec.table else {}
     differs = tuple(
-        column for column, figure in row.ref.items() if figure and _differs(costs, column, figure)
+        column
+        for column, figure in row.ref.items()
+        if figure and _differs(costs, column, figure, slack.get(column, Tolerance()))
     )
     return Compared(row=row, hash=network.hash, costs=costs, differs=differs)
 
 
-def _differs(costs: Cost, column: str, figure: Figure) -> bool:
+def _differs(costs: Cost, column: str, figure: Figure, slack: Tolerance) -> bool:
     if column not in MEASURED:
         return False
     metric, unit = MEASURED[column]
-    return not figure.agrees(getattr(costs, metric) / unit)
+    counted = getattr(costs, metric) / unit
+    return not figure.agrees(counted, share=slack.share, within=slack.within)
 
 
 def row_table(spec: Spec) -> Table:

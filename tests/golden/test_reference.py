@@ -76,6 +76,7 @@ CONTEXTS = {  # where the example of a key stands in a spec, and the keys for wh
     "table": ("table: {rows: {wide: {set: {w: 96}}}, ...}", {
         "rows": "table: {...}", "matrix": "table: {...}",
     }),
+    "evaluate": ("evaluate: {...}", {}),
     "row": ("table: {rows: {kernel_7: {set: {k: 7}}, wide: {...}}}", {
         "explained": "table: {rows: {kernel_7: {}, wide: {ref: {macs: 1G}, ...}}}",
         "unresolved": "table: {rows: {wide: {ref: {macs: 1G}, ...}}}",
@@ -90,7 +91,7 @@ SHOWN_ONLY = {  # they stand in every spec, or name a file that is not there
     *(("top", key) for key in ("spec", "name", "extends", "use", "net")),
     ("stage", "block"),
 }
-RESNET50 = {("top", "expect"), ("top", "inferred"), *(("expect", key) for key in COSTS)}
+RESNET50 = {("top", "expect"), ("top", "inferred"), *(("expect", key) for key in (*COSTS, "out"))}
 
 
 def test_the_page_is_what_the_tables_say() -> None:

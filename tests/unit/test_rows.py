@@ -389,3 +389,26 @@ def test_a_shipped_row_is_looked_up_without_its_std(
 def test_the_names_of_rows_are_read_without_checking_them() -> None:
     spec = table(f"{MATRIX}    exclude: [{{width: w8, kernel: k5}}]\n")
     assert set(spec.rows) <= set(row_names(spec.origin.tree))
+
+
+def test_a_tolerance_is_a_share_or_a_number_in_the_unit_of_its_column() -> None:
+    text = (
+        "spec: 1\nname: t\nextends: std/resnet50\n"
+        "table: {inherit: base, rows: {a: {ref: {macs: 4.10G, gmacs: 4.2, params: 25.5M}}}}\n"
+    )
+    for tolerance, wanted in (
+        ("", ("macs", "gmacs", "params")),
+        ("evaluate: {tolerance: {macs: 1%, gmacs: 0.2}}\n", ("params",)),
+        ("evaluate: {tolerance: {macs: 0.1%, gmacs: 0.01, params: 0.5%}}\n", ("macs", "gmacs")),
+    ):
+        (row,) = compare_rows(loads(text + tolerance))
+        assert row.differs == wanted
+
+
+def test_what_is_expected_may_be_off_by_its_tolerance() -> None:
+    text = "spec: 1\nname: t\nextends: std/resnet50\nexpect: {macs: 4.2G, out: [1000]"
+    assert loads(f"{text}, tolerance: 3%}}\n").network().classes == 1000
+    for tolerance in ("", ", tolerance: 2%"):
+        with pytest.raises(SpecError) as caught:
+            loads(f"{text}{tolerance}}}\n")
+        assert [fault.code for fault in caught.value.faults] == ["E310"]
