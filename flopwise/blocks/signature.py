@@ -67,7 +67,7 @@ Positive = Annotated[int, _Mark(low=1)]
 Count = Annotated[int, _Mark(low=0)]
 Odd = Annotated[int, _Mark(low=1, odd=True)]
 Rate = Annotated[float, _Mark(low=0.0, high=1.0)]
-Share = Annotated[float, _Mark(low=0.0)]
+Share = Annotated[float, _Mark(low=0.0, high=1e6)]  # times a width it stays a whole number
 First = Annotated[T, _Mark(first=True)]
 Local = Annotated[T, _Mark(local=True)]
 

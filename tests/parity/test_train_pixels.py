@@ -132,7 +132,8 @@ def test_posterize_keeps_at_least_one_bit_and_timms_table_stays_as_it_is() -> No
 def shipped() -> list[Recipe]:
     """Every way of augmenting in a shipped spec, and timm's usual policies."""
     specs = [*presets(), *(str(path) for path in (ROOT / "examples").rglob("*.yaml"))]
-    found = [load(spec if spec.endswith(".yaml") else f"std/{spec}").recipe for spec in specs]
+    paths = [spec if spec.endswith(".yaml") else f"std/{spec}" for spec in specs]
+    found = [load(path, allow_code=True).recipe for path in paths]
     words = ("rand-m9-mstd0.5-inc1", "rand-m9-n3-mstd0.5", "original-mstd0.5", "v0r", "3a")
     found += [Recipe(augment=word, crop=crop) for word in words for crop in (0.3, 1.0)]
     keep = ("crop", "flip", "augment", "erase")
