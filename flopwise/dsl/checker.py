@@ -32,7 +32,7 @@ class Checker:
     Attributes:
         blocks: The vocabulary of the spec; it grows with the spec's own blocks.
         unrun: Files whose blocks are unknown, since their code was not run.
-        unread: Whether `blocks` is of no use, which is a fault already.
+        unread: Whether some of `blocks` cannot be read, which is a fault already.
         stages: The names of the spec's stages.
         undeclared: Blocks of the spec, each with a name it uses and does not have as a parameter.
     """

@@ -54,20 +54,19 @@ def read_definitions(
         checker: Where faults go.
         section: The `blocks` section.
         variables: The names of the file's scope, which is closed inside.
-
-    Raises:
-        SpecError: The name, parameters or ports of one of them are wrong.
     """
-    heads = {
-        name: head
-        for name, node in section.entries.items()
-        if (head := _head(checker, name, node, section.keys[name]))
-    }
-    checker.stop_if_faulty()
+    heads: dict[str, _Head] = {}
+    for name, node in section.entries.items():
+        before = len(checker.faults)
+        head = _head(checker, name, node, section.keys[name])
+        if head and len(checker.faults) == before:
+            heads[name] = head
+        else:  # whoever uses it has nothing to answer for
+            checker.unread = True
     checker.blocks = {**checker.blocks, **{name: head.block for name, head in heads.items()}}
     found = {name: _body(checker, head, variables) for name, head in heads.items()}
     whole = {name: each for name, each in found.items() if each}
-    return tuple(_ordered(checker, whole)) if len(whole) == len(found) else ()
+    return tuple(_ordered(checker, whole)) if len(whole) == len(section.entries) else ()
 
 
 def _no_function(*inputs: Tensor) -> Tensor:
