@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from flopwise.dsl.spec import Sets, Spec
 from flopwise.dsl.tree import Items, Node, Scalar, Section
 from flopwise.dsl.upgrade import old_version
 from flopwise.dsl.uses import Permission, read_uses
+from flopwise.errors import SpecError
 
 __all__ = ["load", "loads", "open_spec"]
 
@@ -139,8 +141,10 @@ def _planned(origin: Origin, tree: Section, checker: Checker) -> Spec:
     node = tree.entries.get("search")
     search = None
     if isinstance(node, Section):
-        search = read_search(node, tree.keys["search"], plan, checker)
+        with suppress(SpecError):  # the checker has its faults; those of the table come with them
+            search = read_search(node, tree.keys["search"], plan, checker)
     trees = origin.shelf.trees(origin.files, tree, checker)
+    checker.stop_if_faulty()
     origin = replace(origin, trees=origin.trees if origin.row else trees)
     name, doc = (_text(tree.entries.get(key)) for key in ("name", "doc"))
     return Spec(
