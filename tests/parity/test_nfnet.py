@@ -32,6 +32,10 @@ def redrawn(model: nn.Module) -> nn.Module:
     return model
 
 
+CUT = [f"{kind}nfnet_f{n}" for kind in ("dm_", "") for n in range(1, 8) if (kind, n) != ("dm_", 7)]
+"""Above 100 M parameters: full widths, two blocks in every stage. timm has no dm_nfnet_f7."""
+
+
 @lru_cache
 def pair(name: str, small: bool = True) -> tuple[nn.Module, nn.Module]:
     network = dsl.load(f"std/{name}", sets=list(SETS.items()) if small else []).network()
@@ -62,6 +66,23 @@ def test_gradients_agree(name: str) -> None:
     network = dsl.load(f"std/{name}", sets=list(SETS.items())).network()
     gradients = {key: p.grad for key, p in theirs.named_parameters()}
     wanted = from_timm(network, gradients)
+    for key, parameter in ours.named_parameters():
+        assert relative(parameter.grad, wanted[key]) <= 1e-5, key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CUT)
+def test_the_larger_ones_agree_with_two_blocks_in_every_stage(name: str) -> None:
+    sets = [(f"net.stage{number}.depth", "2") for number in range(1, 5)]
+    network = dsl.load(f"std/{name}", sets=sets).network()
+    theirs = redrawn(timm.create_model(name, depths=[2, 2, 2, 2], drop_rate=0.0)).eval()
+    ours = nets.build(network, seed=0).eval()
+    ours.load_state_dict(from_timm(network, theirs.state_dict()), strict=True)
+    with torch.no_grad():
+        assert relative(ours(image(96)), theirs(image(96))) <= 1e-5
+    for model in (ours, theirs):
+        model.train()(image(64, batch=2)).square().sum().backward()
+    wanted = from_timm(network, {key: p.grad for key, p in theirs.named_parameters()})
     for key, parameter in ours.named_parameters():
         assert relative(parameter.grad, wanted[key]) <= 1e-5, key
 
