@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from tempfile import mkdtemp
+
+import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("MKL_NUM_THREADS", "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that needs a download must fail, not wait
 os.environ["COLUMNS"] = "100"  # the width that argparse and rich print for
-os.environ["XDG_CONFIG_HOME"] = mkdtemp()  # where it is kept which code may run
 
 # `from tests.parity.references import ...` works; an installed flopwise still comes first
 sys.path.append(str(Path(__file__).parent.parent))
@@ -21,3 +21,16 @@ from hypothesis import settings
 
 settings.register_profile("house", deadline=None)  # the first example pays for the imports
 settings.load_profile("house")
+
+
+@pytest.fixture(autouse=True)
+def no_code_is_allowed_yet(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Keeps which code may run to one test, so that none leans on another's consent."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "config" / unique()))
+
+
+def unique() -> str:
+    """Returns a name that no other test has."""
+    return os.environ["PYTEST_CURRENT_TEST"].replace("/", "_")[-80:]
