@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from flopwise.blocks import layers, parts, resize
+from flopwise.blocks import layers, parts
 from flopwise.blocks.graph import describe
-from flopwise.blocks.layers import Act
+from flopwise.blocks.layers import Act, resize
 from flopwise.blocks.signature import Natural, Positive, block
 from flopwise.blocks.tensor import Map, Tensor, Tokens, Vec
 from flopwise.errors import BlockError

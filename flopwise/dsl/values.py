@@ -142,7 +142,9 @@ def _wrong_type(value: Value, rule: RuleLike, what: str, computed: bool) -> Misf
         fact = f"{value:g} is not a whole number, but {what} must be one"
         if whole:
             fact = f"{value!r} is a decimal number, but {what} must be a whole number"
-        help_ = "use // or round()" if computed else f"write {round(value)}"
+        help_ = (
+            "use // or round()" if computed else f"write {max(round(value), int(rule.low or 0))}"
+        )
         return Misfit(code, fact, label, help_)
     if rule.type == "text" and rule.choices:
         return Misfit(
