@@ -169,7 +169,7 @@ def _types(tensors: Sequence[Tensor]) -> tuple[Type, ...]:
 
 
 def _converted(x: Tensor, way: str) -> Tensor:
-    return _marked(CONVERTERS[way](x), absent=x.type.absent) if way else x
+    return CONVERTERS[way](x) if way else x
 
 
 def _marked(x: Tensor, *, absent: bool) -> Tensor:

@@ -101,13 +101,13 @@ def _add_rows_and_columns(x: Tokens) -> Tokens:
     return x + layers.grid_table(columns, rows)
 
 
-@block(once=True)
+@block(once=True, absent=True)
 def to_tokens(x: Map) -> Tokens:
     """Lays the positions of a map out as a sequence; the grid is remembered."""
     return layers.to_tokens(x)
 
 
-@block(once=True)
+@block(once=True, absent=True)
 def to_map(x: Tokens, *, drop: Literal["cls", "none"] = "none") -> Map:
     """Lays tokens back out on their grid.
 

@@ -39,16 +39,17 @@ def channels_first(x: MapLast) -> Map:
 
 
 def to_tokens(x: Map) -> Tokens:
-    """(C, H, W) -> (H * W, C); the grid is remembered."""
-    out = Type("tokens", (x.height * x.width, x.channels), grid=(x.height, x.width))
+    """(C, H, W) -> (H * W, C); the grid is remembered, and what is absent stays absent."""
+    shape, absent = (x.height * x.width, x.channels), x.type.absent
+    out = Type("tokens", shape, grid=(x.height, x.width), absent=absent)
     return cast(Tokens, x.trace.append("to_tokens", [x], [out])[0])
 
 
 def to_map(x: Tokens) -> Map:
-    """(H * W, C) -> (C, H, W); leading tokens that are no patches are dropped."""
+    """(H * W, C) -> (C, H, W) without leading tokens that are no patches; absent stays absent."""
     if x.grid is None:
         raise BlockError("E307", "these tokens no longer lie on a grid, so they are no map")
-    out = Type("map", (x.channels, *x.grid))
+    out = Type("map", (x.channels, *x.grid), absent=x.type.absent)
     return cast(Map, x.trace.append("to_map", [x], [out], extra=x.extra, grid=x.grid)[0])
 
 
