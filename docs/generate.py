@@ -149,6 +149,8 @@ def _default(field: Any) -> str:
 def _notes(field: Any) -> str:
     extra = " Only the first repetition." if field.first else ""
     extra += " Not from file-wide `defaults`." if field.local else ""
+    if field.only:
+        extra += f" Counts only with `{': '.join(field.only[:2])}`."
     return f"{field.doc}{extra}"
 
 

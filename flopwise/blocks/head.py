@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from flopwise.blocks.layers import (
     Act,
@@ -17,7 +17,7 @@ from flopwise.blocks.layers import (
     token_mean,
     unflatten,
 )
-from flopwise.blocks.signature import Local, Positive, Share, block
+from flopwise.blocks.signature import Local, Positive, Share, block, only
 from flopwise.blocks.tensor import Map, Tensor, Tokens, Vec
 from flopwise.errors import BlockError
 
@@ -30,10 +30,10 @@ def classifier(
     *,
     pool: Literal["avg", "cls"] = "avg",
     norm: Local[Literal["ln", "none"]] = "none",
-    norm_first: bool = False,
-    eps: Share = 1e-6,
+    norm_first: Annotated[bool, only("norm")] = False,
+    eps: Annotated[Share, only("norm")] = 1e-6,
     hidden: Positive | None = None,
-    hidden_act: Act = "relu",
+    hidden_act: Annotated[Act, only("hidden")] = "relu",
     classes: Positive | None = None,
 ) -> Vec:
     """Pools to one vector, normalises it if asked, and maps it to the classes.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from flopwise.blocks import layers, parts
 from flopwise.blocks.ghost import ghost_module
 from flopwise.blocks.layers import Act, conv, drop_path, parameter
 from flopwise.blocks.parts import Norm, eca_module, keep_width, projection, se_module
-from flopwise.blocks.signature import First, Odd, Positive, Rate, Share, block
+from flopwise.blocks.signature import First, Odd, Positive, Rate, Share, block, only
 from flopwise.blocks.tensor import Map
 from flopwise.errors import BlockError
 
@@ -23,8 +23,8 @@ def basic(
     kernel: Odd = 3,
     stride: First[Positive] = 1,
     se: Rate = 0.0,
-    se_divisor: Positive = 8,
-    se_hidden: Positive | None = None,
+    se_divisor: Annotated[Positive, only("se")] = 8,
+    se_hidden: Annotated[Positive | None, only("se")] = None,
     eca: bool = False,
     norm: Norm = "bn",
     act: Act = "relu",
@@ -81,7 +81,7 @@ def residual(
     hidden: Positive | None = None,
     kernel: Odd = 3,
     stride: First[Positive] = 1,
-    groups: Positive = 1,
+    groups: Annotated[Positive, only("spatial", "dense")] = 1,
     spatial: Literal["dense", "depthwise", "ghost"] = "dense",
     order: Literal["middle", "first"] = "middle",
     acts: Literal["all", "one"] = "all",
@@ -89,8 +89,8 @@ def residual(
     downsample: Literal["shortcut", "separate"] = "shortcut",
     layer_scale: Share = 0.0,
     se: Rate = 0.0,
-    se_divisor: Positive = 8,
-    se_hidden: Positive | None = None,
+    se_divisor: Annotated[Positive, only("se")] = 8,
+    se_hidden: Annotated[Positive | None, only("se")] = None,
     eca: bool = False,
     norm: Norm = "bn",
     act: Act = "relu",

@@ -31,6 +31,7 @@ __all__ = [
     "Share",
     "argument_help",
     "block",
+    "only",
     "read_signature",
 ]
 
@@ -60,6 +61,12 @@ class _Mark:
     odd: bool = False
     first: bool = False
     local: bool = False
+    only: tuple[str, ...] = ()
+
+
+def only(setting: str, *values: str) -> _Mark:
+    """Marks a setting that counts only where another is set, or has one of these values."""
+    return _Mark(only=(setting, *values))
 
 
 Natural = Annotated[int, _Mark(low=0)]
@@ -88,6 +95,8 @@ class Field:
         multiple_of: What a number must be a multiple of.
         first: True when only the first repetition of a stage (or its entry) sees the value.
         local: True when file-wide `defaults` do not reach it.
+        only: The setting without which this one does nothing, and the values of it that count;
+            none for every value that is something.
         doc: One line of help.
     """
 
@@ -102,6 +111,7 @@ class Field:
     multiple_of: int | None = None
     first: bool = False
     local: bool = False
+    only: tuple[str, ...] = ()
     doc: str = ""
 
 
@@ -289,5 +299,6 @@ def _field(body: Callable[..., Made], parameter: inspect.Parameter, hint: Any, d
         odd=any(m.odd for m in marks),
         first=any(m.first for m in marks),
         local=any(m.local for m in marks),
+        only=next((m.only for m in marks if m.only), ()),
         doc=doc,
     )

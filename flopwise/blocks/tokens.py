@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from flopwise.blocks import layers
 from flopwise.blocks.graph import describe
 from flopwise.blocks.layers import Act, act, fixed, layer_norm, linear, parameter, prepend
-from flopwise.blocks.signature import Count, Local, Positive, Share, block
+from flopwise.blocks.signature import Count, Local, Positive, Share, block, only
 from flopwise.blocks.tensor import Map, Tokens
 from flopwise.errors import BlockError
 
@@ -28,7 +28,7 @@ def patch_embed(
     patch: Positive = 16,
     dim: Positive,
     norm: Local[Literal["ln", "none"]] = "none",
-    eps: Share = 1e-6,
+    eps: Annotated[Share, only("norm")] = 1e-6,
 ) -> Tokens:
     """Patch embedding: non-overlapping patches, each projected to one token.
 

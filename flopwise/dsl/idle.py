@@ -1,4 +1,4 @@
-"""What a spec says that cannot be meant: unused blocks and defaults, unusable values, no classes.
+"""What a spec says that cannot be meant: blocks, defaults and settings without effect, bad values.
 
 Of blocks and defaults only what the file itself says is looked at: a parent may be made for several
 children. A file with a table is left alone, since its rows may put in any stage.
@@ -6,9 +6,9 @@ children. A file with a table is left alone, since its rows may put in any stage
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 
-from flopwise.blocks import Block
+from flopwise.blocks import Block, Field
 from flopwise.blocks.graph import describe
 from flopwise.dsl.domains import Choice, Domain, Range, spell
 from flopwise.dsl.expr import Expression, Value
@@ -16,17 +16,19 @@ from flopwise.dsl.network import Network
 from flopwise.dsl.plan import Plan, StagePlan
 from flopwise.dsl.space import Search
 from flopwise.dsl.tree import Section
-from flopwise.errors import Fault, Place, SpecError
+from flopwise.errors import Fault, Place, Source, SpecError
 
 __all__ = ["idle", "unclassified", "unfit"]
 
 
 MISFITS = ("E202", "E203", "E204", "E206", "E207")
 """What is wrong with a value itself, wherever it comes from."""
+NOTHING: tuple[Value, ...] = ("none", 0, False)
+"""Values of a setting by which a block leaves something out."""
 
 
 def idle(plan: Plan, search: Search | None, tree: Section) -> Iterator[Fault]:
-    """Yields a warning for every block and every default that no stage can take."""
+    """Yields a warning for every block, default and setting that changes nothing."""
     stages = [*plan.stages, *(stage for each in plan.definitions for stage in each.stages)]
     used = _used(plan, stages, search)
     if "table" in tree.entries or used is None:
@@ -44,6 +46,9 @@ def idle(plan: Plan, search: Search | None, tree: Section) -> Iterator[Fault]:
             help_ = "delete it, or use a block that has it"
             note = f"blocks of the stages: {kinds}"
             yield Fault(code="W402", message=fact, place=place, helps=(help_,), notes=(note,))
+    targets = frozenset(search.space) if search else frozenset[str]()
+    for stage in plan.stages:
+        yield from _without_effect(plan, stage, targets, source)
 
 
 def unclassified(network: Network, tree: Section) -> Iterator[Fault]:
@@ -85,6 +90,39 @@ def unfit(search: Search, network: Callable[[Mapping[str, Value]], Network]) -> 
                     code="W504", message=fact, place=place, also=also, helps=slip or (help_,)
                 )
                 break
+
+
+def _without_effect(
+    plan: Plan, stage: StagePlan, targets: Set[str], source: Source
+) -> Iterator[Fault]:
+    """Warns of written settings that count only with a value of another that it does not have."""
+    fields = plan.blocks[str(stage.block.value)].fields
+    for name, setting in stage.settings.items():
+        if not fields[name].only or setting.place.source is not source:
+            continue
+        other, *wanted = fields[name].only
+        value = _settled(plan, stage, fields[other], targets)
+        if value is None or (str(value) in wanted if wanted else value not in NOTHING):
+            continue
+        why = f"'{other}' is {spell(value)}" if wanted else f"there is no '{other}'"
+        meant = f"  {other}: {' or '.join(wanted)}  " if wanted else f" a value for '{other}' "
+        fact = f"'{name}' does nothing, because {why}"
+        helps = (f"write{meant}too, or delete '{name}'",)
+        yield Fault(code="W404", message=fact, place=setting.place, helps=helps)
+
+
+def _settled(plan: Plan, stage: StagePlan, field: Field, targets: Set[str]) -> Value | None:
+    """Returns the one value a setting of a stage has; None if it may have several."""
+    path = f"net.{stage.name}.{field.name}"
+    shared = () if field.local else (f"defaults.{field.name}",)
+    places = (path, f"defaults.{stage.block.value}.{field.name}", *shared)
+    if field.name in stage.single or not targets.isdisjoint((*places, f"net.{stage.name}.block")):
+        return None
+    written = (plan.places[place] for place in places if place in plan.places)
+    setting = stage.settings.get(field.name) or next(written, None)
+    if setting is None:
+        return NOTHING[0] if field.default is None else field.default
+    return None if isinstance(setting.value, Expression) else setting.value
 
 
 def _samples(domain: Domain) -> tuple[Value, ...]:
