@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from flopwise.blocks import BLOCKS
 from flopwise.dsl.plan import StagePlan
 from flopwise.errors import Fault, Place, SpecError
 
@@ -194,16 +195,12 @@ def _refuse_dead_ends(
     used = {stage_of(read) for named in inputs.values() for read in named}
     used |= {stage_of(read) for read in (*outputs, *features)}
     out = outputs[0]
-    before = inputs[stage_of(out)][0] if stage_of(out) in inputs else out
     faults = [
         Fault(
             code="E306",
             message=f"stage '{stage.name}' is never used",
             place=stage.place,
-            helps=(
-                f"read it in another stage, as in  {{block: add, from: [{before}, {stage.name}]}}, "
-                f"list it under 'features', or delete it",
-            ),
+            helps=(_use_of(stage.name, stages, inputs, stage_of(out)),),
             notes=(f"the output of the network is '{out}'",),
         )
         for stage in stages
@@ -211,3 +208,14 @@ def _refuse_dead_ends(
     ]
     if faults:
         raise SpecError(faults)
+
+
+def _use_of(name: str, stages: Sequence[StagePlan], inputs: Reads, out: str) -> str:
+    """Says what may read a stage: a join that has one input only, else a new one."""
+    for stage in stages:
+        block, reads = BLOCKS.get(str(stage.block.value)), inputs[stage.name]
+        if block and block.variadic and len(reads) == 1:
+            return f"'{stage.name}' joins stages but reads one: write  from: [{reads[0]}, {name}]"
+    before = inputs[out][0] if out in inputs else out
+    use = f"{{block: add, from: [{before}, {name}]}}"
+    return f"read it in another stage, as in  {use}, list it under 'features', or delete it"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,6 +102,22 @@ def test_the_command_line_allows_code_for_good(capsys: pytest.CaptureFixture[str
     assert main(["check", str(spec), "--allow-code"]) == 0
     assert main(["check", str(spec)]) == 0
     assert "--allow-code" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("yes", 0), ("n", 2), ("", 2)])
+def test_a_person_at_a_terminal_is_asked_once(answer: str, code: int) -> None:
+    spec = write(CODE.format(remark="asked", times=1))
+    here, there = os.openpty()
+    os.write(here, f"{answer}\n".encode())
+    command = [sys.executable, "-m", "flopwise", "check", str(spec)]
+    first = subprocess.run(command, stdin=there, stderr=there, stdout=subprocess.PIPE)
+    told = os.read(here, 20_000).decode()
+    os.close(here), os.close(there)
+    assert first.returncode == code
+    assert "[y/N]" in told
+    again = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert again.returncode == code
+    assert "[y/N]" not in again.stderr
 
 
 def test_two_specs_use_blocks_of_one_name() -> None:
