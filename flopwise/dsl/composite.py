@@ -30,16 +30,21 @@ class Composite:
         definition: Definition,
         blocks: Mapping[str, Block],
         defaults: Mapping[str, Fixed],
+        strict: bool = False,
     ) -> None:
-        """Takes what it is, the blocks it may be made of, and the defaults that reach inside."""
+        """Takes what it is, the blocks it may be made of, and the defaults that reach inside.
+
+        Strict is a spec with `strict_kinds`: converters inside must be written too.
+        """
         self.definition, self.blocks, self.defaults = definition, blocks, defaults
+        self.strict = strict
         self.__name__, self.__doc__ = definition.block.name, definition.block.doc
         self.wiring = wire(
             definition.stages, sources=definition.block.ports, outputs=definition.outputs
         )
         own = (blocks[name].function for name in sorted(definition.uses) if name not in BLOCKS)
         worth = tuple((path, setting.given) for path, setting in defaults.items())
-        self.key = (definition.text, tuple(own), worth)
+        self.key = (definition.text, tuple(own), worth, strict)
         self._hash = hash(self.key)
 
     def __hash__(self) -> int:
@@ -65,7 +70,7 @@ class Composite:
         wiring = self.wiring.without(removed) if removed else self.wiring
         plans = tuple(plan for plan in plans if plan.name in wiring.inputs)
         stages, written = evaluate_stages(plans, wiring.inputs, around)
-        tracing = Tracing(stages, plans, written, {}, inside=block.name)
+        tracing = Tracing(stages, plans, written, {}, strict=self.strict, inside=block.name)
         tracing.add(inputs[0].trace, tensors, wiring.order)
         outputs = tuple(tracing.end(read, tensors, self.definition.outputs) for read in wiring.ends)
         return outputs if block.outputs else outputs[0]
@@ -117,9 +122,11 @@ def _missing(name: str, block: str, tensor: Tensor, setting: Setting) -> Fault:
 class Vocabulary:
     """The blocks of a spec: those that are there, and the composite ones for given defaults."""
 
-    def __init__(self, blocks: Mapping[str, Block], definitions: Sequence[Definition]) -> None:
+    def __init__(
+        self, blocks: Mapping[str, Block], definitions: Sequence[Definition], strict: bool = False
+    ) -> None:
         """Takes the blocks that need nothing, and definitions in the order they need each other."""
-        self.base, self.definitions = blocks, definitions
+        self.base, self.definitions, self.strict = blocks, definitions, strict
         self._made: dict[Composite, Block] = {}
 
     def blocks(self, defaults: Mapping[str, Fixed]) -> Mapping[str, Block]:
@@ -141,7 +148,7 @@ class Vocabulary:
         defaults: Mapping[str, Fixed],
     ) -> Composite:
         reach = {path: defaults[path] for path in _reach(definition, blocks) if path in defaults}
-        return Composite(definition, blocks, reach)
+        return Composite(definition, blocks, reach, self.strict)
 
 
 def _reach(definition: Definition, blocks: Mapping[str, Block]) -> Iterator[str]:

@@ -42,7 +42,7 @@ class Resolver:
         """Takes a checked plan and the name of the networks."""
         self.plan, self.name = plan, name
         self.memory: dict[str, Held] = {}
-        self.vocabulary = Vocabulary(plan.blocks, plan.definitions)
+        self.vocabulary = Vocabulary(plan.blocks, plan.definitions, plan.strict_kinds)
         self.defaults = {p: s for p, s in plan.places.items() if p.startswith("defaults.")}
         self.wiring = wire(plan.stages, outputs=plan.output, features=plan.features)
 
