@@ -17,6 +17,7 @@ from flopwise.blocks.layers import (
     token_mean,
     unflatten,
 )
+from flopwise.blocks.parts import norm as normalise
 from flopwise.blocks.signature import Local, Positive, Share, block, only
 from flopwise.blocks.tensor import Map, Tensor, Tokens, Vec
 from flopwise.errors import BlockError
@@ -34,6 +35,7 @@ def classifier(
     eps: Annotated[Share, only("norm")] = 1e-6,
     hidden: Positive | None = None,
     hidden_act: Annotated[Act, only("hidden")] = "relu",
+    hidden_norm: Annotated[Literal["bn", "none"], only("hidden")] = "none",
     classes: Positive | None = None,
 ) -> Vec:
     """Pools to one vector, normalises it if asked, and maps it to the classes.
@@ -48,18 +50,20 @@ def classifier(
         eps: Added to the variance in the norm.
         hidden: Channels of one more layer between the pooling and the last (GhostNet).
         hidden_act: Activation function of that layer.
+        hidden_norm: What stands between that layer and its activation (MobileNetV4).
         classes: Outputs; the spec's number of classes if not written.
     """
     first = norm == "ln" and norm_first and pool == "avg"
     x = layer_norm(x, name="norm", eps=eps) if first else x
     y = _pooled(x, pool, "none" if first else norm, eps)
-    y = _hidden(y, hidden, hidden_act) if hidden else y
+    y = _hidden(y, hidden, hidden_act, hidden_norm) if hidden else y
     return linear(dropout(y, name="drop"), classes or 1000, name="fc")
 
 
-def _hidden(x: Vec, dim: int, function: str) -> Vec:
+def _hidden(x: Vec, dim: int, function: str, how: str) -> Vec:
     """One more layer; timm writes it as a convolution on a map of 1 x 1."""
-    return flatten(act(conv(unflatten(x), dim, name="conv_head", kernel=1), function))
+    y = conv(unflatten(x), dim, name="conv_head", kernel=1, bias=how == "none")
+    return flatten(act(normalise(y, how, name="norm_head"), function))
 
 
 def _pooled(x: Map | Tokens | Vec, pool: str, norm: str, eps: float) -> Vec:

@@ -6,12 +6,21 @@ Source: timm/models/_hub.py, `_parse_model_cfg`; timm/models/_pretrained.py, `Pr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, field, fields
+from math import prod
+from typing import Any, Literal
 
 from flopwise.dsl import Network
 
-__all__ = ["Facts", "Shipped", "make_config", "without_none"]
+__all__ = ["Facts", "Filled", "Shipped", "TierName", "make_config", "origin_of", "without_none"]
+
+TIMM = frozenset(
+    {
+        *("architecture", "num_classes", "num_features", "global_pool", "model_args"),
+        *("pretrained_cfg", "label_names"),
+    }
+)
+"""What timm reads at the root of config.json; all else there is where the network comes from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +51,31 @@ class Facts:
         return cls(**values)
 
 
+TierName = Literal["native", "carrier", "standalone"]
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A tensor that timm's class has and the network has not; it changes nothing.
+
+    Attributes:
+        shape: Its shape.
+        value: What it holds: one number everywhere, or the identity.
+        learned: Whether timm trains it.
+    """
+
+    shape: tuple[int, ...]
+    value: float | int | Literal["identity"]
+    learned: bool = True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shipped:
     """A network as timm will know it.
 
     Attributes:
+        tier: What it needs beside timm: nothing if `native`, nothing but tensors that do nothing if
+            `carrier`, a file of Python if `standalone`.
         architecture: The name that timm builds it by.
         model_args: The arguments that make it this network.
         keys: Our checkpoint key -> timm's.
@@ -56,8 +85,10 @@ class Shipped:
         first_conv: Key of the convolution that sees the image; None if timm may not adapt it.
         classifier: Key of the last linear layer; None without one.
         fixed_size: Whether it takes images of one size only.
+        filled: timm's key -> what it holds, where the network has no such tensor.
     """
 
+    tier: TierName
     architecture: str
     model_args: Mapping[str, Any]
     keys: Mapping[str, str]
@@ -67,6 +98,17 @@ class Shipped:
     first_conv: str | None
     classifier: str | None
     fixed_size: bool
+    filled: Mapping[str, Filled] = field(default_factory=dict)
+
+    @property
+    def dead_params(self) -> int:
+        """Learned numbers of timm's class that the network has not."""
+        return sum(prod(each.shape) for each in self.filled.values() if each.learned)
+
+    @property
+    def dead_macs(self) -> int:
+        """Multiply-accumulates for one image that these cost: a convolution on one position."""
+        return sum(prod(e.shape) for e in self.filled.values() if e.value == "identity")
 
 
 def make_config(
@@ -94,6 +136,11 @@ def make_config(
     }
     told = without_none(provenance)
     return config | {key: value for key, value in told.items() if key not in config}
+
+
+def origin_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what config.json says about where the network comes from."""
+    return {key: value for key, value in config.items() if key not in TIMM}
 
 
 def _pretrained_cfg(

@@ -9,14 +9,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from flopwise.dsl import Network
-from flopwise.export import convnext, densenet, ghostnet, mobilenet, nfnet, resnet, swin, vit
-from flopwise.export.config import Shipped
+from flopwise.export import (
+    carrier,
+    convnext,
+    densenet,
+    ghostnet,
+    mobilenet,
+    nfnet,
+    resnet,
+    swin,
+    vit,
+)
+from flopwise.export.config import Filled, Shipped, TierName
 from flopwise.export.reading import NotNativeError, Reading
 
-__all__ = ["FAMILIES", "Family", "Native", "Tier", "family_of", "recognise", "rename", "tier"]
+__all__ = [
+    "CARRIER",
+    "FAMILIES",
+    "Family",
+    "Native",
+    "Tier",
+    "family_of",
+    "recognise",
+    "rename",
+    "tier",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +57,8 @@ class Family:
         fixed_size: Whether timm's model takes images of one size only.
         counted: Blocks that do not make the family but whose stages count in `{stage}` as well.
         marks: Blocks that must be there besides, which tell it from a family of the same body.
+        fill: What the tensors hold that timm's class has and a network has not; None where both
+            have the same.
     """
 
     name: str
@@ -48,8 +70,19 @@ class Family:
     fixed_size: bool = False
     counted: frozenset[str] = frozenset()
     marks: frozenset[str] = frozenset()
+    fill: Callable[[Reading], dict[str, Filled]] | None = None
 
 
+CARRIER = Family(
+    name="timm's MobileNetV5",
+    body=frozenset({"separable", "inverted", "conv"}),
+    prefixes=carrier.PREFIXES,
+    read=carrier.read,
+    first_conv="conv_stem.conv",
+    classifier="classifier",
+    fill=carrier.fill,
+)
+"""The class that carries what `FAMILIES` take no settings of from JSON."""
 FAMILIES = {
     "resnet": Family(
         name="timm's ResNet",
@@ -147,21 +180,24 @@ class Tier:
     """What a network can be shipped as.
 
     Attributes:
-        name: `native` loads in stock timm from JSON and weights; `standalone` needs one file of
-            Python beside them.
+        name: `native` loads in stock timm from JSON and weights; so does `carrier`, but in a class
+            with layers that do nothing; `standalone` needs one file of Python beside them.
         reasons: What costs the native tier.
         family: The family it belongs to, in prose.
+        dead_params: Learned numbers of timm's class that the network has not.
     """
 
-    name: Literal["native", "standalone"]
+    name: TierName
     reasons: tuple[str, ...] = ()
     family: str = ""
+    dead_params: int = 0
 
 
 def tier(network: Network) -> Tier:
     """Says whether stock timm can build a network from JSON alone, and if not, why. No torch."""
     try:
-        return Tier("native", family=recognise(network).family.name)
+        found = recognise(network)
+        return Tier(found.tier, (), found.family.name, found.dead_params)
     except NotNativeError as error:
         return Tier("standalone", error.reasons)
 
@@ -172,11 +208,9 @@ def recognise(network: Network) -> Native:
     Raises:
         NotNativeError: with every reason why it belongs to none.
     """
-    family = family_of(network)
-    if family.read is None:
-        raise NotNativeError([f"{family.name} takes no settings of its blocks from JSON"])
+    family, read = _reader_of(network)
     net = Reading(network, family.name)
-    architecture, args = family.read(net)
+    architecture, args = read(net)
     for stage in network.stages:
         net.covered(stage, *({"classes"} & stage.block.fields.keys()))
     net.finish()
@@ -186,6 +220,7 @@ def recognise(network: Network) -> Native:
     channels = network.graph.inputs[0].shape[0]
     return Native(
         family=family,
+        tier="carrier" if family is CARRIER else "native",
         architecture=architecture,
         model_args={"in_chans": channels, "num_classes": classes, **args},
         keys=keys,
@@ -195,7 +230,21 @@ def recognise(network: Network) -> Native:
         first_conv=family.first_conv,
         classifier=family.classifier,
         fixed_size=family.fixed_size,
+        filled=family.fill(net) if family.fill else {},
     )
+
+
+def _reader_of(
+    network: Network,
+) -> tuple[Family, Callable[[Reading], tuple[str, dict[str, Any]]]]:
+    """Returns the family that a network is read as, and who reads it."""
+    names = {stage.block.name for stage in network.stages}
+    plain = names <= CARRIER.prefixes.keys() and "conv_stem" in names
+    family = CARRIER if plain else family_of(network)
+    family = CARRIER if family.body <= CARRIER.body else family
+    if family.read is None:
+        raise NotNativeError([f"{family.name} takes no settings of its blocks from JSON"])
+    return family, family.read
 
 
 def rename(family: Family, network: Network) -> dict[str, str]:

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from flopwise import __version__, nets
 from flopwise.dsl import Network
 from flopwise.errors import RunError
-from flopwise.export.card import make_card
-from flopwise.export.config import Facts, Shipped, make_config
+from flopwise.export.card import COUNTED, make_card
+from flopwise.export.config import Facts, Filled, Shipped, make_config
 from flopwise.export.family import family_of, recognise, rename
-from flopwise.export.proof import Proof, images_like, verify
+from flopwise.export.proof import Case, Proof, images_like, prove
 from flopwise.export.reading import NotNativeError
 from flopwise.export.standalone import CODE, Standalone, stand, write_module
 
@@ -96,7 +96,10 @@ def export(
     shutil.rmtree(draft, ignore_errors=True)
     write_folder(network, shipped, model.state_dict(), draft, facts, provenance or {}, license)
     _add(draft, model, network.graph.inputs[0].shape, texts or {})
-    proof = verify(draft, model, images=images, labels=labels, pictures=pictures)
+    proof = prove(
+        Case(folder=draft, model=model, images=images, labels=labels, pictures=pictures)
+    )
+    _write_card(draft, str(proof) if proof.proven else "")
     digests = {str(path.relative_to(draft)): digest_of(path) for path in _files(draft)}
     _write_json(draft / PROOF, {**proof.as_dict(), "files": digests})
     if not proof.proven:
@@ -124,8 +127,7 @@ def write_folder(
     license: str = "other",
 ) -> None:
     """Writes the files without proving them; whether the keys fit, timm's strict loading tells."""
-    tier = "standalone" if isinstance(shipped, Standalone) else "native"
-    known = {"tier": tier, **_origin(network), **provenance}
+    known = {"tier": shipped.tier, **_origin(network, shipped), **provenance}
     config = make_config(network, shipped, facts, known, license=license)
     folder.mkdir(parents=True)
     save_file(to_timm(shipped, state), folder / WEIGHTS, metadata={"format": "pt"})
@@ -133,7 +135,12 @@ def write_folder(
     if isinstance(shipped, Standalone):
         text = write_module(network, shipped, config["pretrained_cfg"])
         (folder / CODE).write_text(text, encoding="utf-8")
-    card = make_card(config, known, folder.name.removesuffix(".unproven"))
+    _write_card(folder)
+
+
+def _write_card(folder: Path, proof: str = "") -> None:
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    card = make_card(config, folder.name.removesuffix(".unproven"), proof)
     (folder / CARD).write_text(card, encoding="utf-8")
 
 
@@ -156,9 +163,16 @@ def digest_of(path: Path) -> str:
 
 def to_timm(shipped: Shipped, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Returns our state dict under timm's names, each tensor on its own in memory."""
-    return {
+    found = {
         shipped.keys[key]: value.detach().cpu().contiguous().clone() for key, value in state.items()
     }
+    return found | {key: _filled(each) for key, each in shipped.filled.items()}
+
+
+def _filled(each: Filled) -> Tensor:
+    if each.value == "identity":
+        return torch.eye(each.shape[0]).reshape(each.shape)
+    return torch.full(each.shape, each.value)
 
 
 def from_timm(network: Network, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -205,18 +219,29 @@ def _match(
         raise RunError(f"{what} do not fit:{told}{more}")
 
 
-def _origin(network: Network) -> dict[str, Any]:
+def _origin(network: Network, shipped: Shipped) -> dict[str, Any]:
     """What every export tells about itself, whoever asked for it."""
     return {
         "name": network.name,
         "macs": network.graph.macs,
+        "macs_convention": COUNTED["macs"],
         "params": network.graph.params,
         "activations": network.graph.activations,
+        **_carried(network, shipped),
         "hash": network.hash,
         "flopwise_version": __version__,
         "timm_version": version("timm"),
         "torch_version": version("torch"),
     }
+
+
+def _carried(network: Network, shipped: Shipped) -> dict[str, Any]:
+    """What timm's class counts where it is larger than the network."""
+    if not shipped.filled:
+        return {}
+    graph, params, macs = network.graph, shipped.dead_params, shipped.dead_macs
+    counts = {"params": graph.params + params, "macs": graph.macs + macs}
+    return {"shipped": {**counts, "dead_params": params, "dead_macs": macs}}
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -81,6 +81,7 @@ def stand(network: Network) -> Standalone:
     keys = model.state_dict()
     channels, size = network.input.channels, network.input.size
     return Standalone(
+        tier="standalone",
         architecture=_name(network.name, alone.names),
         model_args={},
         keys={key: key for key in keys},

@@ -103,7 +103,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Network]:
         "taken": loads(TAKEN).network(),
         "used": load(room / "used.yaml", allow_code=True).network(),
         "t2t": load("std/t2t_vit_7", sets=list(T2T.items())).network(),
-        "mobile": load("std/mobilenetv2_100", sets=[("w", "0.25"), ("input.size", "32")]).network(),
+        "mobile": load("std/ghostnet_100", sets=[("w", "0.25"), ("input.size", "32")]).network(),
     }
 
 

@@ -77,7 +77,7 @@ REASONS = {
     "kept half": (densenet().replace("depth: 3", "depth: 3, dim: 20"), "two.dim 20 of 32 channels"),
     "mobile": (
         convnext().replace("convnext, kernel: 7", "inverted"),
-        "timm's MobileNet takes no settings of its blocks from JSON",
+        "the stages are patchify, inverted, inverted, inverted, inverted, classifier; timm's MobileNet",
     ),
     "some scales": (convnext(first=", layer_scale: 0"), "layer_scale is 0 in some blocks only"),
     "stem width": (
