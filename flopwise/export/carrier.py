@@ -127,7 +127,7 @@ def _separable(settings: Mapping[str, Any], width: int) -> dict[str, Any]:
 
 
 def _inverted(settings: Mapping[str, Any], width: int) -> dict[str, Any]:
-    """timm's gate has `round(ratio * inner width)` channels, ours `round(ratio * width)`."""
+    """Gates of timm have `round(ratio * inner width)` channels, ours `round(ratio * width)`."""
     made = {
         "block_type": "ir",
         "dw_kernel_size": settings["kernel"],
@@ -169,9 +169,9 @@ def _read_head(net: Reading, stem: Stage, last: Stage, head: Stage) -> int:
     made = _last_act(net.layers[last.name])
     net.need(
         act == "none" or made in KEPT.get(act, ()),
-        f"the head activates the pooled features by {act} as {stem.name} does, which keeps those "
-        f"behind {made or 'no activation'} not as they are; write {head.name}.hidden: N with "
-        f"hidden_act: {act}, or let {stem.name} and the last layer activate by relu",
+        f"the head activates the pooled features by {act}, as {stem.name} does, and so changes "
+        f"those behind {made or 'no activation'}: write {head.name}.hidden: N with hidden_act: "
+        f"{act}, or let {stem.name} and the last layer activate by relu",
     )
     return net.output(last).shape[0]
 
