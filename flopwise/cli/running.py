@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,7 +79,7 @@ def search_verb(args: argparse.Namespace) -> None:
     outcome = design.search(args.out, trials=args.trials, watch=watch, command=args.command)
     show(outcome, Console(width=None if sys.stdout.isatty() else 100), metric)
     for part in outcome.parts or (outcome,):
-        _export(part.folder, part.folder / "export")
+        _export(part.folder, part.folder / "export", command=args.command)
 
 
 def export_verb(args: argparse.Namespace) -> None:
@@ -87,13 +87,15 @@ def export_verb(args: argparse.Namespace) -> None:
 
     Stock timm builds a network of one of its families from config.json alone. Any
     other brings one file of Python, model.py, which needs torch and timm only. The
-    proof runs in a process that imports only these: same logits, same accuracy.
+    proof runs in processes that import only these, with the lowest and the newest
+    timm: same logits, same accuracy.
 
     Examples:
       flopwise export runs/quickstart --out digits-net
       flopwise export runs/quickstart --trial 12 --out other-net
+      flopwise export runs/quickstart --out digits-net --also onnx,program
     """
-    _export(args.study, args.out, args.trial)
+    _export(args.study, args.out, args.trial, args.also, args.command)
 
 
 def verify_verb(args: argparse.Namespace) -> None:
@@ -149,8 +151,17 @@ def export_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "study", metavar="STUDY", type=Path, help="the folder of a search or training"
     )
-    verb.add_argument("--out", metavar="DIR", type=Path, required=True, help="the folder to write")
+    verb.add_argument(
+        "-o", "--out", metavar="DIR", type=Path, required=True, help="the folder to write"
+    )
     verb.add_argument("--trial", metavar="N", type=int, help="another trial than the winner")
+    verb.add_argument(
+        "--also",
+        metavar="FORMS",
+        default=(),
+        type=lambda text: [word.strip() for word in text.split(",")],
+        help="other forms to lay beside, separated by commas: onnx, program, state-dict",
+    )
 
 
 def verify_options(verb: argparse.ArgumentParser) -> None:
@@ -189,15 +200,23 @@ def _scores(scores: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.2f}" for name, value in scores.items())
 
 
-def _export(study: Path, folder: Path, trial: int | None = None) -> None:
+def _export(
+    study: Path,
+    folder: Path,
+    trial: int | None = None,
+    also: Sequence[str] = (),
+    command: str = "",
+) -> None:
     from flopwise.design import export
 
-    proof = export(study, folder, trial=trial)
-    told = f"{proof.correct} of {proof.images} test images right, as here" if proof.images else ""
-    print(
-        f"exported to {folder}, proven with timm {proof.timm}: "
-        f"logits differ by {proof.difference:.1g}{told and '; ' + told}"
-    )
+    proof = export(study, folder, trial=trial, also=also, command=command)
+    print(f"exported to {folder}, {proof}")
+    print(f"logits differ by {proof.difference:.1g} where the largest is {proof.scale:.2g}")
+    if proof.images:
+        print(f"{proof.correct} of {proof.images} test images right, as here")
+    for way in proof.ways.values():
+        gap = way.get("difference")
+        print(f"{folder / way['file']}" + ("" if gap is None else f": logits differ by {gap:.1g}"))
     if (folder / "model.py").exists():
         print(f"load it: put {folder} on sys.path and import its model.py, then")
         print(f"  timm.create_model('local-dir:{folder}', pretrained=True)")

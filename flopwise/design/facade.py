@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -307,23 +307,32 @@ def search(
     return found.search(folder, **options)
 
 
-def export(study: str | Path, folder: str | Path, *, trial: int | None = None) -> Proof:
+def export(
+    study: str | Path,
+    folder: str | Path,
+    *,
+    trial: int | None = None,
+    also: Sequence[str] = (),
+    command: str = "",
+) -> Proof:
     """Writes what a search or a training gave as a folder that timm loads.
 
     Args:
         study: The folder of a search or training.
         folder: Where to write.
         trial: Number of another trial than the winner.
+        also: Other forms to lay beside: `onnx`, `program`, `state-dict`.
+        command: The command that asked for it, for the records.
 
     Returns:
-        The proof, found in a process that imports only timm.
+        The proof, found in processes that import only timm: the lowest and the newest.
 
     Raises:
         RunError: There is nothing to export, or the proof fails.
     """
     from flopwise.design.shipping import export_study
 
-    return export_study(Path(study), Path(folder), trial)
+    return export_study(Path(study), Path(folder), trial, also=also, command=command)
 
 
 def _sets(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from flopwise import dsl
@@ -18,6 +20,7 @@ from flopwise.export import Facts
 from flopwise.export.folder import export
 from flopwise.export.proof import Proof
 from flopwise.export.rechecking import Recheck, recheck
+from flopwise.export.ways import needed
 from flopwise.search.training import open_images
 from flopwise.train import open_data
 from flopwise.train.view import normalised
@@ -26,6 +29,10 @@ __all__ = ["export_study", "verify_folder"]
 
 SHOWN = 2000
 """Most test images that the proof classifies."""
+
+MADE = ("command", "versions", "machine", "time")
+ORIGIN = ("trial", "picks", "seed", "kind", "start", *MADE)
+"""What a winner tells about itself that a folder passes on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,20 +45,38 @@ class _Found:
     provenance: Mapping[str, Any]
 
 
-def export_study(study: Path, folder: Path, trial: int | None = None) -> Proof:
-    """Exports the winner of a study, or one of its trials, and proves the folder."""
+def export_study(
+    study: Path,
+    folder: Path,
+    trial: int | None = None,
+    *,
+    also: Sequence[str] = (),
+    command: str = "",
+) -> Proof:
+    """Exports the winner of a study, or one of its trials, and proves the folder.
+
+    Args:
+        study: The folder of a search or training.
+        folder: Where to write.
+        trial: Number of another trial than the winner.
+        also: Other forms to lay beside, keys of `flopwise.export.ways.WAYS`.
+        command: The command that asked for it, for the records.
+    """
+    needed(also)
     found = _find(study, trial)
-    network = found.spec.network()
+    network, recipe = found.spec.network(), found.spec.recipe
     facts = Facts.of(found.data)
-    shown = _test_images(network, found.spec.recipe, facts)
-    texts = {"spec.yaml": found.spec.render(), **{code.key: code.text for code in found.spec.codes}}
+    shown, test = _test_images(network, recipe, facts)
+    spec = found.spec.render()
+    asked = {"export_command": command or None, "spec": spec}
     return export(
         network,
         load_file(found.weights),
         folder,
         facts=facts,
-        provenance={**found.provenance},
-        texts=texts,
+        provenance={**found.provenance, "data": recipe.data, "test_images": test, **asked},
+        texts={"spec.yaml": spec, **{code.key: code.text for code in found.spec.codes}},
+        also=also,
         **shown,
     )
 
@@ -91,16 +116,20 @@ def _find(study: Path, trial: int | None) -> _Found:
             else f"there is no folder {study}"
         )
     known = json.loads(record.read_text(encoding="utf-8"))
-    home, weights = study / "winner", study / (known["weights"] or "nothing")
-    told = {key: known[key] for key in ("trial", "picks", "seed", "kind") if key in known}
-    told |= {"study": study.name, "scores": list(_scores(known))}
-    if trial is not None:
-        home = study / "trials" / _identity(study, trial)
-        weights, told = home / "best.safetensors", {"study": study.name, "trial": trial}
-    told["versions"] = known.get("versions")
+    if trial is None:
+        home, weights = study / "winner", study / (known["weights"] or "nothing")
+        told = {key: known[key] for key in ORIGIN if key in known}
+        told["scores"] = list(_scores(known))
+    else:
+        row = _row(study, trial)
+        home = study / "trials" / row["identity"]
+        weights = home / "best.safetensors"
+        told = _trial(row) | {key: known[key] for key in ("start", *MADE) if key in known}
     if not weights.is_file():
         raise RunError(f"the weights are gone: there is no file {weights}")
+    told = {"kind": _kind(weights), **told}
     spec = dsl.load(home / "resolved.yaml")
+    told = {"study": study.resolve().name, "seed": spec.recipe.seed, **told}
     return _Found(spec=spec, weights=weights, data=known["data"], provenance=told)
 
 
@@ -119,22 +148,51 @@ def _scores(known: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"of": "test, fresh seeds", "values": means, "what": meaning}
 
 
-def _identity(study: Path, trial: int) -> str:
-    """Returns the name of a trial's folder."""
-    with (study / "trials.csv").open(encoding="utf-8", newline="") as file:
+def _trial(row: Mapping[str, str]) -> dict[str, Any]:
+    """Returns what a row of trials.csv tells about a trial."""
+    columns = list(row)
+    picked = columns[columns.index("written") + 1 : columns.index("macs")]
+    scores = {k.removeprefix("val_"): float(v) for k, v in row.items() if k[:4] == "val_" and v}
+    meaning = "its training in the search, on the validation split, which chose among epochs"
+    return {
+        "trial": int(row["number"]),
+        "picks": {name: yaml.safe_load(row[name]) for name in picked if row[name]},
+        "scores": [{"of": "validation", "values": scores, "what": meaning}],
+    }
+
+
+def _kind(weights: Path) -> str | None:
+    """Returns which weights of a training a file holds: raw or ema."""
+    with safe_open(weights, framework="pt") as file:
+        known = json.loads((file.metadata() or {}).get("flopwise", "{}"))
+    found: str | None = known.get("weights")
+    return found
+
+
+def _row(study: Path, trial: int) -> dict[str, str]:
+    """Returns the row of a trained trial in trials.csv."""
+    path = study / "trials.csv"
+    if not path.is_file():
+        raise RunError(f"{study} is one training and no search, so it has no trial {trial}")
+    with path.open(encoding="utf-8", newline="") as file:
         rows = {int(row["number"]): row for row in csv.DictReader(file)}
     if trial not in rows or rows[trial]["state"] != "done":
         done = sorted(number for number, row in rows.items() if row["state"] == "done")
         raise RunError(f"{study} has no trained trial {trial}; trained are {done}")
-    return rows[trial]["identity"]
+    return rows[trial]
 
 
-def _test_images(network: dsl.Network, recipe: dsl.Recipe, facts: Facts) -> dict[str, Any]:
-    """Returns test images as the module gets them and as they are; nothing if they are gone."""
+def _test_images(
+    network: dsl.Network, recipe: dsl.Recipe, facts: Facts
+) -> tuple[dict[str, Any], str | None]:
+    """Returns test images as the module gets them and as they are, and their digest.
+
+    Nothing if they are gone.
+    """
     try:
         split = open_images(network, recipe).test()
     except SpecError:
-        return {}
+        return {}, None
     count = min(len(split), SHOWN)
     pictures = [split.picture(index) for index in range(count)]
     if split.sized is not None:
@@ -143,8 +201,9 @@ def _test_images(network: dsl.Network, recipe: dsl.Recipe, facts: Facts) -> dict
         transform = split.view.transform()
         pixels = torch.stack([transform(picture) for picture in pictures])
     mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (facts.mean, facts.std))
-    return {
+    seen = {
         "images": normalised(pixels, mean, std),
         "labels": split.labels[:count],
         "pictures": pictures,
     }
+    return seen, split.digest[:16]

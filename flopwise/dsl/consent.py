@@ -10,7 +10,7 @@ import hashlib
 import os
 from pathlib import Path
 
-__all__ = ["allow", "digest", "is_allowed"]
+__all__ = ["allow", "digest", "is_allowed", "knows", "remember"]
 
 _ALLOWED: set[str] = set()  # also where the folder cannot be written
 
@@ -22,24 +22,34 @@ def digest(text: str) -> str:
 
 def is_allowed(text: str) -> bool:
     """Whether this very text was allowed before."""
-    if digest(text) in _ALLOWED:
+    return knows(digest(text))
+
+
+def knows(hash: str) -> bool:
+    """Whether a file of this hash was allowed before."""
+    if hash in _ALLOWED:
         return True
     try:
         lines = _list().read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
         return False
-    return digest(text) in {line.partition(" ")[0] for line in lines}
+    return hash in {line.partition(" ")[0] for line in lines}
 
 
 def allow(text: str, name: str) -> None:
     """Remembers that this text may run."""
-    if is_allowed(text):
+    remember(digest(text), name)
+
+
+def remember(hash: str, name: str) -> None:
+    """Remembers that a file of this hash may run."""
+    if knows(hash):
         return
-    _ALLOWED.add(digest(text))
+    _ALLOWED.add(hash)
     try:
         _list().parent.mkdir(parents=True, exist_ok=True)
         with _list().open("a", encoding="utf-8") as file:
-            file.write(f"{digest(text)} {' '.join(name.split())}\n")
+            file.write(f"{hash} {' '.join(name.split())}\n")
     except (OSError, ValueError):
         return  # this process remembers it all the same
 

@@ -6,7 +6,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["make_card"]
+from flopwise.export.config import origin_of
+from flopwise.export.versions import OLDEST
+
+__all__ = ["COUNTED", "make_card"]
 
 TEXT = """---
 library_name: timm
@@ -24,12 +27,11 @@ transform = timm.data.create_transform(**data, is_training=False)
 logits = net(transform(image).unsqueeze(0))  # image: PIL, {mode}
 ```
 
-It needs torch and timm >= 1.0.17, nothing else.{tuned}
+It needs torch and timm >= {oldest}, nothing else.{tuned}
 
 {hub}
 
-`proof.json` tells what was compared before the folder was called done; `flopwise verify` compares
-it again.
+{proof}{files}
 
 ## Figures
 
@@ -42,6 +44,12 @@ it again.
 ## Origin
 
 {known}"""
+
+PROVEN = """{proof}.
+
+`proof.json` tells what was compared before the folder was called done; `flopwise verify` compares
+it again."""
+UNPROVEN = "This folder is not proven: nobody has compared what timm loads with what was trained."
 
 NATIVE = {
     "what": "timm's `{architecture}` with\n`{args}`.",
@@ -66,15 +74,18 @@ COUNTED = {
 }
 
 
-def make_card(config: Mapping[str, Any], known: Mapping[str, Any], name: str) -> str:
+def make_card(
+    config: Mapping[str, Any], name: str, *, proof: str = "", files: Mapping[str, str] | None = None
+) -> str:
     """Returns the card of a folder.
 
     Args:
-        config: Its config.json.
-        known: Where the network comes from; texts of several lines get a section each.
+        config: Its config.json; texts of several lines in its root get a section each.
         name: The folder's name.
+        proof: What was proven, in a sentence; empty for nothing.
+        files: Other forms of the network in the folder: file -> what it is.
     """
-    cfg = config["pretrained_cfg"]
+    cfg, known = config["pretrained_cfg"], origin_of(config)
     channels, height, width = cfg["input_size"]
     labels = ", ".join(config.get("label_names", ()))
     form = STANDALONE if known.get("tier") == "standalone" else NATIVE
@@ -88,6 +99,9 @@ def make_card(config: Mapping[str, Any], known: Mapping[str, Any], name: str) ->
         license=cfg["license"],
         **{key: text.format(**words) for key, text in form.items()},
         tuned=_tuned(cfg, channels),
+        oldest=OLDEST,
+        proof=PROVEN.format(proof=proof[0].upper() + proof[1:]) if proof else UNPROVEN,
+        files="".join(f"\n\n`{file}` is {what}." for file, what in (files or {}).items()),
         mode={1: "mode L", 3: "mode RGB"}.get(channels, f"{channels} channels"),
         figures="".join(f"- {line}\n" for line in _figures(known)),
         images=f"{channels} x {height} x {width}, mean {cfg['mean']}, std {cfg['std']}",
@@ -115,7 +129,8 @@ def _figures(known: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _known(known: Mapping[str, Any]) -> str:
-    plain = {k: v for k, v in known.items() if k not in COUNTED and k != "scores"}
+    told = {*COUNTED, "scores", "macs_convention"}
+    plain = {k: v for k, v in known.items() if k not in told}
     long = {k: v for k, v in plain.items() if isinstance(v, str) and "\n" in v}
     lines = [
         f"- {key}: {value if isinstance(value, str) else json.dumps(value)}\n"

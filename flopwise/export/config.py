@@ -34,6 +34,7 @@ class Facts:
         interpolation: How images are resized.
         crop_pct: Share of the resized image that the centre crop keeps.
         crop_mode: timm's word for the crop: center, squash or border.
+        test_size: Height and width at which it was judged, if not those it was trained with.
     """
 
     class_names: tuple[str, ...] = ()
@@ -42,6 +43,7 @@ class Facts:
     interpolation: str = "bicubic"
     crop_pct: float = 1.0
     crop_mode: str = "center"
+    test_size: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, known: Mapping[str, Any]) -> Facts:
@@ -154,6 +156,9 @@ def _pretrained_cfg(
         "tag": tag,
         "custom_load": False,
         "input_size": list(shape),
+        "test_input_size": [channels, *facts.test_size]
+        if facts.test_size not in ((), shape[1:])
+        else None,
         "fixed_input_size": shipped.fixed_size,
         "interpolation": facts.interpolation,
         "crop_pct": facts.crop_pct,

@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from flopwise import __version__, nets
 from flopwise.dsl import Network
+from flopwise.dsl.consent import remember
 from flopwise.errors import RunError
 from flopwise.export.card import COUNTED, make_card
 from flopwise.export.config import Facts, Filled, Shipped, make_config
@@ -27,9 +29,11 @@ from flopwise.export.family import family_of, recognise, rename
 from flopwise.export.proof import Case, Proof, images_like, prove
 from flopwise.export.reading import NotNativeError
 from flopwise.export.standalone import CODE, Standalone, stand, write_module
+from flopwise.export.ways import WAYS, needed, write_ways
 
 __all__ = [
     "CARD",
+    "CODES",
     "CONFIG",
     "PROOF",
     "SAMPLE",
@@ -48,7 +52,9 @@ CARD = "README.md"
 SAMPLE = "sample.safetensors"
 """An image and the logits that the trained module gives for it."""
 PROOF = "proof.json"
-OWN = frozenset({WEIGHTS, CONFIG, CARD, SAMPLE, PROOF, CODE})
+OWN = frozenset({WEIGHTS, CONFIG, CARD, SAMPLE, PROOF, CODE, *(way.file for way in WAYS.values())})
+CODES = frozenset({CODE, *(way.file for way in WAYS.values() if way.code)})
+"""Files that run when they are read; those written here are remembered as allowed."""
 
 
 def export(
@@ -63,6 +69,7 @@ def export(
     images: Tensor | None = None,
     labels: Tensor | None = None,
     pictures: Sequence[Image.Image] = (),
+    also: Sequence[str] = (),
 ) -> Proof:
     """Writes a trained network as a folder that timm loads, and proves that it does.
 
@@ -84,10 +91,12 @@ def export(
         labels: Their classes.
         pictures: The same images before any transform: the proof then covers what config.json says
             about size, crop, mean and standard deviation.
+        also: Other forms to lay beside, keys of `WAYS`; each is read back and compared.
 
     Raises:
         RunError: The folder was written but not proven, or is not ours to replace.
     """
+    needed(also)
     shipped = shipped_as(network)
     folder = folder.resolve()
     _refuse_strangers(folder, texts or {})
@@ -95,16 +104,21 @@ def export(
     draft = folder.with_name(folder.name + ".unproven")
     shutil.rmtree(draft, ignore_errors=True)
     write_folder(network, shipped, model.state_dict(), draft, facts, provenance or {}, license)
-    _add(draft, model, network.graph.inputs[0].shape, texts or {})
+    shape = network.graph.inputs[0].shape
+    _add(draft, model, shape, texts or {})
+    ways = write_ways(also, model, draft, lambda count: images_like(shape, count=count, seed=2))
     proof = prove(
         Case(folder=draft, model=model, images=images, labels=labels, pictures=pictures)
     )
-    _write_card(draft, str(proof) if proof.proven else "")
+    proof = replace(proof, ways=ways)
+    _write_card(draft, proof)
     digests = {str(path.relative_to(draft)): digest_of(path) for path in _files(draft)}
     _write_json(draft / PROOF, {**proof.as_dict(), "files": digests})
     if not proof.proven:
         told = "".join(f"\n  - {failure}" for failure in proof.failures)
         raise RunError(f"the export is not proven and stays in {draft}:{told}")
+    for name in CODES & digests.keys():
+        remember(digests[name], str(folder / name))
     _move(draft, folder)
     return proof
 
@@ -138,9 +152,11 @@ def write_folder(
     _write_card(folder)
 
 
-def _write_card(folder: Path, proof: str = "") -> None:
+def _write_card(folder: Path, proof: Proof | None = None) -> None:
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    card = make_card(config, folder.name.removesuffix(".unproven"), proof)
+    told = str(proof) if proof and proof.proven else ""
+    files = {WAYS[name].file: WAYS[name].what for name in (proof.ways if proof else ())}
+    card = make_card(config, folder.name.removesuffix(".unproven"), proof=told, files=files)
     (folder / CARD).write_text(card, encoding="utf-8")
 
 

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from flopwise.errors import RunError
+from flopwise.export.versions import supported
 
 __all__ = [
     "TOLERANCE",
@@ -25,6 +26,7 @@ __all__ = [
     "Proof",
     "call_witness",
     "images_like",
+    "prove",
     "verify",
     "verify_all",
     "write_pictures",
@@ -42,23 +44,27 @@ class Proof:
     """What the witness found.
 
     Attributes:
-        timm: Its version of timm.
+        timm: The versions of timm that loaded the folder.
         torch: Its version of torch.
+        missing: The version of timm, or `newest`, -> why it could not be asked.
         difference: Largest difference between its logits and ours.
         scale: Our largest logit.
         images: Test images that were classified.
         correct: How many of them timm's model gets right.
         ours: How many of them our module gets right.
+        ways: The other forms in the folder, each with its file and how far it is off.
         failures: Everything that does not hold; empty when the folder is proven.
     """
 
-    timm: str = ""
+    timm: tuple[str, ...] = ()
     torch: str = ""
+    missing: Mapping[str, str] = field(default_factory=dict)
     difference: float = float("inf")
     scale: float = 0.0
     images: int = 0
     correct: int = 0
     ours: int = 0
+    ways: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     failures: tuple[str, ...] = ()
 
     @property
@@ -75,6 +81,10 @@ class Proof:
         """Returns proof.json."""
         told = asdict(self)
         return {"proven": self.proven, **told, "relative": self.relative, "tolerance": TOLERANCE}
+
+    def __str__(self) -> str:
+        told = f"proven with timm {' and '.join(self.timm)} (torch {self.torch})"
+        return "; ".join([told, *(f"not with {v}: {why}" for v, why in self.missing.items())])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,13 +130,35 @@ def verify(
     return verify_all([case], timm=timm)[0]
 
 
+def prove(case: Case) -> Proof:
+    """Proves a folder with the lowest, the installed and the newest timm, under one torch.
+
+    A version that cannot be had, or does not run under this torch, is not called proven; the proof
+    says why it was not asked.
+    """
+    versions = supported()
+    found: dict[str, Proof] = {}
+    missing = dict(versions.missing)
+    for version, place in versions.places.items():
+        try:
+            proof = verify_all([case], timm=place)[0]
+            found[proof.timm[0]] = proof
+        except RunError as error:
+            if place is None:
+                raise
+            missing[version] = str(error).splitlines()[-1]
+    worst = max(found.values(), key=lambda each: (not each.proven, each.relative))
+    failures = [f"timm {v}: {failure}" for v, each in found.items() for failure in each.failures]
+    return replace(worst, timm=tuple(found), missing=missing, failures=tuple(failures))
+
+
 def verify_all(cases: Sequence[Case], *, timm: Path | None = None) -> list[Proof]:
     """Proves several folders in one process."""
     with tempfile.TemporaryDirectory() as place:
         room = Path(place)
         jobs = [_job(case, room / str(i)) for i, case in enumerate(cases)]
         report = call_witness(jobs, room, timm)
-        blank = Proof(timm=report["timm"], torch=report["torch"])
+        blank = Proof(timm=(report["timm"],), torch=report["torch"])
         return [
             _judge(case, job, found, blank)
             for case, job, found in zip(cases, jobs, report["jobs"], strict=True)
