@@ -19,6 +19,7 @@ from flopwise.blocks import BLOCKS, Block
 from flopwise.dsl import Recipe, expr, files, grammar, resolve, tables, tree
 from flopwise.dsl.functions import FUNCTIONS
 from flopwise.dsl.load import MAX_BYTES
+from flopwise.dsl.presets import PRESET, preset_rule, recipes
 from flopwise.dsl.recipe import recipe_rules
 from flopwise.report.pages import pages
 
@@ -87,11 +88,24 @@ def _type(rule: Any) -> str:
 
 def _recipe() -> str:
     usual = Recipe()
-    rows = [
+    rows = [[f"`{PRESET}`", "one of those below", "none", preset_rule().doc]]
+    rows += [
         [f"`{name}`", _type(rule), _plain(getattr(usual, name)), rule.doc]
         for name, rule in recipe_rules().items()
     ]
     return _table(["key", "value", "default", "meaning"], rows)
+
+
+def _recipes() -> str:
+    """Returns the shipped recipes, each with the first sentence of its comment and its source."""
+    rows = []
+    for name, path in recipes().items():
+        text = path.read_text(encoding="utf-8")
+        lines = [line.removeprefix("#").strip() for line in text.splitlines() if line[:1] == "#"]
+        title, source = " ".join(lines).split(". ", 1)
+        paper = re.match(r".*?arXiv:\d+\.\d+", source)
+        rows.append([f"`{name}`", title, paper[0] if paper else source])
+    return _table(["preset", "what it trains", "source"], rows)
 
 
 def _plain(value: object) -> str:
@@ -210,12 +224,14 @@ SECTIONS: Mapping[str, Mapping[str, Any]] = {
     "table": tables.TABLE,
     "row": tables.ROW,
     "evaluate": tables.EVALUATE,
+    "export": tables.EXPORT,
     "reason": tables.REASON,
 }
 
 PARTS: dict[str, Callable[[], str]] = {
     **{name: partial(_keys, rules) for name, rules in SECTIONS.items()},
     "train": _recipe,
+    "recipes": _recipes,
     "functions": _functions,
     "blocks": _blocks,
     "limits": _limits,

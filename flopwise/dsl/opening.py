@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -11,6 +10,7 @@ from pathlib import Path
 from flopwise.dsl.audit import check_expect, check_rows, outside, unused
 from flopwise.dsl.check import build_plan
 from flopwise.dsl.checker import Checker
+from flopwise.dsl.exporting import read_export
 from flopwise.dsl.files import File, read_chain, read_text, split_row
 from flopwise.dsl.idle import idle, unclassified
 from flopwise.dsl.inferred import check_inferred
@@ -19,7 +19,7 @@ from flopwise.dsl.origin import Origin, Shelf
 from flopwise.dsl.resolve import Resolver
 from flopwise.dsl.searching import read_search
 from flopwise.dsl.spec import Sets, Spec
-from flopwise.dsl.tree import Items, Node, Scalar, Section
+from flopwise.dsl.tree import Node, Scalar, Section
 from flopwise.dsl.upgrade import old_version
 from flopwise.dsl.uses import Permission, read_uses
 from flopwise.errors import SpecError
@@ -144,6 +144,7 @@ def _planned(origin: Origin, tree: Section, checker: Checker) -> Spec:
         with suppress(SpecError):  # the checker has its faults; those of the table come with them
             search = read_search(node, tree.keys["search"], plan, checker)
     trees = origin.shelf.trees(origin.files, tree, checker)
+    export = read_export(tree, checker)
     checker.stop_if_faulty()
     origin = replace(origin, trees=origin.trees if origin.row else trees)
     name, doc = (_text(tree.entries.get(key)) for key in ("name", "doc"))
@@ -155,7 +156,7 @@ def _planned(origin: Origin, tree: Section, checker: Checker) -> Spec:
         codes=codes,
         warnings=() if origin.row else (*unused(plan, search, tree), *idle(plan, search, tree)),
         search=search,
-        export=_export(tree.entries.get("export")),
+        export=export,
         table=trees.table if trees else None,
         classes_written="classes" in tree.entries,
         origin=origin,
@@ -168,14 +169,3 @@ def _planned(origin: Origin, tree: Section, checker: Checker) -> Spec:
 
 def _text(node: Node | None) -> str:
     return str(node.value) if isinstance(node, Scalar) else ""
-
-
-def _export(node: Node | None) -> Mapping[str, object]:
-    data = _data(node) if node else {}
-    return data if isinstance(data, dict) else {}
-
-
-def _data(node: Node) -> object:
-    if isinstance(node, Section):
-        return {name: _data(each) for name, each in node.entries.items()}
-    return [_data(each) for each in node.items] if isinstance(node, Items) else node.value

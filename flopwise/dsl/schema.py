@@ -13,6 +13,7 @@ from dataclasses import fields
 from flopwise.blocks import BLOCKS, Block
 from flopwise.dsl import tables
 from flopwise.dsl.files import VERSION
+from flopwise.dsl.presets import PRESET, preset_rule
 from flopwise.dsl.recipe import Recipe, recipe_rules
 from flopwise.dsl.shapes import (
     EXPRESSION,
@@ -98,6 +99,7 @@ def _sections(blocks: Mapping[str, Block]) -> Mapping[str, Schema]:
         "search": _search(),
         "table": _table(),
         "evaluate": _evaluate(),
+        "export": _literals(tables.EXPORT),
         "train": _train(),
     }
 
@@ -291,7 +293,7 @@ def _table() -> Schema:
 
 def _train() -> Schema:
     defaults = {field.name: field.default for field in fields(Recipe)}
-    rules = recipe_rules()
+    rules = {PRESET: preset_rule(), **recipe_rules()}
     return section(
-        {key: value_schema(rule, null=True, default=defaults[key]) for key, rule in rules.items()}
+        {k: value_schema(rule, null=True, default=defaults.get(k)) for k, rule in rules.items()}
     )

@@ -9,6 +9,7 @@ from flopwise.dsl.values import Rule
 
 __all__ = [
     "DOMAIN",
+    "EXPORT",
     "FINAL",
     "FIT",
     "METRICS",
@@ -296,6 +297,26 @@ ROW = by_key(
         type="bool",
         example="skip: true",
         doc="true leaves the row out of what is counted and compared.",
+    ),
+)
+EXPORT = by_key(
+    Rule(
+        name="license",
+        type="text",
+        example="license: apache-2.0",
+        doc="Licence of the weights, by the Hub's short name; other if left out.",
+    ),
+    Rule(
+        name="tag",
+        type="text",
+        example="tag: in1k",
+        doc="What timm calls these weights among others of one architecture; flopwise if left out.",
+    ),
+    Rule(
+        name="timm",
+        type="text",
+        example="timm: convnext_tiny",
+        doc="A model of timm whose weights must have the same names and shapes, all but the last.",
     ),
 )
 REASON = by_key(

@@ -9,6 +9,7 @@ from flopwise.dsl.functions import Value
 from flopwise.dsl.reserved import RESERVED_STAGES, RESERVED_VARIABLES
 from flopwise.dsl.sections import (
     DOMAIN,
+    EXPORT,
     FINAL,
     FIT,
     METRICS,
@@ -29,6 +30,7 @@ __all__ = [
     "DOMAIN",
     "EVALUATE",
     "EXPECT",
+    "EXPORT",
     "FINAL",
     "FIT",
     "INPUT",
@@ -162,8 +164,8 @@ TOP = by_key(
     Rule(
         name="export",
         type="map",
-        example="export: {name: my_net}",
-        doc="How the network is exported.",
+        example="export: {license: mit, tag: in1k}",
+        doc="What an exported folder says of its weights.",
     ),
 )
 COMPOSITE = by_key(

@@ -113,7 +113,7 @@ net:
 doc: the same network
 x_note: {any: thing}
 train: {lr: 0.1, drop_path: 0.2}
-export: {name: whatever}
+export: {license: mit}
 net:
   stem: {block: conv, dim: 16, norm: bn, act: relu}
   body: {block: basic, depth: 2, dim: 32, stride: 2}
