@@ -24,8 +24,8 @@ def read_export(tree: Section, checker: Checker) -> Mapping[str, Value]:
         return {}
     found = checker.literals(section, EXPORT, "'export'", tree.keys["export"])
     for key, pattern, code, why in (
-        ("tag", WORD, "E640", "timm splits a model's name from its tag at a dot"),
-        ("license", SHORT, "E641", "the Hub knows licences by short names without spaces"),
+        ("tag", WORD, "E650", "timm splits a model's name from its tag at a dot"),
+        ("license", SHORT, "E651", "the Hub knows licences by short names without spaces"),
     ):
         value = str(found.get(key, "x"))
         if not pattern.fullmatch(value):
