@@ -13,6 +13,7 @@ from flopwise.dsl.checker import Checker
 from flopwise.dsl.definitions import read_definitions
 from flopwise.dsl.expr import Expression
 from flopwise.dsl.plan import Plan, Setting, StagePlan
+from flopwise.dsl.presets import PRESET, preset_rule
 from flopwise.dsl.recipe import recipe_rules
 from flopwise.dsl.stages import check_reads, read_defaults, read_ends, read_stages
 from flopwise.dsl.tables import DEFAULT_VALUES, INPUT, RESERVED_VARIABLES, TOP
@@ -114,7 +115,9 @@ def _check_variable(checker: Checker, name: str, place: Place) -> None:
 
 def _train(checker: Checker, section: Section, at: Place) -> dict[str, Setting]:
     rules = recipe_rules()
-    checker.keys(section, rules, "'train'", at)
+    checker.keys(section, {PRESET: preset_rule(), **rules}, "'train'", at)
+    if PRESET in section.entries:
+        checker.literal(section.entries[PRESET], preset_rule(), f"'{PRESET}' of 'train'")
     found = {}
     for name, node in section.entries.items():
         if name in rules and (

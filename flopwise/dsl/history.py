@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flopwise.dsl.figures import written
 from flopwise.dsl.files import File
 from flopwise.dsl.merge import Change, apply_changes, merges, read_sets
 from flopwise.dsl.origin import Origin, RowPast
 from flopwise.dsl.paths import parts_of
+from flopwise.dsl.presets import beneath, preset_of, recipe_of
 from flopwise.dsl.rows import Trees
 from flopwise.dsl.tree import Node, Scalar, Section
 from flopwise.errors import Place
@@ -58,7 +59,16 @@ def layers_of(origin: Origin) -> list[Layer]:
     for change in read_sets(origin.sets):
         tree = apply_changes(tree, [change])
         layers.append(Layer(tree, SET, (change,)))
-    return layers
+    name = preset_of(origin.changed())
+    return list(_over(recipe_of(name), name, layers)) if name else layers
+
+
+def _over(recipe: Section, name: str, layers: Sequence[Layer]) -> Iterator[Layer]:
+    """Yields what a recipe says, then what everything laid over it makes of it."""
+    nothing = Section({}, {}, recipe.place)
+    yield Layer(beneath(nothing, recipe), f"preset '{name}'", nothing)
+    for layer in layers:
+        yield replace(layer, tree=beneath(layer.tree, recipe))
 
 
 def _file_layers(files: Sequence[File]) -> Iterator[Layer]:

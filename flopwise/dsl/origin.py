@@ -11,6 +11,7 @@ from typing import TypeVar
 from flopwise.dsl.checker import Checker
 from flopwise.dsl.files import MAX_CHAIN, File, read_named, split_row
 from flopwise.dsl.merge import apply_changes, merge_files, read_sets
+from flopwise.dsl.presets import with_preset
 from flopwise.dsl.rows import Opened, Row, Trees, in_row, no_row
 from flopwise.dsl.tabling import read_table
 from flopwise.dsl.tree import Scalar, Section
@@ -57,8 +58,8 @@ class Origin:
         return tuple(_all((*self.holder, *self.files)))
 
     def changed(self) -> Section:
-        """Returns the tree with everything that was set."""
-        return apply_changes(self.tree, read_sets(self.sets))
+        """Returns the tree with everything that was set, and with what its preset says."""
+        return with_preset(apply_changes(self.tree, read_sets(self.sets)))
 
     def of_row(self, name: str, trees: Trees) -> Origin:
         """Returns the origin of a row."""

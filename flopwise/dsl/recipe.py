@@ -43,7 +43,7 @@ class Recipe:
     opt: str = _say("adamw", "Optimizer, by timm's name.")
     lr: float = _say(1e-3, "Peak learning rate.", low=0.0)
     weight_decay: float = _say(
-        0.05, "Decoupled weight decay; norms, biases and position tables carry none.", low=0.0
+        0.05, "Weight decay; norms, biases and position tables carry none.", low=0.0
     )
     momentum: float = _say(0.9, "Momentum, for the optimizers that have one.", low=0.0, high=1.0)
     sched: str = _say("cosine", "Learning-rate schedule, by timm's name.")
@@ -69,6 +69,24 @@ class Recipe:
     )
     dropout: float = _say(0.0, "Dropout before the classifier.", low=0.0, high=1.0)
     ema: float = _say(0.0, "Decay of the weights' moving average; 0 is off.", low=0.0, high=1.0)
+    repeats: int = _say(
+        1,
+        "Repeated augmentation: how often an image stands in a batch, each time another view.",
+        low=1,
+        high=64,
+    )
+    sam: float = _say(
+        0.0, "Radius of sharpness-aware minimisation (Foret et al. 2021); 0 is off.", low=0.0
+    )
+    layer_decay: float = _say(
+        1.0,
+        "Factor on the learning rate from each group of layers to the one before it; 1 is off.",
+        low=0.0,
+        high=1.0,
+    )
+    test_size: int = _say(
+        0, "Pixels at which images are judged; 0 is input.size.", low=0, high=16_384
+    )
     amp: str = _say("none", "Autocast: none or bf16.", choices=("none", "bf16"))
     clip: float = _say(0.0, "Gradient clipping; 0 is off.", low=0.0)
     clip_mode: str = _say(

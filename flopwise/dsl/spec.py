@@ -21,6 +21,7 @@ from flopwise.dsl.network import Input, Network
 from flopwise.dsl.origin import Origin
 from flopwise.dsl.paths import whole_of
 from flopwise.dsl.plan import Plan, Setting
+from flopwise.dsl.presets import PRESET, preset_of
 from flopwise.dsl.probe import Probe, probe
 from flopwise.dsl.recipe import Recipe
 from flopwise.dsl.render import render_spec
@@ -126,8 +127,8 @@ class Spec:
         if path in self.plan.values:
             return self._written.values[path]
         if head == "train":
-            value: Value = getattr(self.recipe, rest)
-            return value
+            known: Value | None = getattr(self.recipe, rest, None)
+            return preset_of(self.origin.changed()) if rest == PRESET else known
         if head == "net":
             whole, index = whole_of(path)
             _, name, key = whole.split(".")

@@ -9,7 +9,7 @@ of all. REPORT takes the versions and what was found, one object per job.
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import json
 import sys
 from collections.abc import Callable
@@ -56,10 +56,10 @@ def _opened(folder: Path, architecture: str) -> str:
     """Returns the name by which timm makes the network of a folder."""
     if not (folder / "model.py").exists():
         return f"local-dir:{folder}"
-    sys.modules.pop("model", None)  # that of another folder
-    sys.path.insert(0, str(folder))
-    importlib.import_module("model")
-    sys.path.pop(0)
+    spec = importlib.util.spec_from_file_location("model", folder / "model.py")
+    assert spec and spec.loader
+    sys.modules["model"] = importlib.util.module_from_spec(spec)  # no other file of the folder runs
+    spec.loader.exec_module(sys.modules["model"])
     return architecture
 
 
@@ -106,7 +106,8 @@ def _features_only(name: str, batch: Tensor) -> bool:
 
 def _seen(model: nn.Module, job: dict[str, str]) -> Tensor:
     """Returns pictures as timm prepares them from what config.json says."""
-    prepare = create_transform(**resolve_model_data_config(model), is_training=False)
+    facts = resolve_model_data_config(model, use_test_size=True)
+    prepare = create_transform(**facts, is_training=False)
     files = sorted(Path(job["pictures"]).iterdir())
     return torch.stack([prepare(Image.open(file)) for file in files])
 

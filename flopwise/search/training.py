@@ -132,7 +132,8 @@ def described(data: Data) -> str:
 
 def selection(network: Network, recipe: Recipe) -> tuple[Any, ...]:
     """Returns everything that decides which images are opened, and how they are seen."""
-    return (*network.input.size, recipe.data, recipe.images, recipe.validation)
+    size = network.input.size
+    return (*size, recipe.test_size, recipe.data, recipe.images, recipe.validation)
 
 
 def open_images(network: Network, recipe: Recipe) -> Data:

@@ -47,8 +47,13 @@ class Batches:
         return max(1, len(self.split) // self.size)
 
     def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields normalised images (B, C, H, W) and labels (B,); the odd rest is left out."""
+        """Yields normalised images (B, C, H, W) and labels (B,); the odd rest is left out.
+
+        With repeated augmentation an epoch is as long as without: it holds fewer images, each of
+        them as often as `repeats` says (Berman et al. 2019, arXiv:1902.05509, section 3.2).
+        """
         order = torch.randperm(len(self.split), generator=self.dice)
+        order = order.repeat_interleave(self.recipe.repeats)
         chosen = order[: len(self) * self.size].view(len(self), self.size)
         sized = self.split.sized
         if sized is not None and (self.split.uniform or self.recipe.crop == 1):

@@ -20,7 +20,7 @@ from flopwise.train.faults import refusal
 from flopwise.train.images import Images, spread
 from flopwise.train.sources import open_source
 from flopwise.train.split import MEMORY, Split, channels_of, load_split
-from flopwise.train.view import View, seen_as
+from flopwise.train.view import seen_as
 
 __all__ = ["CACHE", "Data", "Facts", "SplitName", "open_data"]
 
@@ -44,6 +44,7 @@ class Facts:
         interpolation: How evaluation resizes.
         crop_pct: Size over resized short edge in evaluation.
         crop_mode: Always the centre.
+        test_size: Height and width at which it is judged.
     """
 
     source: str
@@ -55,6 +56,7 @@ class Facts:
     interpolation: str
     crop_pct: float
     crop_mode: str
+    test_size: tuple[int, int]
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain values."""
@@ -93,7 +95,7 @@ class Data:
         """Opens the test split: the last step of a study, and nothing before it."""
         if not self._test:
             images = self.cut.test()
-            self._test.append(load_split("test", images, self.train.view, memory=self.memory))
+            self._test.append(load_split("test", images, self.validation.view, memory=self.memory))
         return self._test[0]
 
     def split(self, name: SplitName) -> Split:
@@ -138,8 +140,8 @@ def open_data(
     validation is the same for every `images`, and a larger sample holds the smaller one.
 
     Args:
-        recipe: Its `data`, `images`, `validation` and `crop` are used.
-        size: Height and width the network sees.
+        recipe: Its `data`, `images`, `validation`, `crop` and `test_size` are used.
+        size: Height and width the network is trained with.
         channels: Channels the network expects; None takes what the data have.
         classes: Classes the network has; None takes what the data have.
         cache: Where sets that are fetched by name are kept.
@@ -154,12 +156,12 @@ def open_data(
     train = _sample(cut.train, recipe.images, len(source.classes))
     found = channels_of(train)
     _refuse_other("input.channels", channels, found, "grey" if found == 1 else "coloured")
-    view = seen_as(size, found)
+    judged = (recipe.test_size, recipe.test_size) if recipe.test_size else size
     splits = (
-        load_split("train", train, view, memory=memory, originals=True),
-        load_split("validation", cut.validation, view, memory=memory),
+        load_split("train", train, seen_as(size, found), memory=memory, originals=True),
+        load_split("validation", cut.validation, seen_as(judged, found), memory=memory),
     )
-    facts = _facts(recipe.data, source.classes, view, splits[0])
+    facts = _facts(recipe.data, source.classes, *splits)
     notes = (*source.notes, *cut.notes, *_sizes(splits, recipe.images, len(cut.train)))
     return Data(facts, *splits, notes, cut, memory, recipe.workers)
 
@@ -196,8 +198,8 @@ def _sample(images: Images, wanted: int, classes: int) -> Images:
     return images.take(order[:wanted]) if wanted else images
 
 
-def _facts(source: str, classes: tuple[str, ...], view: View, train: Split) -> Facts:
-    mean, std = _moments(train)
+def _facts(source: str, classes: tuple[str, ...], train: Split, validation: Split) -> Facts:
+    view, (mean, std) = train.view, _moments(train)
     return Facts(
         source=source,
         classes=classes,
@@ -208,6 +210,7 @@ def _facts(source: str, classes: tuple[str, ...], view: View, train: Split) -> F
         interpolation=view.interpolation,
         crop_pct=view.crop_pct,
         crop_mode=view.crop_mode,
+        test_size=validation.view.size,
     )
 
 

@@ -1,4 +1,4 @@
-"""What is told to a person whose data or recipe cannot be used; codes E601 to E620."""
+"""What is told to a person whose data or recipe cannot be used; codes E601 to E624."""
 
 from __future__ import annotations
 

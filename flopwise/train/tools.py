@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from timm.data import Mixup
 from timm.optim import create_optimizer_v2, list_optimizers
 from timm.scheduler import create_scheduler_v2
@@ -14,7 +15,15 @@ from torch.optim import Optimizer
 from flopwise.dsl.recipe import Recipe
 from flopwise.train.faults import known_word, refusal
 
-__all__ = ["clip", "make_average", "make_mixup", "make_optimizer", "make_schedule", "set_drop"]
+__all__ = [
+    "clip",
+    "make_average",
+    "make_mixup",
+    "make_optimizer",
+    "make_schedule",
+    "refuse_test_size",
+    "set_drop",
+]
 
 SCHEDULES = ("constant", "cosine", "multistep", "none", "poly", "rsqrt", "step", "tanh", "wsd")
 
@@ -29,6 +38,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
             lr=recipe.lr,
             weight_decay=recipe.weight_decay,
             momentum=recipe.momentum,
+            layer_decay=recipe.layer_decay if recipe.layer_decay < 1 else None,
         )
     except (AssertionError, ImportError, TypeError, ValueError) as error:
         raise refusal("E619", f"train.opt: timm cannot make '{recipe.opt}': {error}") from error
@@ -64,6 +74,26 @@ def make_schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> Any:
     except (AssertionError, ValueError) as error:
         raise refusal("E620", f"train.sched: timm cannot make '{recipe.sched}': {error}") from error
     return schedule
+
+
+def refuse_test_size(model: nn.Module, recipe: Recipe, channels: int) -> None:
+    """Refuses to judge images of a size that the network cannot take."""
+    if not recipe.test_size:
+        return
+    pixels = torch.zeros(1, channels, recipe.test_size, recipe.test_size)
+    training = model.training
+    try:
+        with torch.inference_mode():
+            model.eval()(pixels.to(next(model.parameters()).device))
+    except (AssertionError, RuntimeError) as error:
+        raise refusal(
+            "E624",
+            f"train.test_size is {recipe.test_size}, but the network cannot take such images",
+            helps=["leave it out, or search without position tables and windows of one size"],
+            notes=[f"torch says: {str(error).strip().splitlines()[0]}"],
+        ) from error
+    finally:
+        model.train(training)
 
 
 def make_average(model: nn.Module, recipe: Recipe) -> ModelEmaV3 | None:

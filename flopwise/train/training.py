@@ -27,6 +27,7 @@ from flopwise.train.data import Data
 from flopwise.train.memory import Pieces
 from flopwise.train.randomness import generators, set_generators
 from flopwise.train.record import DivergedError, Epoch, OnEpoch, Result, Stop
+from flopwise.train.sam import climbed
 from flopwise.train.score import Weights, answer
 from flopwise.train.tools import (
     clip,
@@ -34,6 +35,7 @@ from flopwise.train.tools import (
     make_mixup,
     make_optimizer,
     make_schedule,
+    refuse_test_size,
     set_drop,
 )
 
@@ -67,6 +69,7 @@ class Training:
     ) -> Training:
         """Makes everything from the recipe, at step 0."""
         set_drop(model, recipe)
+        refuse_test_size(model, recipe, data.facts.channels)
         source = batches(data, recipe, torch.Generator().manual_seed(recipe.seed))
         optimizer = make_optimizer(model, recipe)
         return cls(
@@ -151,10 +154,13 @@ class Training:
         if self.mixup is not None:
             pixels, targets = self.mixup(pixels, labels)
         with self.clock.inside():
-            dice = torch.get_rng_state()
-            loss = self.pieces.fit(partial(self._gradients, pixels, targets, dice))
+            gradients = partial(self._gradients, pixels, targets, torch.get_rng_state())
+            loss = self.pieces.fit(gradients)
             if not math.isfinite(loss):
                 raise self._diverged(loss)
+            if self.recipe.sam:
+                with climbed(self.model, self.recipe.sam):
+                    self.pieces.fit(gradients)
             clip(self.model, self.recipe)
             self.optimizer.step()
             rate = self.rate
