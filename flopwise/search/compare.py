@@ -26,12 +26,23 @@ class Comparison:
         error: Its standard error, in points.
         seeds: Pairs of trainings behind it.
         images: Test images behind it.
+        freedom: Degrees of freedom of the error, by Welch and Satterthwaite.
     """
 
     difference: float
     error: float
     seeds: int
     images: int
+    freedom: float
+
+    @property
+    def chance(self) -> float:
+        """The probability of so large a difference between equal networks, by Student's t."""
+        from scipy import stats  # half a second
+
+        if not self.error:
+            return float(not self.difference)
+        return float(2 * stats.t.sf(abs(self.difference) / self.error, self.freedom))
 
     @property
     def tied(self) -> bool:
@@ -60,12 +71,15 @@ def compare(first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[np.bool
     """
     d = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)  # (seeds, images)
     seeds, images = d.shape
-    variance = d.mean(axis=0).var(ddof=1) / images
+    parts = [(d.mean(axis=0).var(ddof=1) / images, images - 1)]
     if seeds > 1:
-        variance += d.mean(axis=1).var(ddof=1) / seeds
+        parts.append((d.mean(axis=1).var(ddof=1) / seeds, seeds - 1))
+    variance = sum(part for part, _ in parts)
+    below = sum(part**2 / freedom for part, freedom in parts)
     return Comparison(
         difference=100 * float(d.mean()),
         error=100 * float(np.sqrt(variance)),
         seeds=seeds,
         images=images,
+        freedom=float(variance**2 / below) if below else images - 1,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
@@ -25,6 +26,7 @@ def train(
     *,
     on_epoch: OnEpoch | None = None,
     device: torch.device | str | None = None,
+    keep: Literal["best", "last"] = "best",
 ) -> Result:
     """Trains a network, or goes on with the training that `folder` holds.
 
@@ -41,12 +43,13 @@ def train(
     and `wandb.log(epoch.as_dict())` or `mlflow.log_metrics(...)` likewise.
 
     Args:
-        model: The network; at the end it holds the judged weights of the best epoch.
+        model: The network; at the end it holds the judged weights of the epoch to keep.
         data: The images; only train and validation are looked at.
         recipe: How it is trained.
         folder: Where its files are; created when missing.
         on_epoch: Called after every epoch, when its checkpoint is on disk. May raise `Stop`.
         device: Where to train; a GPU where there is one.
+        keep: Which epoch: the best by validation, or the last, for which nothing was chosen.
 
     Raises:
         SpecError: The recipe asks for what timm or the network does not have.
@@ -60,5 +63,8 @@ def train(
         training = Training.begin(model.to(place), data, recipe, home, place)
         training.resume()
         stopped = training.run(on_epoch)
-    load_weights(model, training.weights)
+    if keep == "best":
+        load_weights(model, training.weights)
+    else:
+        model.load_state_dict(training.judged.state_dict())
     return training.result(stopped)
