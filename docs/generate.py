@@ -220,6 +220,8 @@ SECTIONS: Mapping[str, Mapping[str, Any]] = {
     "domain": tables.DOMAIN,
     "fit": tables.FIT,
     "sampler": tables.SAMPLER,
+    "evaluator": tables.EVALUATOR,
+    "pruner": tables.PRUNER,
     "final": tables.FINAL,
     "table": tables.TABLE,
     "row": tables.ROW,

@@ -20,6 +20,7 @@ def conv_block(
     kernel: Odd = 3,
     stride: First[Positive] = 1,
     groups: Positive = 1,
+    bias: bool | None = None,
     norm: Norm = "none",
     act: Act = "none",
 ) -> Map:
@@ -30,10 +31,15 @@ def conv_block(
         kernel: Size of the window, odd.
         stride: Step of the first repetition.
         groups: Channel groups.
+        bias: Whether a bias is added; without a norm it is, if not written.
         norm: What follows the convolution.
         act: What follows the norm.
     """
-    return _conv(x, dim or x.channels, kernel, stride, groups, norm, act)
+    bias = norm == "none" if bias is None else bias
+    y = conv(
+        x, dim or x.channels, name="conv", kernel=kernel, stride=stride, groups=groups, bias=bias
+    )
+    return _act(_norm(y, norm, name="norm"), act)
 
 
 @block(once=True, init="conv")
@@ -59,7 +65,8 @@ def conv_stem(
         norm: What follows the convolution.
         act: What follows the norm.
     """
-    x = _conv(x, dim, kernel, stride, 1, norm, act, names=("conv1", "bn1"))
+    x = conv(x, dim, name="conv1", kernel=kernel, stride=stride, bias=norm == "none")
+    x = _act(_norm(x, norm, name="bn1"), act)
     return max_pool(x, kernel=3, stride=2, pad=1) if pool == "max" else x
 
 
@@ -92,25 +99,3 @@ def norm_act(x: Map, *, norm: Norm = "bn", act: Act = "relu") -> Map:
 
 _norm = norm  # the blocks above name a setting `norm`
 _act = act
-
-
-def _conv(
-    x: Map,
-    dim: int,
-    kernel: int,
-    stride: int,
-    groups: int,
-    how: str,
-    function: str,
-    names: tuple[str, str] = ("conv", "norm"),
-) -> Map:
-    x = conv(
-        x,
-        dim,
-        name=names[0],
-        kernel=kernel,
-        stride=stride,
-        groups=groups,
-        bias=how == "none",
-    )
-    return _act(_norm(x, how, name=names[1]), function)

@@ -18,7 +18,16 @@ from flopwise.blocks.signature import Block, Made
 from flopwise.blocks.tensor import Tensor, Trace, symbol
 from flopwise.errors import BlockError
 
-__all__ = ["add_stage", "call_stage", "conversions", "piece", "trace_block"]
+__all__ = [
+    "add_stage",
+    "call_stage",
+    "conversions",
+    "converted",
+    "enter",
+    "piece",
+    "trace_block",
+    "trace_repetition",
+]
 
 R = TypeVar("R", bound=Tensor)
 Settings = tuple[tuple[str, Any], ...]
@@ -83,10 +92,7 @@ def call_stage(
     Raises:
         BlockError: if a port gets the wrong kind of tensor, or a layer does not fit.
     """
-    ways = conversions(block, _types(inputs), name)
-    fitted = [_converted(x, way) for way, x in zip(ways, inputs, strict=True)]
-    if not block.absent:  # others read an absent value as zeros
-        fitted = [_marked(x, absent=False) for x in fitted]
+    fitted = converted(block, inputs, name)
     if block.once:
         graph = trace_block(block, _types(fitted), settings[0])
         return _call(trace, name, "block", graph, fitted)
@@ -106,18 +112,36 @@ def call_stage(
 def _trace_stage(block: Block, types: tuple[Type, ...], settings: tuple[Settings, ...]) -> Graph:
     trace = Trace()
     x: Sequence[Tensor] = [trace.input(kind) for kind in types]
-    x = _enter(block, x, dict(settings[0]))
+    x = enter(block, x, dict(settings[0]))
     for repetition, frozen in enumerate(settings):
         values = {"i": repetition, "n": len(settings), **dict(frozen)}
-        if repetition:
-            first = (key for key, field in block.fields.items() if field.first)
-            values |= {key: block.fields[key].default for key in first}
-        graph = trace_block(block, _types(x), values)
+        graph = trace_repetition(block, _types(x), values)
         x = _call(trace, str(repetition), "block", graph, x)
     return trace.close(*x, title=block.name, doc=block.doc, init=block.init)
 
 
-def _enter(block: Block, inputs: Sequence[Tensor], settings: Mapping[str, Any]) -> Sequence[Tensor]:
+def trace_repetition(block: Block, types: Sequence[Type], settings: Mapping[str, Any]) -> Graph:
+    """Returns the graph of one repetition; `settings` has its number `i` and how many, `n`."""
+    values = dict(settings)
+    if values["i"]:
+        first = (key for key, field in block.fields.items() if field.first)
+        values |= {key: block.fields[key].default for key in first}
+    return trace_block(block, types, values)
+
+
+def converted(block: Block, inputs: Sequence[Tensor], name: str) -> list[Tensor]:
+    """Returns what a stage makes of its inputs before its block sees them.
+
+    Raises:
+        BlockError: A port gets the wrong kind of tensor (E307).
+    """
+    ways = conversions(block, _types(inputs), name)
+    fitted = [_converted(x, way) for way, x in zip(ways, inputs, strict=True)]
+    # others read an absent value as zeros
+    return fitted if block.absent else [_marked(x, absent=False) for x in fitted]
+
+
+def enter(block: Block, inputs: Sequence[Tensor], settings: Mapping[str, Any]) -> Sequence[Tensor]:
     """Traces the entry under its own name; an entry that does nothing leaves no layer."""
     if block.entry is None:
         return inputs

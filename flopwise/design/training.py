@@ -9,9 +9,10 @@ from flopwise import nets
 from flopwise.cost import cost
 from flopwise.dsl import Network, Recipe, Spec
 from flopwise.errors import RunError
+from flopwise.search.files import write_text
+from flopwise.search.folder import StudyFolder
 from flopwise.search.identity import trial_identity
 from flopwise.search.manifest import provenance
-from flopwise.search.study import StudyFolder, write_text
 from flopwise.search.training import described, settled
 from flopwise.search.winner import Winner, write_winner
 from flopwise.train import Data, Epoch, Result, Score, evaluate, fitting_threads, train

@@ -19,7 +19,7 @@ from flopwise.dsl.tracing import Tracing
 from flopwise.dsl.wire import wire
 from flopwise.errors import Fault, SpecError
 
-__all__ = ["Composite", "Vocabulary"]
+__all__ = ["Composite", "Vocabulary", "reach"]
 
 
 class Composite:
@@ -147,11 +147,12 @@ class Vocabulary:
         blocks: Mapping[str, Block],
         defaults: Mapping[str, Fixed],
     ) -> Composite:
-        reach = {path: defaults[path] for path in _reach(definition, blocks) if path in defaults}
-        return Composite(definition, blocks, reach, self.strict)
+        paths = [path for path in reach(definition, blocks) if path in defaults]
+        within = {path: defaults[path] for path in paths}
+        return Composite(definition, blocks, within, self.strict)
 
 
-def _reach(definition: Definition, blocks: Mapping[str, Block]) -> Iterator[str]:
+def reach(definition: Definition, blocks: Mapping[str, Block]) -> Iterator[str]:
     """Yields the paths of the defaults that hold for the stages of a block."""
     for name in sorted(definition.uses):
         for key, field in blocks[name].fields.items():

@@ -22,7 +22,19 @@ from flopwise.dsl.tables import NODE
 from flopwise.dsl.values import Misfit, RuleLike, fit
 from flopwise.errors import Fault, SpecError, nearest
 
-__all__ = ["Around", "Held", "Written", "evaluate_stage", "evaluate_stages", "fitted", "left_out"]
+__all__ = [
+    "Around",
+    "Held",
+    "Written",
+    "block_of",
+    "depth_of",
+    "evaluate_stage",
+    "evaluate_stages",
+    "evaluated",
+    "fitted",
+    "left_out",
+    "written_of",
+]
 
 Single = Mapping[str, Mapping[int, Setting]]
 
@@ -169,10 +181,10 @@ def evaluate_stage(
     plan: StagePlan, inputs: tuple[str, ...], around: Around
 ) -> tuple[Stage, Written]:
     """Returns one stage with its numbers, and the settings these came from."""
-    block = _block(plan, around)
-    written = _written(plan, block, around)
+    block = block_of(plan, around)
+    written = written_of(plan, block, around)
     _refuse_strangers(plan, block)
-    depth = _depth(plan, block, written, around.scope)
+    depth = depth_of(plan, block, written, around.scope)
     stage = Stage(
         name=plan.name,
         block=block,
@@ -201,7 +213,7 @@ def fitted(value: Value, rule: RuleLike, what: str, name: str, setting: Setting)
         raise SpecError([told]) from None
 
 
-def _block(plan: StagePlan, around: Around) -> Block:
+def block_of(plan: StagePlan, around: Around) -> Block:
     setting = around.picks.get(f"net.{plan.name}.block", plan.block)
     name, blocks = setting.evaluate(around.scope), around.blocks
     if isinstance(name, str) and name in blocks:
@@ -217,7 +229,7 @@ def _block(plan: StagePlan, around: Around) -> Block:
     raise SpecError([told])
 
 
-def _written(plan: StagePlan, block: Block, around: Around) -> Written:
+def written_of(plan: StagePlan, block: Block, around: Around) -> Written:
     """Returns the setting that holds for each field: the stage's, else a default."""
     places, picks = around.places, around.picks
     found: dict[str, Setting] = {}
@@ -261,7 +273,7 @@ def _single(plan: StagePlan, picks: Mapping[str, Setting]) -> Single:
     return single
 
 
-def _depth(plan: StagePlan, block: Block, written: Written, scope: Mapping[str, Value]) -> int:
+def depth_of(plan: StagePlan, block: Block, written: Written, scope: Mapping[str, Value]) -> int:
     """Returns how often the block is repeated, after a look at the repetitions that are named."""
     depth = 1
     if setting := written.whole.get("depth"):
@@ -300,17 +312,17 @@ def _settings(
     """Returns every field of the block with its value, one mapping per repetition."""
     names = {name for setting in written.whole.values() for name in setting.names}
     if not written.single and not {"i", "n"} & names.union(block.scope):
-        return (dict(_evaluated(plan, block, written.whole, scope)),) * depth
+        return (dict(evaluated(plan, block, written.whole, scope)),) * depth
     if "depth" not in written.whole:  # inside a composite block the repetition is that of its stage
         inside = {"i": 0, "n": 1, **scope}
-        return (dict(_evaluated(plan, block, written.at(0), inside)),)
+        return (dict(evaluated(plan, block, written.at(0), inside)),)
     return tuple(
-        dict(_evaluated(plan, block, written.at(i), {**scope, "i": i, "n": depth}))
+        dict(evaluated(plan, block, written.at(i), {**scope, "i": i, "n": depth}))
         for i in range(depth)
     )
 
 
-def _evaluated(
+def evaluated(
     plan: StagePlan, block: Block, written: Mapping[str, Setting], scope: Mapping[str, Value]
 ) -> Iterator[tuple[str, Any]]:
     """Yields every field of the block with its value in one repetition."""

@@ -46,6 +46,15 @@ class Expression:
         """Returns the names and decimals that `==`, `!=` and `in` compare directly."""
         return frozenset(_equated(self._tree))
 
+    def compared(self) -> tuple[str, str, Value] | None:
+        """Returns name, operator and value where it compares a name with a plain value."""
+        kind, _, word = self._tree.kind.partition(" ")
+        parts = [part.kind for part in self._tree.parts]
+        if kind != "infix" or parts != ["name", "value"]:
+            return None
+        name, value = self._tree.parts
+        return str(name.value), word, value.value
+
     def evaluate(self, scope: Scope) -> Value:
         """Returns the value under the given names.
 

@@ -254,7 +254,7 @@ def _objective(checker: Checker, node: Node, several: bool) -> tuple[str, str] |
     found = checker.literals(node, rules, "'objective'", node.place)
     for way, score in found.items():
         better = "maximize" if score in ("top1", "balanced") else "minimize"
-        if score in words and way != better:
+        if score in words and score != "score" and way != better:  # which way one goes is unknown
             fact = f"to {way} '{score}' is to look for the worst network"
             checker.fault("E510", fact, node.place, f"write  {{{better}: {score}}}")
     return next(((way, str(score)) for way, score in found.items()), None)

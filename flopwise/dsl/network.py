@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from flopwise.blocks import Block, Graph, Layer, Type
 from flopwise.dsl.expr import Value
 from flopwise.dsl.files import VERSION
+from flopwise.dsl.paths import whole_of
 from flopwise.dsl.wire import digraph
 
 if TYPE_CHECKING:  # importing it takes 0.3 s, and only who asks for the graph needs it
@@ -105,6 +106,20 @@ class Network:
             )
         graph.add_node("input", shape=self.types["input"].shape, kind="map")
         return graph
+
+    def value(self, path: str) -> Value | None:
+        """Returns what a variable or a setting of a stage is worth; None where there is none."""
+        if path in self.values:
+            return self.values[path]
+        whole, index = whole_of(path)
+        _, name, key = whole.split(".")
+        stage = next((each for each in self.stages if each.name == name), None)
+        if key == "when":
+            return stage is not None
+        if stage is None or (index or 0) >= stage.depth:
+            return None
+        extra: Mapping[str, Value] = {"depth": stage.depth, "block": stage.block.name}
+        return extra.get(key, stage.settings[index or 0].get(key))
 
     @property
     def depth_total(self) -> int:

@@ -255,6 +255,7 @@ def _search() -> Schema:
     one, several = (
         _aim(words) for words in (tables.OBJECTIVES, tables.OBJECTIVES + tables.METRICS)
     )
+    words = {"enum": list(tables.SCORES)}
     quantity = value_schema(Rule(name="to", type="quantity", low=0), literal=True)
     fit = _literals(tables.FIT, to=section(dict.fromkeys(tables.METRICS, quantity)))
     return _literals(
@@ -264,9 +265,20 @@ def _search() -> Schema:
         require=_list(EXPRESSION),
         fit=fit,
         objective=either(one, {**_list(several), "minItems": 1}),
-        sampler=_literals(tables.SAMPLER),
+        sampler=_literals(tables.SAMPLER, scores=_list(words), args=_map({})),
+        evaluator=_evaluator(),
+        pruner=_literals(tables.PRUNER, args=_map({})),
         final=_literals(tables.FINAL),
     )
+
+
+def _evaluator() -> Schema:
+    names = {**_list({"type": "string"}), "minItems": 1}
+    columns = either({"type": "string"}, names)
+    scores = _map(either(columns, _map(columns)))
+    key = either({"type": "string"}, names, _map({"type": "string"}))
+    made = _literals(tables.EVALUATOR, key=key, scores=scores)
+    return {**made, "oneOf": [{"required": [kind]} for kind in ("table", "function", "score")]}
 
 
 def _aim(words: tuple[str, ...]) -> Schema:

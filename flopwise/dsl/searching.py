@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
-from math import isfinite
 from typing import Any
 
 from flopwise.blocks import Field
@@ -15,17 +13,16 @@ from flopwise.dsl.goals import read_budgets, read_fit, read_objectives, read_req
 from flopwise.dsl.paths import whole_of
 from flopwise.dsl.plan import Plan, read_setting
 from flopwise.dsl.ranges import read_domain
-from flopwise.dsl.space import Final, SamplerChoice, Search
-from flopwise.dsl.tables import FINAL, METRICS, SAMPLER, SEARCH
+from flopwise.dsl.space import Final, Search
+from flopwise.dsl.tables import FINAL, METRICS, SEARCH
 from flopwise.dsl.targets import depths, needs, settings_of, target_rules
 from flopwise.dsl.tree import Node, Section
-from flopwise.dsl.values import Rule, RuleLike
+from flopwise.dsl.trying import read_trying
+from flopwise.dsl.values import RuleLike
 from flopwise.errors import Fault, Place, SpecError, nearest
 
 __all__ = ["read_search"]
 
-GRID = 20_000
-"""Most points of a space that a grid lists."""
 When = dict[str, tuple[Expression, ...]]
 
 
@@ -64,7 +61,7 @@ def read_search(section: Section, at: Place, plan: Plan, checker: Checker) -> Se
         places=targets.places,
         **found,
     )
-    return _sampled(checker, search, good)
+    return read_trying(checker, search, good)
 
 
 def _others(checker: Checker, good: Mapping[str, Node], plan: Plan) -> dict[str, Any]:
@@ -74,10 +71,9 @@ def _others(checker: Checker, good: Mapping[str, Node], plan: Plan) -> dict[str,
         found["require"] = tuple(read_require(checker, good["require"], plan))
     if "objective" in good:
         found["objectives"] = read_objectives(checker, good["objective"])
-    found |= {
-        "sampler": SamplerChoice(**_literals(checker, good.get("sampler"), SAMPLER, "'sampler'")),
-        "final": Final(**_literals(checker, good.get("final"), FINAL, "'final'")),
-    }
+    if isinstance(node := good.get("final"), Section):
+        final: dict[str, Any] = dict(checker.literals(node, FINAL, "'final'", node.place))
+        found["final"] = Final(**final)
     return found
 
 
@@ -88,35 +84,6 @@ def _numbers(checker: Checker, nodes: Mapping[str, Node]) -> dict[str, Any]:
             value = checker.literal(nodes[name], SEARCH[name], f"'{name}'")
             found |= {name: value} if isinstance(value, int) else {}
     return found
-
-
-def _literals(
-    checker: Checker, node: Node | None, rules: Mapping[str, Rule], what: str
-) -> dict[str, Any]:
-    return checker.literals(node, rules, what, node.place) if isinstance(node, Section) else {}
-
-
-def _sampled(checker: Checker, search: Search, nodes: Mapping[str, Node]) -> Search:
-    """Returns the search with a sampler that suits it."""
-    node = nodes.get("sampler")
-    written = isinstance(node, Section) and "kind" in node.entries
-    if len(search.objectives) > 1 and not written:
-        return replace(search, sampler=replace(search.sampler, kind="nsga2"))
-    if search.sampler.kind == "grid" and isinstance(node, Section):
-        place, help_ = node.entries["kind"].place, "write  kind: tpe  or  kind: random"
-        endless = [name for name, domain in search.space.items() if not isfinite(domain.size)]
-        points = 1.0
-        for domain in search.space.values():
-            points *= domain.size
-        if endless:
-            fact = f"a grid lists every value, but '{endless[0]}' has endlessly many"
-            checker.fault("E511", fact, place, f"give '{endless[0]}' a step", help_)
-        elif points > GRID:
-            fact = f"a grid lists every point, but this space has {points:,.0f}"
-            note = f"at most {GRID:,} points are listed"
-            checker.fault("E511", fact, place, help_, note=note)
-        checker.stop_if_faulty()
-    return search
 
 
 class _Targets:

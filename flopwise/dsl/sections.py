@@ -16,16 +16,13 @@ __all__ = [
     "OBJECTIVES",
     "REASON",
     "ROW",
-    "SAMPLER",
-    "SAMPLERS",
     "SEARCH",
     "TABLE",
     "by_key",
 ]
 
 METRICS = ("macs", "params", "activations")
-OBJECTIVES = ("top1", "balanced", "loss")
-SAMPLERS = ("tpe", "random", "grid", "nsga2")
+OBJECTIVES = ("top1", "balanced", "loss", "score")
 
 
 def by_key(*rules: Rule) -> Mapping[str, Rule]:
@@ -86,6 +83,18 @@ SEARCH = by_key(
         type="map",
         example="sampler: {kind: tpe, seed: 0}",
         doc="Who proposes candidates.",
+    ),
+    Rule(
+        name="evaluator",
+        type="map",
+        example="evaluator: {table: results.csv, scores: {top1: accuracy}}",
+        doc="Who scores them; a training if not written.",
+    ),
+    Rule(
+        name="pruner",
+        type="map",
+        example="pruner: {kind: halving}",
+        doc="Who ends trainings that fall behind; nobody if not written.",
     ),
     Rule(
         name="final",
@@ -170,18 +179,6 @@ FIT = by_key(
         doc="Its values, if 'space' does not say them.",
     ),
     Rule(name="step", type="any", example="step: 8", doc="The distance between two of them."),
-)
-SAMPLER = by_key(
-    Rule(
-        name="kind",
-        type="text",
-        choices=SAMPLERS,
-        example="kind: tpe",
-        doc="tpe and nsga2 (for several objectives) learn; random draws; grid lists all.",
-    ),
-    Rule(
-        name="seed", type="int", low=0, high=2**32, example="seed: 0", doc="Seed of the proposals."
-    ),
 )
 FINAL = by_key(
     Rule(

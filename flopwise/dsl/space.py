@@ -12,9 +12,18 @@ from math import ceil, floor
 
 from flopwise.dsl.domains import Choice, Domain, Range
 from flopwise.dsl.expr import Expression
+from flopwise.dsl.functions import Value
 from flopwise.errors import Place
 
-__all__ = ["Final", "Fit", "SamplerChoice", "Search", "Window"]
+__all__ = [
+    "EvaluatorChoice",
+    "Final",
+    "Fit",
+    "PrunerChoice",
+    "SamplerChoice",
+    "Search",
+    "Window",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +85,61 @@ class Fit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplerChoice:
-    """Who proposes candidates, and its seed."""
+    """Who proposes candidates, and its seed.
+
+    Attributes:
+        kind: One of the strategies; `class` for what an import path names.
+        seed: Seed of the proposals.
+        short: Epochs of a short training, as a share of the recipe's.
+        scores: Scores without training that a model of the space may use.
+        path: The import path of a sampler.
+        args: Its arguments.
+    """
 
     kind: str = "tpe"
     seed: int = 0
+    short: float = 0.1
+    scores: tuple[str, ...] = ()
+    path: str = ""
+    args: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluatorChoice:
+    """Who scores candidates.
+
+    Attributes:
+        kind: training, table, function or score.
+        source: The file of a table, FILE.py:NAME or MODULE:NAME of a function, or a score.
+        key: Target -> column of a table; empty is every target, under its own name.
+        hashed: Whether rows are found by the network's hash instead.
+        scores: Score -> epochs -> columns, one for each seed; 0 stands for any number of epochs.
+        place: Where it is written.
+    """
+
+    kind: str = "training"
+    source: str = ""
+    key: Mapping[str, str] = field(default_factory=dict)
+    hashed: bool = False
+    scores: Mapping[str, Mapping[int, tuple[str, ...]]] = field(default_factory=dict)
+    place: Place | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrunerChoice:
+    """Who ends trainings that fall behind.
+
+    Attributes:
+        kind: halving; `class` for what an import path names; empty for nobody.
+        within: How far apart two costs are similar, as a share.
+        path: The import path of a pruner.
+        args: Its arguments.
+    """
+
+    kind: str = ""
+    within: float = 0.25
+    path: str = ""
+    args: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +171,8 @@ class Search:
         trials: How many candidates are trained.
         max_rejects: Draws that may be refused before a search gives up on finding one more.
         sampler: Who proposes them.
+        evaluator: Who scores them.
+        pruner: Who ends trainings that fall behind.
         final: How the best are judged.
         place: Where the budget is written.
         places: Where the domain of each target is written.
@@ -125,6 +187,8 @@ class Search:
     trials: int = 100
     max_rejects: int = 2000
     sampler: SamplerChoice = SamplerChoice()
+    evaluator: EvaluatorChoice = EvaluatorChoice()
+    pruner: PrunerChoice = PrunerChoice()
     final: Final = Final()
     place: Place | None = field(default=None, repr=False, compare=False)
     places: Mapping[str, Place] = field(default_factory=dict, repr=False, compare=False)

@@ -26,6 +26,7 @@ from flopwise.dsl.probe import Probe, probe
 from flopwise.dsl.recipe import Recipe
 from flopwise.dsl.render import render_spec
 from flopwise.dsl.resolve import Resolver
+from flopwise.dsl.route import Route, route
 from flopwise.dsl.rows import Table, no_row
 from flopwise.dsl.space import Search
 from flopwise.dsl.tables import METRICS
@@ -124,21 +125,11 @@ class Spec:
     def value(self, path: str) -> Value | None:
         """Returns what is written at an address; None where nothing is."""
         head, _, rest = path.partition(".")
-        if path in self.plan.values:
-            return self._written.values[path]
         if head == "train":
             known: Value | None = getattr(self.recipe, rest, None)
             return preset_of(self.origin.changed()) if rest == PRESET else known
-        if head == "net":
-            whole, index = whole_of(path)
-            _, name, key = whole.split(".")
-            stage = next((each for each in self._written.stages if each.name == name), None)
-            if key == "when":
-                return stage is not None
-            if stage is None or (index or 0) >= stage.depth:
-                return None
-            extra: Mapping[str, Value] = {"depth": stage.depth, "block": stage.block.name}
-            return extra.get(key, stage.settings[index or 0].get(key))
+        if head == "net" or path in self.plan.values:
+            return self._written.value(path)
         setting = self.plan.places.get(path)
         return setting.evaluate(self._written.values) if setting else None
 
@@ -259,6 +250,15 @@ class Spec:
         if faults:
             raise SpecError(faults)
         return tuple(warnings)
+
+    def route(self) -> Route:
+        """Returns how the networks of its space are put together, choice by choice.
+
+        Raises:
+            Unsteady: What a stage costs cannot be told from its own inputs.
+        """
+        assert self.search, "a spec without a space has one network"
+        return route(self.plan, self._resolver, self.search)
 
     def _look(self, picks: Mapping[str, Value], budget: int) -> Look | None:
         """Returns what arithmetic says about picks, after solving the fit if there is one."""

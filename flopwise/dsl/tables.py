@@ -16,12 +16,11 @@ from flopwise.dsl.sections import (
     OBJECTIVES,
     REASON,
     ROW,
-    SAMPLER,
-    SAMPLERS,
     SEARCH,
     TABLE,
     by_key,
 )
+from flopwise.dsl.trials import EVALUATOR, PRUNER, SAMPLER, SAMPLERS, SCORES
 from flopwise.dsl.values import Rule, RuleLike
 
 __all__ = [
@@ -29,6 +28,7 @@ __all__ = [
     "DEFAULT_VALUES",
     "DOMAIN",
     "EVALUATE",
+    "EVALUATOR",
     "EXPECT",
     "EXPORT",
     "FINAL",
@@ -38,12 +38,14 @@ __all__ = [
     "NODE",
     "OBJECTIVES",
     "PARAM",
+    "PRUNER",
     "REASON",
     "RESERVED_STAGES",
     "RESERVED_VARIABLES",
     "ROW",
     "SAMPLER",
     "SAMPLERS",
+    "SCORES",
     "SEARCH",
     "TABLE",
     "TOP",

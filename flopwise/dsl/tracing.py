@@ -15,7 +15,7 @@ from flopwise.dsl.usercode import place_in_code
 from flopwise.dsl.wire import Wiring, stage_of
 from flopwise.errors import BlockError, Fault, SpecError
 
-__all__ = ["Tracing"]
+__all__ = ["Tracing", "check_ports", "refuse_conversions"]
 
 
 class Tracing(Telling):
@@ -67,9 +67,9 @@ class Tracing(Telling):
             stage = self.stages[name]
             reads = [self._read(tensors, stage, read) for read in stage.inputs]
             try:
-                _check_ports(stage)
+                check_ports(stage)
                 if self.strict:
-                    _refuse_conversions(stage, reads)
+                    refuse_conversions(stage, reads)
                 made = call_stage(trace, name, stage.block, reads, stage.settings)
             except BlockError as error:
                 raise SpecError([self.told(error, stage, reads)]) from None
@@ -120,7 +120,7 @@ class Tracing(Telling):
             yield fault
 
 
-def _refuse_conversions(stage: Stage, reads: Sequence[Tensor]) -> None:
+def refuse_conversions(stage: Stage, reads: Sequence[Tensor]) -> None:
     """Refuses inputs that only an inserted converter makes right, as `strict_kinds` asks."""
     ways = conversions(stage.block, [x.type for x in reads], stage.name)
     for way, read, x in zip(ways, stage.inputs, reads, strict=True):
@@ -132,7 +132,7 @@ def _refuse_conversions(stage: Stage, reads: Sequence[Tensor]) -> None:
             )
 
 
-def _check_ports(stage: Stage) -> None:
+def check_ports(stage: Stage) -> None:
     """Compares the number of inputs with what the block takes."""
     block, count = stage.block, len(stage.inputs)
     wanted = len(block.ports)

@@ -11,7 +11,7 @@ from flopwise.dsl.consent import digest
 from flopwise.dsl.load import make_source
 from flopwise.errors import BlockError, Fault, Place, Source, SpecError
 
-__all__ = ["place_in_code", "run_code"]
+__all__ = ["place_in_code", "run_code", "run_file"]
 
 MARK = "__flopwise_source__"
 """Under this name a module keeps its text, so that a traceback leads to the line."""
@@ -40,6 +40,20 @@ def run_code(text: str, path: str, name: str, said: Place) -> Mapping[str, Block
             raise SpecError([_with(fault, via) for fault in error.faults]) from None
         _HELD[key] = _blocks(module, name, said)
     return _HELD[key]
+
+
+def run_file(text: str, path: str, name: str) -> ModuleType:
+    """Runs a file that holds no blocks, and returns it as a module.
+
+    Args:
+        text: What it says.
+        path: Where it lies.
+        name: What messages call it.
+
+    Raises:
+        SpecError: It is no Python, or fails.
+    """
+    return _run(text, path, make_source(name, text), (path, digest(text)))
 
 
 def place_in_code(error: BaseException) -> Place | None:

@@ -4,6 +4,8 @@ The score that chose a trial is the best of many and therefore optimistic. Here 
 the network as it is written are trained with the same recipe on the same images, from seeds that no
 trial used, and each training is judged once on the test split. The winner and the weights that are
 exported are chosen by validation scores only.
+
+All workers of a study share the trainings, each of which is held by a lease like a trial's.
 """
 
 from __future__ import annotations
@@ -16,15 +18,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from flopwise.dsl import Spec
+from flopwise.dsl import Network, Recipe, Spec
 from flopwise.search.candidates import Candidate, Picks
 from flopwise.search.compare import Comparison, compare
 from flopwise.search.evaluator import Evaluator
+from flopwise.search.files import write_json
 from flopwise.search.identity import trial_identity
 from flopwise.search.loop import reason_of
 from flopwise.search.record import FinalRow, TrialRow
-from flopwise.search.study import write_json
+from flopwise.search.storage import DiskFullError, LeaveError, full, is_full
 from flopwise.search.watch import Watch
+from flopwise.search.workers import Worker
 
 __all__ = ["Entrant", "Finals", "Fresh", "entrants"]
 
@@ -79,52 +83,99 @@ class Finals:
     folder: Path
     evaluator: Evaluator
     watch: Watch
+    worker: Worker
     seeds: tuple[int, ...]
     epochs: int
 
-    def train(self, entrant: Entrant, seed: int) -> Fresh:
-        """Trains one network from one fresh seed and judges it once, or reads what was judged."""
-        network = self.spec.network(entrant.picks)
-        recipe = replace(self.spec.recipe_for(entrant.picks), seed=seed, epochs=self.epochs)
-        folder = self.folder / "finals" / trial_identity(network, recipe)
-        if (folder / "result.json").exists():
-            return Fresh(**json.loads((folder / "result.json").read_text(encoding="utf-8")))
+    def place(self, entrant: Entrant, seed: int) -> Path:
+        """Returns where a fresh training keeps its files."""
+        network, recipe = self._job(entrant, seed)
+        return self.folder / "finals" / trial_identity(network, recipe)
+
+    def known(self, folder: Path) -> Fresh | None:
+        """Returns what a training gave that is over; None before."""
+        if not (folder / "result.json").exists():
+            return None
+        return Fresh(**json.loads((folder / "result.json").read_text(encoding="utf-8")))
+
+    def train(self, entrant: Entrant, seed: int, folder: Path) -> Fresh:
+        """Trains one network from one fresh seed, judges it once, and writes what came out."""
+        where, key = str(folder.relative_to(self.folder)), f"final {folder.name}"
+        if reason := self.worker.verdict(key):
+            fresh = _failed(seed, where, reason)
+        else:
+            try:
+                fresh = self._judged(entrant, seed, folder, key)
+            except LeaveError:
+                raise
+            except Exception as error:  # one that fails is reported beside those that did not
+                if is_full(error):
+                    raise DiskFullError(full(folder, error)) from error
+                fresh = _failed(seed, where, reason_of(error))
+        write_json(folder / "result.json", {n: getattr(fresh, n) for n in fresh.__slots__})
+        self.evaluator.tidy(folder)
+        return fresh
+
+    def _judged(self, entrant: Entrant, seed: int, folder: Path, key: str) -> Fresh:
+        def told(epoch: int, epochs: int, scores: Mapping[str, float]) -> None:
+            self.worker.told(key, epoch)
+            self.watch.epoch(epoch, epochs, scores)
+
         assert self.evaluator.judge
-        where = str(folder.relative_to(self.folder))
-        try:
-            measure = self.evaluator.evaluate(network, recipe, folder, self.watch.epoch)
-            verdict = self.evaluator.judge(network, recipe, measure)
-        except Exception as error:  # a final that fails is reported beside those that did not
-            return _failed(seed, where, reason_of(error))
+        network, recipe = self._job(entrant, seed)
+        measure = self.evaluator.evaluate(network, recipe, folder, told)
+        verdict = self.evaluator.judge(network, recipe, measure)
+        self.worker.check()
         folder.mkdir(parents=True, exist_ok=True)
         np.save(folder / "correct.npy", verdict.correct)
-        fresh = Fresh(
+        return Fresh(
             seed=seed,
-            folder=where,
+            folder=str(folder.relative_to(self.folder)),
             validation=dict(measure.scores),
             test=dict(verdict.scores),
             weights=str(measure.weights.relative_to(self.folder)) if measure.weights else "",
             kind=measure.kind,
             seconds=measure.seconds,
         )
-        write_json(folder / "result.json", {n: getattr(fresh, n) for n in fresh.__slots__})
-        self.evaluator.tidy(folder)
-        return fresh
+
+    def _job(self, entrant: Entrant, seed: int) -> tuple[Network, Recipe]:
+        recipe = replace(self.spec.recipe_for(entrant.picks), seed=seed, epochs=self.epochs)
+        return self.spec.network(entrant.picks), recipe
 
     def run(self, field: Sequence[Entrant]) -> dict[str, list[Fresh]]:
-        """Trains every entrant from every seed."""
-        runs: dict[str, list[Fresh]] = {entrant.name: [] for entrant in field}
+        """Trains every entrant from every seed, with whoever else works on the study."""
         order = [(seed, entrant) for seed in self.seeds for entrant in field]  # in whole pairs
-        seconds: list[float] = []
-        for number, (seed, entrant) in enumerate(order, start=1):
-            self.watch.begin_final(entrant.name, seed, number, len(order))
-            fresh = self.train(entrant, seed)
-            seconds += [fresh.seconds] if fresh.seconds else []
-            mean = sum(seconds) / len(seconds) if seconds else None
-            left = None if mean is None else mean * (len(order) - number)
-            self.watch.end_final(entrant.name, seed, fresh.test, fresh.reason, left)
-            runs[entrant.name].append(fresh)
-        return runs
+        places = {(seed, e.name): self.place(e, seed) for seed, e in order}
+        done: dict[tuple[int, str], Fresh] = {}
+        while len(done) < len(order):
+            before = len(done)
+            for seed, entrant in order:
+                if (seed, entrant.name) not in done:
+                    fresh = self._turn(entrant, seed, places[seed, entrant.name], done, len(order))
+                    done |= {(seed, entrant.name): fresh} if fresh else {}
+            if len(done) == before:
+                self.worker.rest()
+        return {e.name: [done[seed, e.name] for seed in self.seeds] for e in field}
+
+    def _turn(
+        self,
+        entrant: Entrant,
+        seed: int,
+        folder: Path,
+        done: Mapping[tuple[int, str], Fresh],
+        of: int,
+    ) -> Fresh | None:
+        """Returns a training that is over, or trains it; None while another worker does."""
+        fresh = self.known(folder)
+        if fresh is None and not self.worker.take(f"final {folder.name}"):
+            return None
+        self.watch.begin_final(entrant.name, seed, len(done) + 1, of)
+        fresh = fresh or self.known(folder) or self.train(entrant, seed, folder)
+        seconds = [each.seconds for each in (*done.values(), fresh) if each.seconds]
+        mean = sum(seconds) / len(seconds) / (1 + self.worker.others) if seconds else None
+        left = None if mean is None else mean * (of - len(done) - 1)
+        self.watch.end_final(entrant.name, seed, fresh.test, fresh.reason, left)
+        return fresh
 
     def rows(
         self, field: Sequence[Entrant], runs: Mapping[str, Sequence[Fresh]]

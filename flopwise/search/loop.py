@@ -1,11 +1,16 @@
-"""The loop of a search: propose, train, record."""
+"""The loop of a search: take a trial or propose one, train, record. All workers run the same loop.
+
+A worker holds the lease of a trial (`workers.py`) from before it exists until it ended. The lease
+of the next number is taken before the trial is added, so there are never more than asked for.
+"""
 
 from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from optuna.trial import Trial
 
@@ -13,14 +18,18 @@ from flopwise.dsl import Spec
 from flopwise.errors import RunError
 from flopwise.search.candidates import Picks
 from flopwise.search.evaluator import Evaluator, Measure
+from flopwise.search.files import write_text
+from flopwise.search.folder import StudyFolder
 from flopwise.search.front import Objectives, front
 from flopwise.search.manifest import write_resolved
 from flopwise.search.record import TrialRow, trial_row, write_csv
 from flopwise.search.sampler import FeasibleSampler
-from flopwise.search.study import Study, StudyFolder, write_text
+from flopwise.search.storage import DiskFullError, LeaveError, full, is_full
+from flopwise.search.study import Study
 from flopwise.search.watch import Watch
+from flopwise.search.workers import Worker
 
-__all__ = ["Loop", "reason_of"]
+__all__ = ["Loop", "key_of", "reason_of"]
 
 PATIENCE = 5
 """Failures in a row for the same reason before a search gives up."""
@@ -28,12 +37,13 @@ PATIENCE = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Loop:
-    """The trials of one study, in one process.
+    """The trials of one study, in one process of perhaps several.
 
     Attributes:
         spec: What is searched.
-        folder: Where everything is kept; held by this process.
+        folder: Where everything is kept.
         study: The open study.
+        worker: This process among those that work on it.
         sampler: Its sampler.
         evaluator: What trains.
         watch: Who is told.
@@ -42,11 +52,14 @@ class Loop:
         written: Trial identity of the network as the spec writes it.
         finals: Most trainings of the last step.
         final_share: Epochs of one of them, in those of a trial.
+        spec_hash: Stands for the texts of the spec and what was set on top of them.
+        made: Command, versions and machine, for the records.
     """
 
     spec: Spec
     folder: StudyFolder
     study: Study
+    worker: Worker
     sampler: FeasibleSampler
     evaluator: Evaluator
     watch: Watch
@@ -55,28 +68,58 @@ class Loop:
     written: str = ""
     finals: int = 0
     final_share: float = 1.0
+    spec_hash: str = ""
+    made: Mapping[str, Any] = field(default_factory=dict)
 
     def run(self, trials: int) -> bool:
         """Runs until that many trials ended; False when the space has no candidate left."""
         failures: list[str] = []
-        while len(self.ended()) < trials:
-            trial = self.study.interrupted()
-            if trial is None:
-                if self.sampler.spare(self.study.optuna, len(self.study.trials)) is None:
-                    return False
-                trial = self.study.optuna.ask()
-            reason = self._train(trial, trials)
+        while (number := self._next(trials)) is not None:
+            reason = self._train(number, trials)
             failures = [*failures, reason] if reason and reason in failures[-1:] else [reason]
             if reason and len(failures) >= PATIENCE:
                 raise RunError(
                     f"{PATIENCE} trials in a row failed for the same reason: {reason}; the last is "
-                    f"number {trial.number}, in {self.folder.path}/trials"
+                    f"number {number}, in {self.folder.path}/trials"
                 )
+        return len(self.study.trials) >= trials
+
+    def _next(self, wanted: int) -> int | None:
+        """Returns the number of a trial that this worker now holds; None when all ended.
+
+        A trial whose worker is gone comes before a new one. While others hold all that is left,
+        this worker waits: one of them may die.
+        """
+        while True:
+            known = self.study.trials
+            for trial in known[:wanted]:
+                if not trial.state.is_finished() and self.worker.take(key_of(trial.number)):
+                    if self.study.trials[trial.number].state.is_finished():  # just now
+                        continue
+                    if not self._deadly(trial.number, wanted):
+                        return trial.number
+            number = len(known)
+            room = number < wanted and self.sampler.spare(self.study.optuna, number) is not None
+            if not room and all(trial.state.is_finished() for trial in known[:wanted]):
+                return None
+            if room and self.worker.take(key_of(number)):
+                if len(self.study.trials) <= number:
+                    self.study.new()
+                return number
+            self.worker.rest()
+
+    def _deadly(self, number: int, of: int) -> bool:
+        """Records a trial that took its worker down twice in the same epoch as a failure."""
+        if not (reason := self.worker.verdict(key_of(number))):
+            return False
+        trial, _ = self.study.begin(number, self.sampler)
+        self.study.fail(trial, reason)
+        self._report(number, of)
         return True
 
     def ended(self) -> list[TrialRow]:
         """Returns the rows of the trials that were trained, or failed."""
-        return [trial_row(t) for t in self.study.trials if t.state.is_finished()]
+        return [row for row in self.rows() if row.state not in ("running", "waiting")]
 
     def best(self) -> TrialRow | None:
         """Returns the best trial by validation; the earlier one of equals."""
@@ -93,40 +136,57 @@ class Loop:
             write_csv(self.folder.path / "front.csv", [row.flat() for row in self.ranked()])
 
     def rows(self) -> list[TrialRow]:
-        """Returns one row per trial, running ones included."""
-        return [trial_row(trial) for trial in self.study.trials]
+        """Returns one row per trial that is known by its picks, running ones included."""
+        known = (trial for trial in self.study.trials if trial.user_attrs.get("picks") is not None)
+        return [trial_row(trial) for trial in known]
 
-    def _train(self, trial: Trial, of: int) -> str:
+    def _train(self, number: int, of: int) -> str:
         """Trains one trial and records what came out; returns the kind of failure, if any."""
-        picks = self._announce(trial)
+        trial, picks = self._announce(number)
         folder = self.folder.trial_folder(trial.user_attrs["identity"])
         write_resolved(folder, self.spec, picks)
-        self.watch.begin(trial_row(self.study.trials[trial.number]), of)
+        self.watch.begin(trial_row(self.study.trials[number]), of)
+
+        def told(epoch: int, epochs: int, scores: Mapping[str, float]) -> None:
+            self.worker.told(key_of(number), epoch)
+            self.watch.epoch(epoch, epochs, scores)
+
+        kind = ""
         try:
             network, recipe = self.spec.network(picks), self.spec.recipe_for(picks)
-            measure = self.evaluator.evaluate(network, recipe, folder, self.watch.epoch)
+            measure = self.evaluator.evaluate(network, recipe, folder, told)
             self._finish(trial, measure)
             self.evaluator.tidy(folder)
-            kind = ""
+        except LeaveError:
+            raise
         except Exception as error:  # whatever a training does, the search goes on
+            if is_full(error):
+                raise DiskFullError(full(folder, error)) from error
             write_text(folder / "error.txt", traceback.format_exc())
             self.study.fail(trial, reason_of(error))
             kind = type(error).__name__
-        self._report(trial.number, of)
+        self._report(number, of)
         return kind
 
-    def _announce(self, trial: Trial) -> Picks:
-        """Puts on disk what the trial is before anything is trained."""
-        picks = self.study.begin(trial, self.sampler)
-        candidate = self.sampler.candidates.judge(picks)
-        written = candidate.identity == self.written
-        facts = {"hash": candidate.hash, "written": written, **candidate.costs}
-        for name, value in {**facts, "identity": candidate.identity}.items():
-            if trial.user_attrs.get(name) != value:
-                trial.set_user_attr(name, value)
-        return picks
+    def _announce(self, number: int) -> tuple[Trial, Picks]:
+        """Puts on record what the trial is before anything is trained."""
+        trial, candidate = self.study.begin(number, self.sampler)
+        picks = candidate.picks
+        facts = {
+            "hash": candidate.hash,
+            "written": candidate.identity == self.written,
+            **candidate.costs,
+            "spec": self.spec_hash,
+            "seed": self.spec.recipe_for(picks).seed,
+            "made": self.made,
+            "resolved": self.spec.render(picks),
+            "codes": {code.key: code.text for code in self.spec.codes},
+        }
+        self.study.describe(trial, facts)
+        return trial, picks
 
     def _finish(self, trial: Trial, measure: Measure) -> None:
+        self.worker.check()
         known = {**trial.user_attrs, **measure.scores}
         values = [float(known[metric]) for _, metric in self.objectives]
         if not all(map(math.isfinite, values)):
@@ -141,9 +201,7 @@ class Loop:
             "weights": str(weights.relative_to(self.folder.path)) if weights else "",
             "kind": measure.kind,
         }
-        for name, fact in kept.items():
-            trial.set_user_attr(name, fact)
-        self.study.finish(trial, values)
+        self.study.finish(trial, kept, values)
 
     def _report(self, number: int, of: int) -> None:
         self.write()
@@ -158,8 +216,13 @@ class Loop:
         seconds = [row.seconds for row in ended if row.seconds]
         if not seconds:
             return None
-        mean = sum(seconds) / len(seconds)
+        mean = sum(seconds) / len(seconds) / (1 + self.worker.others)
         return mean * (max(of - len(ended), 0) + self.finals * self.final_share)
+
+
+def key_of(number: int) -> str:
+    """Returns the key of a trial's lease."""
+    return f"trial {number}"
 
 
 def reason_of(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from flopwise import __version__
 from flopwise.dsl import Spec
-from flopwise.search.study import write_json, write_text
+from flopwise.search.files import write_json, write_text
 
 __all__ = ["provenance", "versions", "write_manifest", "write_resolved", "write_sources"]
 

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from flopwise.dsl import spell
 from flopwise.search.candidates import Pick, Picks, Scalar, thawed
 from flopwise.search.compare import Comparison
-from flopwise.search.study import write_text
+from flopwise.search.files import write_text
 
 __all__ = ["COSTS", "FinalRow", "TrialRow", "trial_row", "write_csv"]
 

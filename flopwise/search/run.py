@@ -10,13 +10,15 @@ from typing import Any
 from flopwise.dsl import Search, Spec
 from flopwise.search.candidates import made
 from flopwise.search.evaluator import Evaluator
+from flopwise.search.folder import StudyFolder
 from flopwise.search.front import beaten
+from flopwise.search.recalling import recollection
 from flopwise.search.record import TrialRow, write_csv
 from flopwise.search.session import Order, Outcome, look, section, start
-from flopwise.search.study import StudyFolder
 from flopwise.search.watch import Watch
+from flopwise.search.workers import GRACE
 
-__all__ = ["budget_rows", "search"]
+__all__ = ["budget_rows", "search", "work"]
 
 
 def search(
@@ -28,10 +30,13 @@ def search(
     watch: Watch | None = None,
     on_trial: Callable[[TrialRow], None] | None = None,
     command: str = "",
+    storage: str = "",
+    grace: float = GRACE,
 ) -> Outcome:
     """Searches the space of a spec inside its budget and judges the best afresh.
 
     The same call on the same folder continues a search that was stopped, however it was stopped.
+    Other processes may help it: see `work`.
     Several budgets are studies of their own, one after the other, in `budget-1` and so on.
 
     Args:
@@ -42,6 +47,8 @@ def search(
         watch: Who is told what happens; nobody by default.
         on_trial: Called with the row of every trial that ends.
         command: The command that asked for it, for the manifest.
+        storage: URL of the database that keeps the trials; a journal in the folder by default.
+        grace: Seconds without a sign of life after which a worker counts as dead.
 
     Returns:
         The trials, the last step and the winner.
@@ -52,24 +59,65 @@ def search(
         RunError: Another process holds the folder, or trainings fail again and again.
     """
     section(spec)
-    order = Order(watch=watch or Watch(), on_trial=on_trial, command=command)
-    with StudyFolder(Path(folder)) as home:
-        try:
-            if evaluator is None:  # imports torch
-                from flopwise.search.training import trainings
-
-                spec, evaluator = trainings(spec)
-            return _studies(spec, evaluator, home, order, trials)
-        finally:
-            order.watch.close()
+    order = Order(
+        watch=watch or Watch(), on_trial=on_trial, command=command, trials=trials, grace=grace
+    )
+    with StudyFolder(Path(folder), url=storage) as home:
+        return _run(spec, evaluator, home, order)
 
 
-def _studies(
-    spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order, trials: int | None
+def work(
+    spec: Spec,
+    folder: str | Path,
+    *,
+    evaluator: Evaluator | None = None,
+    watch: Watch | None = None,
+    command: str = "",
+    storage: str = "",
+    parent: int = 0,
 ) -> Outcome:
+    """Helps with a study that a search has started; as many processes may as there are trials.
+
+    Args:
+        spec: The spec it was started with; see `recall`.
+        folder: The study's folder, which all workers share.
+        evaluator: What gives candidates their scores; what the search uses.
+        watch: Who is told what this worker does.
+        command: The command that asked for it, for the records.
+        storage: The search's own storage, where its URL needs a password.
+        parent: The process to work for; the worker leaves when that is gone.
+
+    Returns:
+        What the search gave, once all of it is done.
+    """
+    home = StudyFolder(Path(folder), url=storage, joins=True)
+    known = home.known()
+    order = Order(
+        watch=watch or Watch(),
+        command=command,
+        trials=known.get("trials"),
+        grace=known.get("grace", GRACE),
+        parent=parent,
+    )
+    with home:
+        return _run(spec, evaluator, home, order)
+
+
+def _run(spec: Spec, evaluator: Evaluator | None, home: StudyFolder, order: Order) -> Outcome:
+    try:
+        if evaluator is None:  # imports torch
+            from flopwise.search.training import trainings
+
+            spec, evaluator = trainings(spec)
+        return _studies(spec, evaluator, home, order)
+    finally:
+        order.watch.close()
+
+
+def _studies(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) -> Outcome:
     """Runs the study of each budget; all budgets are looked at before the first is searched."""
     found = section(spec)
-    wanted = found.trials if trials is None else trials
+    wanted = found.trials if order.trials is None else order.trials
     if len(found.budget) < 2:
         return start(spec, evaluator, home, order).run(wanted)
     alone = [replace(spec, search=replace(found, budget=(budget,))) for budget in found.budget]
@@ -79,8 +127,11 @@ def _studies(
     for number, each in enumerate(alone, 1):
         windows = ", ".join(f"{m} {w}" for m, w in found.budget[number - 1].items())
         order.watch.note(f"budget {number} of {len(alone)}: {windows}")
-        with StudyFolder(home.path / f"budget-{number}") as folder:
-            parts.append(start(each, evaluator, folder, order).run(wanted))
+        with home.part(f"budget-{number}") as folder:
+            session = start(each, evaluator, folder, order)
+            if not home.joins:
+                home.remember({**folder.known(), **recollection(spec)})
+            parts.append(session.run(wanted))
     outcome = Outcome(folder=home.path, trials=(), parts=tuple(parts))
     rows = budget_rows(outcome, found)
     write_csv(home.path / "budgets.csv", rows)

@@ -100,8 +100,9 @@ class FeasibleSampler(BaseSampler):
 
     def spare(self, study: Study, number: int) -> Candidate | None:
         """Returns a uniform feasible, untried draw for a trial; None when there is none left."""
-        if self._spare[0] != number:
-            rng, done = np.random.default_rng([self.seed, number]), tried(study, number)
+        done, (known, found) = tried(study, number), self._spare
+        if known != number or (found and found.identity in done):  # another worker took it
+            rng = np.random.default_rng([self.seed, number])
             found = self.candidates.next(done) if self.listed else self.candidates.find(rng, done)
             self._spare = number, found
         return self._spare[1]
@@ -116,7 +117,7 @@ class FeasibleSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Returns the parameters of a trial; one that was interrupted keeps those it had."""
-        if "picks" in trial.user_attrs:
+        if trial.user_attrs.get("picks") is not None:
             return self.encoded(thawed(trial.user_attrs["picks"]))
         done = tried(study, trial.number)
         candidate = self.candidates.judge(self.first) if self.first else None

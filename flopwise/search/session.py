@@ -24,15 +24,17 @@ from flopwise.search.candidates import (
 from flopwise.search.compare import RULE
 from flopwise.search.evaluator import Evaluator
 from flopwise.search.final import Finals, entrants
+from flopwise.search.folder import StudyFolder
 from flopwise.search.front import Objectives
-from flopwise.search.identity import judge, study_identity
+from flopwise.search.identity import digest, judge, study_identity
 from flopwise.search.loop import Loop
 from flopwise.search.manifest import provenance, write_manifest, write_sources
+from flopwise.search.recalling import recollection
 from flopwise.search.record import FinalRow, TrialRow, write_csv
 from flopwise.search.sampler import FeasibleSampler, inner_of, sampler_facts
-from flopwise.search.study import StudyFolder
 from flopwise.search.watch import Plan, Watch
 from flopwise.search.winner import Winner, choose, from_finals, from_trial, write_winner
+from flopwise.search.workers import GRACE, Worker, stoppable
 
 __all__ = [
     "Order",
@@ -87,11 +89,23 @@ def section(spec: Spec) -> Search:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """Who asked for a search and who is told about it."""
+    """Who asked for a search, how its workers behave, and who is told about it.
+
+    Attributes:
+        watch: Who is told.
+        on_trial: Called with the row of every trial that this process ended.
+        command: The command that asked for it.
+        trials: Trainings in all; the spec's by default.
+        grace: Seconds without a sign of life after which a worker counts as dead.
+        parent: The process that this one works for, if it is a worker of a search.
+    """
 
     watch: Watch
-    on_trial: Callable[[TrialRow], None] | None
-    command: str
+    on_trial: Callable[[TrialRow], None] | None = None
+    command: str = ""
+    trials: int | None = None
+    grace: float = GRACE
+    parent: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +138,10 @@ class Session:
 
     def run(self, trials: int) -> Outcome:
         """Runs the trials, then the last step, and writes what they gave."""
+        with stoppable(), self.loop.worker:
+            return self._run(trials)
+
+    def _run(self, trials: int) -> Outcome:
         loop, watch = self.loop, self.loop.watch
         for text in loop.evaluator.notes:
             watch.note(text)
@@ -156,6 +174,7 @@ class Session:
             folder=self.path,
             evaluator=loop.evaluator,
             watch=loop.watch,
+            worker=loop.worker,
             seeds=self._fresh_seeds(),
             epochs=self.final_epochs,
         )
@@ -165,7 +184,8 @@ class Session:
         chosen = choose(field, runs, best, self.search.objective)
         if chosen is None:
             raise RunError(
-                f"every training of the last step failed: {next(iter(runs.values()))[0].reason}"
+                f"every training of the last step failed: {next(iter(runs.values()))[0].reason}; "
+                f"delete {self.path / 'finals'} to try again"
             )
         entrant, run = chosen
         row = next(row for row in rows if row.name == entrant.name)
@@ -224,15 +244,25 @@ def start(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) -> 
         listed=search.sampler.kind == "grid",
     )
     identity = study_identity(spec, search, evaluator.facts)
-    study = home.open(identity, sampler, [direction for direction, _ in search.objectives])
+    directions = [direction for direction, _ in search.objectives]
+    study = home.open(identity, sampler, directions, told=order.watch.note)
     refuse_other_networks(study.trials, candidates)
-    write_sources(home.path, spec, evaluator.manifest)
-    write_manifest(home.path, identity, sampler_facts(search), order.command)
+    if not home.joins:
+        home.remember({**recollection(spec), "trials": order.trials, "grace": order.grace})
+        write_sources(home.path, spec, evaluator.manifest)
+        write_manifest(home.path, identity, sampler_facts(search), order.command)
     final = search.final
     loop = Loop(
         spec=spec,
         folder=home,
         study=study,
+        worker=Worker(
+            register=study.register,
+            patience=study.patience,
+            grace=order.grace,
+            about={"command": order.command},
+            parent=order.parent,
+        ),
         sampler=sampler,
         evaluator=evaluator,
         watch=order.watch,
@@ -241,6 +271,8 @@ def start(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) -> 
         written=baseline.identity,
         finals=(final.top + 1) * final.seeds if evaluator.judge and final.top else 0,
         final_share=(final.epochs or spec.recipe.epochs) / spec.recipe.epochs,
+        spec_hash=digest([dict(spec.sources), list(spec.origin.sets)]),
+        made=provenance(order.command),
     )
     return Session(search=search, loop=loop, baseline=baseline, probe=probe, command=order.command)
 

@@ -1,251 +1,125 @@
-"""The folder of a search: one owner, one journal, one identity, everything else plain files.
-
-FOLDER/
-├── study.jsonl       Optuna's journal: every trial, its picks, scores and state
-├── lock              held by the process that runs the search; the system frees it on kill -9
-├── spec.yaml         the text that was run; sources/ holds every file it was read from
-├── manifest.json     identity of the study, arguments of the sampler, versions, sessions
-├── trials.csv        one row per trial
-├── trials/IDENTITY/  resolved.yaml, epochs and checkpoint of one training
-├── finals.csv        one row per network of the last step
-├── finals/           its trainings, and what each got right on the test split
-└── winner/           the chosen network: winner.json and resolved.yaml
-"""
+"""The trials of a study: what is put on record, in which order, and what is waited for."""
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import optuna
-from optuna.samplers import BaseSampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.study import StudyDirection
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from flopwise.errors import Fault, RunError, SpecError
-from flopwise.search.candidates import Picks, thawed
+from flopwise.search.candidates import Candidate, thawed
 from flopwise.search.encoding import suggest
 from flopwise.search.sampler import FeasibleSampler
+from flopwise.search.storage import Patience
+from flopwise.search.workers import Register
 
-__all__ = [
-    "Study",
-    "StudyFolder",
-    "alive",
-    "differences",
-    "hold",
-    "mend",
-    "refuse_changes",
-    "write_json",
-    "write_text",
-]
-
-NAME = "search"
-ORPHANS = 40
-"""Half seconds to wait for a lock whose owner is gone."""
-
-
-class StudyFolder:
-    """An open study folder; a context manager that one process holds at a time."""
-
-    def __init__(self, path: Path) -> None:
-        """Points at the folder; nothing is read or written before it is entered."""
-        self.path = path
-        self._lock: IO[str] | None = None
-
-    def __enter__(self) -> StudyFolder:
-        """Takes the folder for this process."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = (self.path / "lock").open("a+", encoding="utf-8")
-        if owner := hold(lock):
-            lock.close()
-            raise RunError(
-                f"another process (pid {owner}) is running the study in {self.path}; "
-                "wait for it, stop it, or name another folder"
-            )
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        self._lock = lock
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Gives the folder back."""
-        if self._lock:
-            self._lock.close()
-            self._lock = None
-
-    @property
-    def journal(self) -> Path:
-        """Optuna's journal file."""
-        return self.path / "study.jsonl"
-
-    def trial_folder(self, identity: str) -> Path:
-        """Returns where a training keeps its files: by what it is, not by its number."""
-        return self.path / "trials" / identity
-
-    def open(
-        self, identity: Mapping[str, Any], sampler: BaseSampler, directions: Sequence[str]
-    ) -> Study:
-        """Opens or creates the study; a study of something else is refused, with both named."""
-        assert self._lock, "a study is opened by the process that holds its folder"
-        mend(self.journal)
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        storage = JournalStorage(JournalFileBackend(str(self.journal)))
-        if NAME in optuna.get_all_study_names(storage):
-            study = optuna.load_study(study_name=NAME, storage=storage, sampler=sampler)
-        else:
-            ways = [StudyDirection[direction.upper()] for direction in directions]
-            study = optuna.create_study(
-                study_name=NAME, storage=storage, sampler=sampler, directions=ways
-            )
-        started: Mapping[str, Any] = study.user_attrs.get("identity", {})
-        if started:
-            refuse_changes(self.path, started, json.loads(json.dumps(identity)))
-        else:
-            study.set_user_attr("identity", dict(identity))
-        return Study(study)
-
-
-def hold(lock: IO[str]) -> str:
-    """Locks an open file for this process; returns the pid of the process that has it, if any.
-
-    Loader processes of a search that was killed keep its lock for some seconds before they notice,
-    so a lock whose owner is gone is waited for.
-    """
-    for _ in range(ORPHANS):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return ""
-        except BlockingIOError:
-            lock.seek(0)
-            owner = lock.read().strip()
-        if alive(owner):
-            break
-        time.sleep(0.5)
-    return owner or "unknown"
-
-
-def alive(pid: str) -> bool:
-    """Whether a process of this number runs on this machine; an unreadable number counts as one."""
-    if not pid.isdecimal():
-        return True
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+__all__ = ["Study"]
 
 
 class Study:
-    """Optuna's study with the few words a search needs."""
+    """Optuna's study with the few words a search needs; every one waits for a store that is away.
 
-    def __init__(self, study: optuna.Study) -> None:
+    Attributes:
+        optuna: The study.
+        register: Its workers and claims.
+        patience: What waits.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        storage: BaseStorage,
+        register: Register,
+        patience: Patience,
+    ) -> None:
         """Wraps an open study."""
-        self.optuna = study
+        self.optuna, self.register, self.patience = study, register, patience
+        self._storage = storage
 
     @property
     def trials(self) -> list[FrozenTrial]:
         """All trials in order; not to be changed."""
-        return self.optuna.get_trials(deepcopy=False)
+        return self.patience(lambda: self.optuna.get_trials(deepcopy=False))
 
-    def interrupted(self) -> Trial | None:
-        """Returns the first trial that a stopped process left unfinished, as it was."""
-        for trial in self.trials:
-            if trial.state == TrialState.RUNNING:
-                return Trial(self.optuna, trial._trial_id)  # Optuna has no public way back
-        return None
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What is known of the study itself."""
+        return self.patience(lambda: self.optuna.user_attrs)
 
-    def begin(self, trial: Trial, sampler: FeasibleSampler) -> Picks:
-        """Fixes the picks of a trial on disk and returns them.
+    def note(self, name: str, value: Any) -> None:
+        """Puts something about the study on record, if it is new."""
+        if self.attributes.get(name) != value:
+            self.patience(lambda: self.optuna.set_user_attr(name, value))
 
-        The picks are written whole before the first of them becomes a parameter, so a process
-        killed in between leaves a trial that can be taken back.
+    def new(self) -> int:
+        """Adds a trial that nobody has proposed yet; returns its number."""
+        study_id = self.optuna._study_id  # Optuna's own `ask` would propose before it is claimed
+        trial_id = self.patience(lambda: self._storage.create_new_trial(study_id))
+        return self.patience(lambda: self._storage.get_trial(trial_id)).number
+
+    def back(self, number: int) -> Trial:
+        """Returns an unfinished trial as it was left; one without picks gets a proposal."""
+        trial_id = self.trials[number]._trial_id
+        return self.patience(lambda: Trial(self.optuna, trial_id))  # no public way back
+
+    def begin(self, number: int, sampler: FeasibleSampler) -> tuple[Trial, Candidate]:
+        """Fixes what a trial is; no other trial of the study is the same.
+
+        The picks are written whole before they are claimed, and claimed before the first of them
+        becomes a parameter. So a process killed in between leaves a trial that can be taken back,
+        and a proposal that lost its claim sees, in what is tried, the trial that won it.
         """
-        if "picks" not in trial.user_attrs:
-            trial.set_user_attr("picks", sampler.settled(trial.relative_params))
-        picks = thawed(trial.user_attrs["picks"])
+        while True:
+            trial = self.back(number)
+            if trial.user_attrs.get("picks") is None:
+                self._mark(trial, "picks", sampler.settled(trial.relative_params))
+            candidate = sampler.candidates.judge(thawed(trial.user_attrs["picks"]))
+            self._mark(trial, "identity", candidate.identity)
+            key = f"identity {candidate.identity}"
+            if self.register.claim(key, str(number)) == str(number):
+                break
+            self._mark(trial, "picks", None)
         for name, domain in sampler.candidates.domains.items():
-            if name in picks:
-                suggest(trial, name, domain)
-        return picks
+            if name in candidate.picks:
+                self.patience(lambda n=name, d=domain: suggest(trial, n, d))  # type: ignore[misc]
+        return trial, candidate
 
-    def finish(self, trial: Trial, values: Sequence[float]) -> None:
-        """Records a finished training, with a value for each objective."""
-        self.optuna.tell(trial, values, state=TrialState.COMPLETE)
+    def describe(self, trial: Trial, facts: Mapping[str, Any]) -> None:
+        """Puts on record what is known of a trial, as far as it is new."""
+        for name, value in facts.items():
+            self._mark(trial, name, value)
 
-    def fail(self, trial: Trial, reason: str) -> None:
-        """Records a training that ended without a score, and why."""
-        trial.set_user_attr("reason", reason)
-        self.optuna.tell(trial, state=TrialState.FAIL)
+    def finish(self, trial: Trial, facts: Mapping[str, Any], values: Sequence[float]) -> bool:
+        """Records a finished training, with a value for each objective; False if another has."""
+        return self._end(trial, facts, TrialState.COMPLETE, values)
 
+    def fail(self, trial: Trial, reason: str) -> bool:
+        """Records a training that ended without a score, and why; False if another has."""
+        return self._end(trial, {"reason": reason}, TrialState.FAIL, None)
 
-def mend(journal: Path) -> None:
-    """Removes what a killed process left: half a last line, and Optuna's lock beside the file.
+    def _end(
+        self,
+        trial: Trial,
+        facts: Mapping[str, Any],
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> bool:
+        try:
+            self.describe(trial, facts)
+            self.patience(lambda: self._tell(trial, state, values))
+        except UpdateFinishedTrialError:  # by this call, whose answer was lost, or by another
+            ended = self.trials[trial.number]
+            return ended.state == state and ended.values == (list(values) if values else None)
+        return True
 
-    Safe only for the holder of the folder. Without it Optuna would glue the next record to the half
-    line and never read the journal again, and wait 30 s for the lock.
-    """
-    Path(f"{journal}.lock").unlink(missing_ok=True)
-    if not journal.exists():
-        return
-    with journal.open("rb+") as file:
-        whole = file.read().rfind(b"\n") + 1
-        file.truncate(whole)
+    def _tell(self, trial: Trial, state: TrialState, values: Sequence[float] | None) -> None:
+        if self._storage.get_trial(trial._trial_id).state.is_finished():
+            raise UpdateFinishedTrialError
+        self.optuna.tell(trial, values, state=state)
 
-
-def refuse_changes(folder: Path, started: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raises one fault per part of a study's identity that is not what it was."""
-    faults = [
-        Fault(
-            code="E504",
-            message=f"the study in {folder} was started with {part} {then} "
-            f"and cannot continue with {wanted}",
-            helps=("name another folder for a new study, or put the old value back",),
-        )
-        for part, then, wanted in differences(started, now)
-    ]
-    if faults:
-        raise SpecError(faults)
-
-
-def differences(
-    then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
-) -> list[tuple[str, str, str]]:
-    """Returns (path, old, new) of every leaf that differs; a missing one reads `nothing`."""
-    found: list[tuple[str, str, str]] = []
-    for key in [*then, *(key for key in now if key not in then)]:
-        old, new, path = then.get(key), now.get(key), f"{prefix}{key}"
-        if isinstance(old, dict) and isinstance(new, dict):
-            found += differences(old, new, f"{path}.")
-        elif old != new:
-            words = ("nothing" if v is None else json.dumps(v) for v in (old, new))
-            found.append((path, next(words), next(words)))
-    return found
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replaces a file in one step, so that a killed process leaves the old or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes readable JSON in one step."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    def _mark(self, trial: Trial, name: str, value: Any) -> None:
+        if name not in trial.user_attrs or trial.user_attrs[name] != value:
+            self.patience(lambda: trial.set_user_attr(name, value))

@@ -9,10 +9,10 @@ from typing import Any
 
 from flopwise.dsl import Spec
 from flopwise.search.candidates import Picks
+from flopwise.search.files import write_json
 from flopwise.search.final import Entrant, Fresh
 from flopwise.search.manifest import write_resolved
 from flopwise.search.record import FinalRow, TrialRow
-from flopwise.search.study import write_json
 
 __all__ = ["Winner", "choose", "from_finals", "from_trial", "write_winner"]
 

@@ -306,7 +306,7 @@ def test_a_folder_is_not_continued_with_other_data(tmp_path: Path) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from flopwise.search.study import StudyFolder
+from flopwise.search.folder import StudyFolder
 with StudyFolder(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -331,7 +331,7 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path: Path) -> 
 ORPHAN = """
 import os, sys, time
 from pathlib import Path
-from flopwise.search.study import StudyFolder
+from flopwise.search.folder import StudyFolder
 with StudyFolder(Path(sys.argv[1])):
     if os.fork() == 0:  # a loader process, which keeps the lock a little longer
         time.sleep(2)

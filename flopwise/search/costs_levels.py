@@ -1,0 +1,398 @@
+"""A space compiled: from the route of its networks to levels of choices with their costs.
+
+A level decides a few targets at once. Its table says, for every state before it and every choice,
+the state after it and what is added to the costs. A state is all that later levels need to know:
+the types on the open edges, the targets that are still asked for, and whether all is well so far.
+So every path through the levels is one set of picks, and its costs are a sum of table entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import isfinite, prod
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flopwise.dsl import Domain, Value
+from flopwise.dsl.route import Check, Route
+from flopwise.dsl.stepwise import Edge, Step, Unsteady
+from flopwise.dsl.telling import MAX_BLOCKS
+from flopwise.errors import BlockError, SpecError
+
+__all__ = ["COLUMNS", "Compiled", "Level", "compile_route"]
+
+COLUMNS = ("macs", "params", "activations", "depth_total", "blocks")
+CELLS = 1_000_000
+"""Most cells of all tables together."""
+RUNS = 60_000
+"""Most steps that are run while the tables are filled."""
+WIDE = 400
+"""Most choices of one level, where its targets can be spread over several."""
+
+Edges: TypeAlias = tuple[tuple[str, Edge], ...]
+Array: TypeAlias = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One level of choices.
+
+    Attributes:
+        targets: The targets it decides.
+        sizes: How many values each has.
+        next: (states, choices): the state after it.
+        cost: (states, choices, columns): what is added.
+        told: (states, choices): False where a choice only repeats another, since a target in which
+            they differ does not count.
+        counts: (states, choices, targets): which of its targets count.
+    """
+
+    targets: tuple[str, ...]
+    sizes: tuple[int, ...]
+    next: Array
+    cost: Array
+    told: Array
+    counts: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """The levels of a space.
+
+    Attributes:
+        levels: In the order in which they are decided; the first has one state.
+        built: Whether a last state is a network.
+        allowed: Whether it meets the requirements that no cost enters.
+        free: Targets that no network and no other target depends on, with endlessly many values.
+        late: Checks left for whole picks.
+        runs: How many steps were run.
+    """
+
+    levels: tuple[Level, ...]
+    built: Array
+    allowed: Array
+    free: Mapping[str, Domain]
+    late: tuple[Check, ...]
+    runs: int
+
+
+@dataclass(slots=True)
+class _Item:
+    """A level before it has a table."""
+
+    own: tuple[str, ...]
+    step: Step | None
+    checks: list[Check] = field(default_factory=list)
+    keep: frozenset[str] = frozenset()
+    reads: frozenset[str] = frozenset()
+
+
+def compile_route(route: Route) -> Compiled:
+    """Returns the levels of a space.
+
+    Checks over targets that lie far apart are left for whole picks where the tables would be too
+    large with them.
+
+    Raises:
+        Unsteady: The space cannot be compiled; it says why.
+    """
+    try:
+        return _Compiler(route, ()).run()
+    except Unsteady:
+        late = tuple(check for check in route.checks if len(check.targets) > 1)
+        if not late:
+            raise
+        return _Compiler(route, late).run()
+
+
+class _Compiler:
+    """One compilation."""
+
+    def __init__(self, route: Route, late: Sequence[Check]) -> None:
+        self.route, self.late = route, tuple(late)
+        self.values = {
+            name: tuple(domain.values())
+            for name, domain in route.domains.items()
+            if isfinite(domain.size) and domain.size <= CELLS
+        }
+        self.items = self._planned()
+        self.free = {n: d for n, d in route.domains.items() if n not in self._decided()}
+        self._results: dict[Any, Any] = {}
+        self._met: dict[Any, bool] = {}
+        self._counted: dict[Any, bool] = {}
+        self.runs = self.cells = 0
+
+    def run(self) -> Compiled:
+        """Fills all tables."""
+        states: list[Any] = [((), True, ())]
+        live: tuple[str, ...] = ()
+        levels: list[Level] = []
+        for item in self.items:
+            after = tuple(name for name in (*live, *item.own) if name in item.keep)
+            level, states = _Filler(self, item, states, live, after).fill()
+            levels.append(level)
+            live = after
+        ends = [dict(edges) if edges is not None else {} for edges, _, _ in states]
+        alive = [all(e in edges and edges[e].alive for e in self.route.ends) for edges in ends]
+        built = np.array(alive)
+        allowed = np.array([ok for _, ok, _ in states]) & built
+        found = Compiled(tuple(levels), built, allowed, self.free, self.late, self.runs)
+        return _smallest(_contracted(found))
+
+    def _decided(self) -> set[str]:
+        return {name for item in self.items for name in item.own}
+
+    def _planned(self) -> list[_Item]:
+        """Returns the levels: each step after the targets it needs, then what no step needs."""
+        items: list[_Item] = []
+        decided: set[str] = set()
+        checks = [check for check in self.route.checks if check not in self.late]
+        for step in self.route.steps:
+            items += self._spread(self._closed(step.targets, decided), step)
+        asked = frozenset().union(*(check.targets for check in checks))
+        items += self._spread(self._closed(asked, decided), None)
+        rest = [name for name in self.route.domains if name not in decided]
+        for name in rest:
+            if name in decided:
+                continue
+            if name in self.values:
+                items += self._spread(self._closed({name}, decided), None)
+            elif any(name in deps for deps in self.route.conditions.values()):
+                raise Unsteady(f"'{name}' has endlessly many values, and conditions ask for it")
+        self._place(items, checks)
+        return items
+
+    def _closed(self, targets: Any, decided: set[str]) -> list[str]:
+        """Returns targets in an order in which each comes after those that it depends on."""
+        found: list[str] = []
+
+        def add(name: str) -> None:
+            if name in decided:
+                return
+            decided.add(name)
+            for before in sorted(self.route.conditions.get(name, ())):
+                add(before)
+            if name not in self.values:
+                size = self.route.domains[name].size
+                many = f"{size:,.0f} values" if isfinite(size) else "endlessly many values"
+                raise Unsteady(f"'{name}' has {many}, and networks depend on it")
+            found.append(name)
+
+        order = {name: at for at, name in enumerate(self.route.domains)}
+        for name in sorted(targets, key=order.__getitem__):
+            add(name)
+        return found
+
+    def _spread(self, own: list[str], step: Step | None) -> Iterator[_Item]:
+        """Yields levels of not too many choices each; the last runs the step."""
+        group: list[str] = []
+        for name in own:
+            if group and prod(len(self.values[n]) for n in (*group, name)) > WIDE:
+                yield _Item(tuple(group), None)
+                group = []
+            group.append(name)
+        if group or step:
+            yield _Item(tuple(group), step)
+
+    def _place(self, items: list[_Item], checks: Sequence[Check]) -> None:
+        """Puts checks where the last of their targets is decided; says what is kept until when."""
+        at = {name: number for number, item in enumerate(items) for name in item.own}
+        for check in checks:
+            items[max(at[name] for name in check.targets)].checks.append(check)
+        keep: set[str] = set()
+        reads = {*self.route.ends}
+        for item in reversed(items):
+            item.keep, item.reads = frozenset(keep), frozenset(reads)
+            keep |= {*(item.step.targets if item.step else ())}
+            keep |= {name for check in item.checks for name in check.targets}
+            keep |= {d for name in item.own for d in self.route.conditions.get(name, ())}
+            reads |= {*(item.step.reads if item.step else ())}
+
+    def counts(self, target: str, values: Mapping[str, Value]) -> bool:
+        """Whether a target counts at these picks."""
+        deps = self.route.conditions.get(target)
+        if deps is None:
+            return True
+        key = (target, *((name, values.get(name)) for name in sorted(deps)))
+        if key not in self._counted:
+            try:
+                self._counted[key] = self.route.counts(target, values)
+            except SpecError as error:
+                raise Unsteady(f"whether '{target}' counts cannot always be told: {error}") from None
+        return self._counted[key]
+
+    def met(self, check: Check, values: Mapping[str, Value]) -> bool:
+        """Whether a check holds; a candidate that cannot be evaluated is none."""
+        key = (id(check), *((name, values.get(name)) for name in sorted(check.targets)))
+        if key not in self._met:
+            self._met[key] = check.met({n: values[n] for n in check.targets if n in values})
+        return self._met[key]
+
+    def result(self, step: Step, edges: Edges, values: Mapping[str, Value]) -> Any:
+        """Returns what a step gives and costs; None where it cannot be applied."""
+        picks = {name: values[name] for name in step.targets if name in values}
+        read = tuple(pair for pair in edges if pair[0] in step.reads)
+        key = (id(step), read, *((n, type(v), v) for n, v in sorted(picks.items())))
+        if key not in self._results:
+            self.runs += 1
+            if self.runs > RUNS:
+                raise Unsteady(f"stages would have to be run more than {RUNS:,} times")
+            try:
+                made, spent = step.run(dict(read), picks)
+                cost = (spent.macs, spent.params, spent.activations, spent.depth, spent.blocks)
+                self._results[key] = made, cost
+            except (SpecError, BlockError):
+                self._results[key] = None
+        return self._results[key]
+
+
+class _Filler:
+    """The table of one level."""
+
+    def __init__(
+        self,
+        compiler: _Compiler,
+        item: _Item,
+        states: list[Any],
+        live: tuple[str, ...],
+        after: tuple[str, ...],
+    ) -> None:
+        self.compiler, self.item, self.states = compiler, item, states
+        self.live, self.after = live, after
+        self.sizes = tuple(len(compiler.values[name]) for name in item.own)
+        compiler.cells += len(states) * prod(self.sizes)
+        if compiler.cells > CELLS:
+            raise Unsteady(f"its tables would have more than {CELLS:,} cells")
+        shape = (len(states), *self.sizes)
+        self.next = np.zeros(shape, np.int64)
+        self.cost = np.zeros((*shape, len(COLUMNS)), np.int64)
+        self.told = np.zeros(shape, np.bool_)
+        self.counts = np.zeros((*shape, len(item.own)), np.bool_)
+        self.found: dict[Any, int] = {}
+
+    def fill(self) -> tuple[Level, list[Any]]:
+        """Returns the level and the states after it."""
+        for number, (edges, ok, kept) in enumerate(self.states):
+            values = {
+                name: self.compiler.values[name][code]
+                for name, code in zip(self.live, kept, strict=True)
+                if code >= 0
+            }
+            codes = dict(zip(self.live, kept, strict=True))
+            self._branch((number,), edges, ok, values, codes)
+        states, choices = len(self.states), prod(self.sizes)
+        level = Level(
+            self.item.own,
+            self.sizes,
+            self.next.reshape(states, choices),
+            self.cost.reshape(states, choices, len(COLUMNS)),
+            self.told.reshape(states, choices),
+            self.counts.reshape(states, choices, len(self.sizes)),
+        )
+        return level, list(self.found)
+
+    def _branch(self, index: Any, edges: Any, ok: bool, values: Any, codes: Any) -> None:
+        """Decides the next target of the level, or ends."""
+        if len(index) > len(self.item.own):
+            self._leaf(index, edges, ok, values, codes)
+            return
+        name = self.item.own[len(index) - 1]
+        if not self.compiler.counts(name, values):
+            self._branch((*index, slice(None)), edges, ok, values, {**codes, name: -1})
+            return
+        for code, value in enumerate(self.compiler.values[name]):
+            picked, noted = {**values, name: value}, {**codes, name: code}
+            self._branch((*index, code), edges, ok, picked, noted)
+
+    def _leaf(self, index: Any, edges: Any, ok: bool, values: Any, codes: Any) -> None:
+        if edges is not None:
+            try:
+                ok = ok and all(self.compiler.met(check, values) for check in self.item.checks)
+            except SpecError:
+                edges = None
+        if edges is not None and self.item.step:
+            found = self.compiler.result(self.item.step, edges, values)
+            edges = None
+            if found is not None:
+                made, cost = found
+                edges = {**dict(self.states[index[0]][0]), **made}
+                edges = tuple(sorted((n, e) for n, e in edges.items() if n in self.item.reads))
+                self.cost[index] = cost
+        state = (edges, ok and edges is not None, tuple(codes[name] for name in self.after))
+        self.counts[index] = [codes[name] >= 0 for name in self.item.own]
+        self.next[index] = self.found.setdefault(state, len(self.found))
+        self.told[tuple(0 if isinstance(at, slice) else at for at in index)] = True
+
+
+def _contracted(found: Compiled) -> Compiled:
+    """Returns the same with levels that leave no choice taken into those beside them."""
+    levels = list(found.levels)
+    for at in range(len(levels) - 1, 0, -1):
+        if levels[at].next.shape[1] == 1:
+            before, gone = levels[at - 1], levels.pop(at)
+            cost = before.cost + gone.cost[before.next, 0]
+            after = gone.next[before.next, 0]
+            levels[at - 1] = replace(before, next=after, cost=cost)
+    if len(levels) > 1 and levels[0].next.shape[1] == 1:
+        first, second = levels[0], levels[1]
+        only = _rows(second, [first.next[0, 0]])
+        levels[:2] = [replace(only, cost=only.cost + first.cost[0, 0])]
+    rest = (found.built, found.allowed, found.free, found.late, found.runs)
+    return Compiled(tuple(levels), *rest)
+
+
+def _smallest(found: Compiled) -> Compiled:
+    """Returns the same with states that nothing later tells apart made one."""
+    ends, number = np.unique(
+        np.stack([found.built, found.allowed], axis=1), axis=0, return_inverse=True
+    )
+    number, alive = number.reshape(-1), ends[:, 0]
+    levels: list[Level] = []
+    for level in reversed(found.levels):
+        after = number[level.next]
+        cost = np.where(alive[after][..., None], level.cost, 0)
+        parts = [after[..., None], level.told[..., None], level.counts, cost]
+        kept, number = _distinct(np.concatenate(parts, axis=2).reshape(len(after), -1))
+        levels.append(_rows(replace(level, next=after, cost=cost), kept))
+        alive = alive[levels[-1].next].any(axis=1)
+    assert len(levels[-1].next) == 1, "there is one beginning"
+    if int(_most(levels)) > MAX_BLOCKS:
+        raise Unsteady(f"some networks may have more than {MAX_BLOCKS:,} blocks")
+    rest = (found.free, found.late, found.runs)
+    return Compiled(tuple(levels[::-1]), ends[:, 0], ends[:, 1], *rest)
+
+
+def _rows(level: Level, kept: Any) -> Level:
+    """Returns a level with some of its states only."""
+    return replace(
+        level,
+        next=level.next[kept],
+        cost=level.cost[kept],
+        told=level.told[kept],
+        counts=level.counts[kept],
+    )
+
+
+def _distinct(rows: Array) -> tuple[Array, Array]:
+    """Returns which rows are the first of their kind, and the number of every row's kind."""
+    seen: dict[bytes, int] = {}
+    kept: list[int] = []
+    number = np.empty(len(rows), np.int64)
+    for at, row in enumerate(rows):
+        key = row.tobytes()
+        if key not in seen:
+            seen[key] = len(kept)
+            kept.append(at)
+        number[at] = seen[key]
+    return np.array(kept, np.int64), number
+
+
+def _most(levels: Sequence[Level]) -> int:
+    """Returns the most blocks a network may have, at most; levels come last first."""
+    most = np.zeros(int(levels[0].next.max()) + 1, np.int64)
+    for level in levels:
+        most = (level.cost[..., COLUMNS.index("blocks")] + most[level.next]).max(axis=1)
+    return int(most[0])

@@ -1,0 +1,194 @@
+"""Scores of a network with its initial weights: one batch, no training. Imports torch.
+
+Norms use the statistics of the batch and dropout is off, but for SynFlow, which skips norms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from flopwise import nets
+from flopwise.dsl import Network
+from flopwise.search.scores import Images
+
+__all__ = [
+    "UNTRAINED",
+    "Batch",
+    "Codes",
+    "Pairs",
+    "codes_of",
+    "flows_of",
+    "grad_norm",
+    "gradients_of",
+    "measure",
+    "naswot",
+    "snip",
+    "swap",
+    "synflow",
+]
+
+Batch: TypeAlias = tuple[Tensor, Tensor]
+"""Images and labels."""
+Pairs: TypeAlias = Sequence[tuple[Tensor, Tensor]]
+"""Weight and gradient of each layer."""
+Codes: TypeAlias = Sequence[Tensor]
+"""For each activation function, which of its inputs are positive: (B, inputs)."""
+ACTIVATIONS = {
+    *(F.relu, F.relu6, F.gelu, F.silu, F.elu, F.leaky_relu, F.hardswish, F.mish),
+    *(F.hardtanh, torch.relu, Tensor.relu),
+}
+NORMS = {F.batch_norm, F.layer_norm, F.group_norm, F.instance_norm}
+
+
+class _Listen(TorchFunctionMode):
+    """Keeps which inputs of activations are positive, one row per image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.codes: list[Tensor] = []
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Looks at the first argument of an activation."""
+        if function in ACTIVATIONS:
+            self.codes.append((args[0].detach() > 0).flatten(1))
+        return function(*args, **(kwargs or {}))
+
+
+class _SkipNorms(TorchFunctionMode):
+    """Lets norms put out what they get."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Returns the first argument of a norm."""
+        return args[0] if function in NORMS else function(*args, **(kwargs or {}))
+
+
+def grad_norm(pairs: Pairs) -> float:
+    """Sum over convolutions and linear layers of the norm of the loss's gradient.
+
+    Source: Abdelfattah et al. 2021, arXiv:2101.08134, section 3.
+    """
+    return sum(float(gradient.norm()) for _, gradient in pairs)
+
+
+def snip(pairs: Pairs) -> float:
+    """Sum over the weights of the same layers of |weight x gradient|.
+
+    Source: Lee et al. 2019, arXiv:1810.02340, eq. 5; summed as in arXiv:2101.08134.
+    """
+    return sum(float((weight * gradient).abs().sum()) for weight, gradient in pairs)
+
+
+def synflow(pairs: Pairs) -> float:
+    """Log of the sum of weight x gradient of the summed output, for weights without signs.
+
+    The input is all ones and norms are skipped; in double precision, since the sum is about as
+    large as the product of all layers.
+    Source: Tanaka et al. 2020, arXiv:2006.05467, eq. 1; all prunable weights are summed.
+    """
+    total = sum(float((weight * gradient).sum()) for weight, gradient in pairs)
+    return float(np.log(total)) if 0 < total < float("inf") else float("nan")
+
+
+def naswot(codes: Codes) -> float:
+    """Log-determinant of how many activations agree, for each pair of images.
+
+    Source: Mellor et al. 2021, arXiv:2006.04647, eq. 2 and the authors' code.
+    """
+    agree = torch.zeros((), dtype=torch.float64)
+    for code in codes:
+        on = code.float()
+        agree = agree + (on @ on.T + (1 - on) @ (1 - on).T).double()
+    return float(torch.linalg.slogdet(agree)[1])
+
+
+def swap(codes: Codes) -> float:
+    """Number of distinct patterns that single activations show over the images.
+
+    Source: Peng et al. 2024, arXiv:2403.04161, definition 3.2; without its size term.
+    """
+    rows = [np.packbits(code.numpy(), axis=0) for code in codes]  # (B / 8, activations)
+    patterns = np.ascontiguousarray(np.concatenate(rows, axis=1).T)
+    return float(len(np.unique(patterns.view(f"V{patterns.shape[1]}"))))
+
+
+def measure(names: Sequence[str], network: Network, images: Images) -> dict[str, float]:
+    """Returns scores of a network; NaN where a score is not finite.
+
+    Args:
+        names: Names in `UNTRAINED`.
+        network: The network; it is built with the seed of the images.
+        images: The batch.
+    """
+    model = nets.build(network, seed=images.seed)
+    batch = torch.from_numpy(images.pixels), torch.from_numpy(images.labels)
+    found: dict[str, float] = {}
+    for look in dict.fromkeys(look for look, _ in UNTRAINED.values()):
+        wanted = [name for name in names if UNTRAINED[name][0] is look]
+        seen = look(model, batch) if wanted else None
+        found |= {name: UNTRAINED[name][1](seen) for name in wanted}
+    return {name: value if np.isfinite(value) else float("nan") for name, value in found.items()}
+
+
+def codes_of(model: nn.Module, batch: Batch) -> Codes:
+    """Returns which inputs of each activation are positive, (B, activations) each."""
+    with torch.no_grad(), _Listen() as heard:
+        _judging(model)(batch[0])
+    codes: Codes = heard.codes
+    return codes
+
+
+def gradients_of(model: nn.Module, batch: Batch) -> Pairs:
+    """Returns weight and gradient of the loss for each convolution and linear layer."""
+    model = _judging(model)
+    model.zero_grad()
+    F.cross_entropy(model(batch[0]), batch[1]).backward()
+    return _pairs(model)
+
+
+def flows_of(model: nn.Module, batch: Batch) -> Pairs:
+    """Returns weight and gradient of SynFlow; takes the signs of all weights away."""
+    model = model.double().eval()
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            if tensor.is_floating_point():
+                tensor.abs_()
+    model.zero_grad()
+    with _SkipNorms():
+        model(torch.ones_like(batch[0][:1], dtype=torch.float64)).sum().backward()
+    return _pairs(model)
+
+
+def _pairs(model: nn.Module) -> Pairs:
+    """Returns weight and gradient of every convolution and linear layer that was reached."""
+    weights = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    return [(weight.detach(), weight.grad) for weight in weights if weight.grad is not None]
+
+
+def _judging(model: nn.Module) -> nn.Module:
+    """Returns the model with dropout off and norms that use the batch."""
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train()
+    return model
+
+
+UNTRAINED: Mapping[str, tuple[Callable[[nn.Module, Batch], Any], Callable[[Any], float]]] = {
+    "naswot": (codes_of, naswot),
+    "swap": (codes_of, swap),
+    "grad_norm": (gradients_of, grad_norm),
+    "snip": (gradients_of, snip),
+    "synflow": (flows_of, synflow),  # last: it changes the weights
+}
+"""Score -> what is looked at in a fresh model, and what is made of it."""

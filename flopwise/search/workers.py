@@ -1,0 +1,376 @@
+"""Who works on a study, and who holds which training. The proof that no two hold the same one.
+
+Everything is kept in a second study beside the first, its *register*, so that it works wherever
+Optuna keeps studies. The register has two kinds of records:
+
+- a *worker* is a trial that stays RUNNING as long as the worker lives. Its attributes say where it
+  runs, what it is doing, and a counter that it raises every few seconds. Whoever finds a worker
+  dead marks its record FAIL; one that leaves marks it COMPLETE. Optuna lets nobody change a
+  finished trial, so a verdict is final, and a worker that only slept learns it when it next counts.
+- a *claim* is a finished trial with a key and an owner, written whole in one step. Optuna numbers
+  the trials of a study in the order in which they become visible (the journal is one sequence of
+  lines; PostgreSQL locks the study's row until the trial is committed). The first claim of a key
+  holds; a claimant writes, then reads all claims before its own, so both sides see the same first.
+
+A lease is a chain of claims `KEY #0`, `KEY #1`, ...: claim k+1 is made only when the owner of claim
+k is a finished worker. So among all owners of a key at most one is unfinished, whatever the order
+of events, and nothing hangs on clocks for that. Clocks only say when a worker counts as dead: if its
+counter stood still for `grace` seconds of the watcher's own monotonic clock, in which the watcher
+itself never lost sight of the register. On the machine where the worker ran it counts as dead at
+once when its process is gone.
+
+The one thing that no protocol can prevent is a process that sleeps longer than `grace` in the
+middle of an epoch and wakes up: it finishes that epoch before it learns that it lost its lease.
+Files of a training are replaced whole and are the same whoever writes them, and its score is
+refused by the store.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from flopwise.search.storage import LeaveError, Patience
+
+__all__ = ["GRACE", "Register", "Worker", "alive", "here", "stoppable"]
+
+GRACE = 30.0
+"""Seconds without a sign of life after which a worker counts as dead."""
+SIGNS = 6
+"""Signs of life in that time."""
+RESTS = (0.02, 1.0)
+"""Seconds of the shortest and the longest pause of a worker that waits for others."""
+
+
+def here() -> dict[str, Any]:
+    """Returns what tells this process from all others, on this machine and elsewhere."""
+    return {"host": platform.node(), "place": _place(), "pid": os.getpid(), "start": _start("self")}
+
+
+def alive(pid: str) -> bool:
+    """Whether a process of this number runs on this machine; an unreadable number counts as one."""
+    if not pid.isdecimal():
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return _start(pid) != ""
+
+
+def _place() -> str:
+    """Returns a name for the space that process numbers are unique in."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{platform.node()} {boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return platform.node()
+
+
+def _start(pid: str | int) -> str:
+    """Returns when a process started, in ticks; empty when it is gone or a zombie."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except FileNotFoundError:
+        return "" if Path("/proc/self").exists() else "unknown"  # a system without /proc
+    except OSError:
+        return ""
+    return "" if words[0] in "ZX" else words[19]
+
+
+class Register:
+    """The records of workers and claims of one study."""
+
+    def __init__(self, storage: BaseStorage, study: str, patience: Patience) -> None:
+        """Opens the register of a study; makes it when there is none."""
+        self._storage, self._patience = storage, patience
+        self._id = patience(lambda: self._opened(f"{study}: workers"))
+        self._owners: dict[str, str] = {}
+        self._workers: dict[str, FrozenTrial] = {}
+        self._read, self._lock = 0, threading.Lock()
+
+    def _opened(self, name: str) -> int:
+        try:
+            return self._storage.get_study_id_from_name(name)
+        except KeyError:
+            with suppress(DuplicatedStudyError):  # another worker was faster
+                return self._storage.create_new_study([StudyDirection.MINIMIZE], name)
+        return self._storage.get_study_id_from_name(name)
+
+    def claim(self, key: str, owner: str) -> str:
+        """Claims a key unless somebody has; returns who has it."""
+        if found := self.owner(key):
+            return found
+        record = create_trial(
+            state=TrialState.COMPLETE, value=0.0, user_attrs={"claim": key, "owner": owner}
+        )
+        self._patience(lambda: self._storage.create_new_trial(self._id, record))
+        return self.owner(key)
+
+    def owner(self, key: str) -> str:
+        """Returns who claimed a key first; empty when nobody did."""
+        if key not in self._owners:
+            self.refresh()
+        return self._owners.get(key, "")
+
+    def worker(self, name: str) -> FrozenTrial | None:
+        """Returns the record of a worker as it was at the last refresh."""
+        return self._workers.get(name)
+
+    @property
+    def workers(self) -> Mapping[str, FrozenTrial]:
+        """All workers there ever were, by name, as they were at the last refresh."""
+        return self._workers
+
+    def refresh(self) -> None:
+        """Reads what is new."""
+        self.take_in(self._patience(self.records))
+
+    def records(self) -> list[FrozenTrial]:
+        """Reads the register once, without patience."""
+        return self._storage.get_all_trials(self._id, deepcopy=False)
+
+    def take_in(self, records: list[FrozenTrial]) -> None:
+        """Remembers records; the first claim of a key holds."""
+        with self._lock:
+            for record in records[self._read :]:
+                if "claim" in record.user_attrs:
+                    self._owners.setdefault(record.user_attrs["claim"], record.user_attrs["owner"])
+            self._read = max(self._read, len(records))
+            for record in records:
+                known = self._workers.get(str(record.number))
+                if "worker" in record.user_attrs and not (known and known.state.is_finished()):
+                    self._workers[str(record.number)] = record
+
+    def join(self, about: Mapping[str, Any]) -> FrozenTrial:
+        """Adds a worker and returns its record."""
+        attributes = {"worker": dict(about), "beat": 0}
+        record = create_trial(state=TrialState.RUNNING, user_attrs=attributes)
+        trial_id = self._patience(lambda: self._storage.create_new_trial(self._id, record))
+        return self._patience(lambda: self._storage.get_trial(trial_id))
+
+    def note(self, worker: FrozenTrial, name: str, value: Any) -> None:
+        """Sets an attribute of a living worker, once, without patience."""
+        self._storage.set_trial_user_attr(worker._trial_id, name, value)
+
+    def bury(self, worker: FrozenTrial, *, left: bool = False) -> None:
+        """Ends the record of a worker that died, or left; the first verdict holds."""
+        state = TrialState.COMPLETE if left else TrialState.FAIL
+        values = [0.0] if left else None
+        try:
+            self._storage.set_trial_state_values(worker._trial_id, state, values)
+        except UpdateFinishedTrialError:
+            return
+
+
+@dataclass
+class Worker:
+    """This process among the workers of a study; a context manager.
+
+    Attributes:
+        register: The study's register.
+        grace: Seconds without a sign of life after which others count it dead.
+        about: What the register says about it besides where it runs.
+        parent: The process that it serves; when that is gone, so is its reason to work.
+    """
+
+    register: Register
+    patience: Patience
+    grace: float = GRACE
+    about: Mapping[str, Any] = field(default_factory=dict)
+    parent: int = 0
+    _record: FrozenTrial | None = field(default=None, init=False)
+    _done: threading.Event = field(default_factory=threading.Event, init=False)
+    _why: str = field(default="", init=False)
+    _seen: dict[str, tuple[int, float]] = field(default_factory=dict, init=False)
+    _looked: float = field(default=0.0, init=False)
+    _pause: float = field(default=RESTS[0], init=False)
+    _thread: threading.Thread | None = field(default=None, init=False)
+
+    def __enter__(self) -> Worker:
+        """Joins the study, and buries what is plainly dead, such as an earlier self."""
+        self._record = self.register.join({**here(), **self.about})
+        self.register.refresh()
+        self._watch()
+        self._thread = threading.Thread(target=self._live, daemon=True, name="lease")
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leaves the study: what it held is free at once."""
+        self._done.set()
+        assert self._thread and self._record
+        self._thread.join()
+        try:
+            self.register.bury(self._record, left=True)
+        except Exception:  # a store that is gone: the others will notice
+            return
+
+    @property
+    def name(self) -> str:
+        """Its number in the register."""
+        assert self._record, "a worker joins before it works"
+        return str(self._record.number)
+
+    def check(self) -> None:
+        """Raises when this worker must not go on."""
+        if self._why:
+            raise LeaveError(self._why)
+
+    def rest(self) -> None:
+        """Waits a little for others, each time a little longer."""
+        self.check()
+        self._done.wait(self._pause)
+        self._pause = min(1.5 * self._pause, RESTS[1], self.grace / SIGNS)
+
+    def take(self, key: str) -> bool:
+        """Takes the lease of a key; False while a living worker holds it, this one included."""
+        self.check()
+        held = self._holders(key)
+        if held and self._lives(held[-1]):
+            return False
+        if self.register.claim(f"{key} #{len(held)}", self.name) != self.name:
+            return False
+        self._pause = RESTS[0]
+        self._note("doing", {"key": key, "epoch": self.reached(key)})
+        return True
+
+    def reached(self, key: str) -> int:
+        """Returns the last epoch that dead owners of a lease told of."""
+        return max((epoch for _, epoch in self.deaths(key)), default=0)
+
+    def deaths(self, key: str) -> list[tuple[str, int]]:
+        """Returns (who, last epoch it told of) for every owner that died with the lease."""
+        found = []
+        for name in self._holders(key):
+            record = self.register.worker(name)
+            if record is not None and record.state == TrialState.FAIL:
+                doing, about = record.user_attrs.get("doing", {}), record.user_attrs["worker"]
+                epoch = doing.get("epoch", 0) if doing.get("key") == key else 0
+                found.append((f"pid {about['pid']} on {about['host']}", epoch))
+        return found
+
+    def verdict(self, key: str) -> str:
+        """Says that a training took its worker down twice; empty when it did not.
+
+        Twice without another epoch on disk in between: a training that is stopped by what happens
+        around it gets further each time, one that kills its worker does not.
+        """
+        last = self.deaths(key)[-2:]
+        if len(last) < 2 or last[0][1] != last[1][1]:
+            return ""
+        who = " and ".join(name for name, _ in last)
+        return f"WorkerDied: it took its worker down twice in epoch {last[0][1] + 1} ({who})"
+
+    @property
+    def others(self) -> int:
+        """How many other workers live, as far as is known."""
+        living = [r for r in self.register.workers.values() if not r.state.is_finished()]
+        return max(len(living) - 1, 0)
+
+    def told(self, key: str, epoch: int) -> None:
+        """Puts on record that an epoch is on disk."""
+        self.check()
+        self._note("doing", {"key": key, "epoch": epoch})
+
+    def _note(self, name: str, value: Any) -> None:
+        record = self._record
+        assert record
+        try:
+            self.patience(lambda: self.register.note(record, name, value))
+        except UpdateFinishedTrialError:
+            self._lose()
+            self.check()
+
+    def _lose(self) -> None:
+        self._why = (
+            f"this worker gave no sign of life for {self.grace:g} s and counts as dead; "
+            "its trial went to another"
+        )
+
+    def _holders(self, key: str) -> list[str]:
+        """Returns all owners of a lease, the present one last."""
+        found: list[str] = []
+        while name := self.register.owner(f"{key} #{len(found)}"):
+            found.append(name)
+        return found
+
+    def _lives(self, name: str) -> bool:
+        record = self.register.worker(name)
+        return record is None or not record.state.is_finished()
+
+    def _live(self) -> None:
+        """Counts, watches the others, and notices when its work is over."""
+        beat, pause = 0, self.grace / SIGNS
+        while not self._done.wait(pause):
+            beat += 1
+            if self.parent and os.getppid() != self.parent:
+                self._why = "the search that started this worker is gone"
+            try:
+                assert self._record
+                self.register.note(self._record, "beat", beat)
+                self.register.take_in(self.register.records())
+                self._watch()
+            except UpdateFinishedTrialError:
+                self._lose()
+                return
+            except Exception:  # the store is away: the work itself will say so if it lasts
+                continue
+
+    def _watch(self) -> None:
+        """Buries workers that are dead; see the head of this file for when they are."""
+        now, own = time.monotonic(), here()
+        if now - self._looked > self.grace / 2:  # it lost sight of the register itself
+            self._seen.clear()
+        self._looked = now
+        for name, record in list(self.register.workers.items()):
+            if record.state.is_finished() or name == self.name:
+                continue
+            about, beat = record.user_attrs["worker"], record.user_attrs.get("beat", 0)
+            count, since = self._seen.get(name, (-1, now))
+            if count != beat:
+                self._seen[name] = beat, now
+            gone = about["place"] == own["place"] and _start(about["pid"]) != about["start"]
+            if gone or (count == beat and now - since > self.grace):
+                self.register.bury(record)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Makes a context in which a request to end (SIGTERM, SIGHUP) ends as Ctrl-C does."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {
+        number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
