@@ -23,6 +23,7 @@ __all__ = [
     "open_spec",
     "plain_faults",
     "read_spec",
+    "short_for",
     "tell",
     "write_out",
 ]
@@ -47,6 +48,18 @@ def add_set(verb: argparse.ArgumentParser) -> None:
         help="change the spec: a variable (w=48) or a place (net.stage2.depth=6); repeatable",
     )
     add_code(verb)
+
+
+def short_for(verb: argparse.ArgumentParser, flag: str, path: str, text: str) -> None:
+    """Adds a flag that is a shorter way to write `--set path=value`."""
+    verb.add_argument(
+        flag,
+        metavar=flag.strip("-").upper(),
+        dest="sets",
+        action="append",
+        type=lambda value: (path, value),
+        help=f"{text} (--set {path}=...)",
+    )
 
 
 def add_code(verb: argparse.ArgumentParser) -> None:

@@ -48,7 +48,7 @@ VERBS: dict[str, tuple[Verb, Options]] = {
     "export": (running.export_verb, running.export_options),
     "verify": (running.verify_verb, running.verify_options),
 }
-RESUMED = ("train", "search")  # the same command again goes on where it was stopped
+RESUMED = ("train", "search", "table")  # the same command again goes on where it was stopped
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flopwise.cli.options import add_spec, count, open_spec
+from flopwise.cli.options import add_spec, count, open_spec, short_for
 
 if TYPE_CHECKING:  # types only: the room imports torch
     from flopwise.train import Epoch
@@ -130,8 +130,8 @@ def build_options(verb: argparse.ArgumentParser) -> None:
 def train_options(verb: argparse.ArgumentParser) -> None:
     """Adds the arguments of `train`."""
     add_spec(verb)
-    _short_for(verb, "--data", "train.data", "digits, a folder, a tar, torch/NAME or hfds/NAME")
-    _short_for(verb, "--epochs", "train.epochs", "passes over the training images")
+    short_for(verb, "--data", "train.data", "digits, a folder, a tar, torch/NAME or hfds/NAME")
+    short_for(verb, "--epochs", "train.epochs", "passes over the training images")
     verb.add_argument("--out", metavar="DIR", type=Path, help="where all files go")
 
 
@@ -169,18 +169,6 @@ def verify_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("folder", metavar="DIR", type=Path, help="an exported folder")
     text = "classify test images too: digits, a folder, a tar, torch/NAME or hfds/NAME"
     verb.add_argument("--data", metavar="DATA", default="", help=text)
-
-
-def _short_for(verb: argparse.ArgumentParser, flag: str, path: str, text: str) -> None:
-    """Adds a flag that is a shorter way to write `--set path=value`."""
-    verb.add_argument(
-        flag,
-        metavar=flag.strip("-").upper(),
-        dest="sets",
-        action="append",
-        type=lambda value: (path, value),
-        help=f"{text} (--set {path}=...)",
-    )
 
 
 def _say(line: str) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flopwise.cli.options import add_code, add_out, read_spec, write_out
+from flopwise.cli.options import add_out, add_set, count, read_spec, short_for, write_out
+from flopwise.errors import RunError
 
 if TYPE_CHECKING:  # types only: a verb imports the rooms it needs
     from flopwise.design.tables import PaperTable
@@ -35,9 +37,19 @@ def table_options(verb: argparse.ArgumentParser) -> None:
         form.add_argument(
             f"--{word}", dest="form", action="store_const", const=word, help=f"print {text}"
         )
-    add_code(verb)
     add_out(verb)
-    verb.set_defaults(sets=[])
+    add_set(verb)
+    text = "train the rows on these images: digits, a folder, a tar, torch/NAME or hfds/NAME"
+    verb.add_argument("--train", metavar="DATA", help=text)
+    text = "with --train, where all files go (default: runs/NAME)"
+    verb.add_argument("--folder", metavar="DIR", type=Path, help=text)
+    text = "with --train, trainings of each row (default: 3)"
+    verb.add_argument("--seeds", metavar="N", type=count, default=3, help=text)
+    short_for(verb, "--epochs", "train.epochs", "with --train, passes over the training images")
+    text = "with --train, only these rows, separated by commas"
+    verb.add_argument(
+        "--rows", metavar="NAMES", type=lambda text: text.split(","), default=[], help=text
+    )
 
 
 def table_verb(args: argparse.Namespace) -> None:
@@ -49,11 +61,17 @@ def table_verb(args: argparse.Namespace) -> None:
     or open (nobody looked). Rows without a network in the vocabulary are printed
     only and not compared. Costs are arithmetic; torch is not imported.
 
+    With --train every row is trained with several seeds, on what --set lays on
+    it, and judged once by its last epoch on the test split. Each finished
+    training is a line of DIR/results.jsonl, and the same command goes on from
+    there; several may run at once.
+
     Examples:
       flopwise table
       flopwise table convnext_table10
       flopwise table my_table.yaml --latex -o my_table.tex
       flopwise table --all --json
+      flopwise table my_table.yaml --train photos/ --seeds 3 --epochs 50
     """
     from flopwise.design.tables import all_facts, all_text, titles
 
@@ -61,12 +79,41 @@ def table_verb(args: argparse.Namespace) -> None:
     if not (args.table or args.all):
         write_out(titles(), args.out)
         return
+    if args.train:
+        _train(args, style)
+        return
+    if args.sets:
+        raise RunError(
+            "--set and --epochs change rows that are trained: name images too, such as  --train digits"
+        )
     tables = _tables(args)
     if args.json:
         facts = all_facts(tables) if args.all else tables[0].facts()
         write_out(json.dumps(facts, indent=2) + "\n", args.out)
         return
     write_out(all_text(tables, style) if args.all else tables[0].text(style), args.out)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def _train(args: argparse.Namespace, style: Style) -> None:
+    if args.all or not args.table:
+        raise RunError("name the one table that --train is to train")
+    sets, args.sets = args.sets, []
+    table = read_spec(args.table, args).table()
+    found = table.train(
+        args.train,
+        args.folder,
+        seeds=args.seeds,
+        rows=args.rows,
+        sets=sets,
+        told=lambda line: print(line, file=sys.stderr, flush=True),
+        command=args.command,
+    )
+    text = json.dumps(found.facts(), indent=2) + "\n" if args.json else found.text(style)
+    write_out(text, args.out)
 
 
 def _tables(args: argparse.Namespace) -> list[PaperTable]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flopwise.dsl.opening import load
@@ -15,6 +16,7 @@ from flopwise.report.tables import Style, draw
 if TYPE_CHECKING:  # types only: pandas takes half a second
     from pandas import DataFrame
 
+    from flopwise.design.trained import TrainedTable
     from flopwise.dsl import Spec
 
 __all__ = ["PaperTable", "all_facts", "all_text", "judge", "shipped_tables", "titles"]
@@ -56,6 +58,42 @@ class PaperTable:
 
         frame = DataFrame([_flat(row) for row in self.facts()["rows"]]).set_index("name")
         return frame.astype(dict.fromkeys(COUNTS, "Int64"))  # exact beside rows without a network
+
+    def train(
+        self,
+        data: str,
+        folder: str | Path | None = None,
+        *,
+        seeds: int = 3,
+        rows: Sequence[str] = (),
+        sets: Sequence[tuple[str, str]] = (),
+        told: Callable[[str], None] = print,
+        command: str = "",
+    ) -> TrainedTable:
+        """Trains the rows with several seeds; the same call again goes on where it was stopped.
+
+        Args:
+            data: Where the images come from: digits, a folder, a tar, torch/NAME or hfds/NAME.
+            folder: Where all files go; `runs/NAME` by default.
+            seeds: Trainings of each row.
+            rows: The rows to train; all that are networks by default.
+            sets: Paths and values that are laid on every row, such as `("train.epochs", "5")`.
+            told: Takes a line for each training that ends.
+            command: The command that asked for it, kept with each result.
+        """
+        from flopwise.design.trained import train_rows
+
+        home = Path(folder or Path("runs") / self.name)
+        return train_rows(
+            self.paper.spec,
+            home,
+            data=data,
+            seeds=seeds,
+            rows=rows,
+            sets=sets,
+            told=told,
+            command=command,
+        )
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
