@@ -40,6 +40,7 @@ __all__ = [
     "WEIGHTS",
     "digest_of",
     "export",
+    "faults_between",
     "from_timm",
     "shipped_as",
     "to_timm",
@@ -49,8 +50,11 @@ __all__ = [
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 CARD = "README.md"
-SAMPLE = "sample.safetensors"
-"""An image and the logits that the trained module gives for it."""
+SAMPLE = "more/sample.safetensors"
+"""An image and the logits that the trained module gives for it.
+
+timm 1.0.17 fails on a folder with two files of weights beside each other, whatever their names.
+"""
 PROOF = "proof.json"
 OWN = frozenset({WEIGHTS, CONFIG, CARD, SAMPLE, PROOF, CODE, *(way.file for way in WAYS.values())})
 CODES = frozenset({CODE, *(way.file for way in WAYS.values() if way.code)})
@@ -107,9 +111,7 @@ def export(
     shape = network.graph.inputs[0].shape
     _add(draft, model, shape, texts or {})
     ways = write_ways(also, model, draft, lambda count: images_like(shape, count=count, seed=2))
-    proof = prove(
-        Case(folder=draft, model=model, images=images, labels=labels, pictures=pictures)
-    )
+    proof = prove(Case(folder=draft, model=model, images=images, labels=labels, pictures=pictures))
     proof = replace(proof, ways=ways)
     _write_card(draft, proof)
     digests = {str(path.relative_to(draft)): digest_of(path) for path in _files(draft)}
@@ -165,6 +167,7 @@ def _add(folder: Path, model: nn.Module, shape: tuple[int, ...], texts: Mapping[
     image = images_like(shape, count=1, seed=1)
     with torch.inference_mode():
         logits = model(image)
+    (folder / SAMPLE).parent.mkdir(exist_ok=True)
     save_file({"input": image, "logits": logits.contiguous()}, folder / SAMPLE)
     for name, text in texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -222,6 +225,15 @@ def _loaded(network: Network, weights: nn.Module | Mapping[str, Tensor]) -> nn.M
 def _match(
     wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], what: str
 ) -> None:
+    if faults := faults_between(wanted, found):
+        told = "".join(f"\n  - {fault}" for fault in faults)
+        raise RunError(f"{what} do not fit:{told}")
+
+
+def faults_between(
+    wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
+) -> list[str]:
+    """Says in at most eleven lines which keys are missing, left over or of another shape."""
     faults = [f"{key} is missing" for key in wanted if key not in found]
     faults += [f"{key} has no place" for key in found if key not in wanted]
     faults += [
@@ -229,10 +241,8 @@ def _match(
         for key, shape in wanted.items()
         if key in found and found[key] != shape
     ]
-    if faults:
-        more = f"\n  and {len(faults) - 10} more" if len(faults) > 10 else ""
-        told = "".join(f"\n  - {fault}" for fault in faults[:10])
-        raise RunError(f"{what} do not fit:{told}{more}")
+    more = [f"and {len(faults) - 10} more"] if len(faults) > 10 else []
+    return faults[:10] + more
 
 
 def _origin(network: Network, shipped: Shipped) -> dict[str, Any]:

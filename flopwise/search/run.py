@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flopwise.dsl import Search, Spec
 from flopwise.search.candidates import made
@@ -16,6 +16,9 @@ from flopwise.search.session import Order, Outcome, look, section, start
 from flopwise.search.study import StudyFolder
 from flopwise.search.watch import Watch
 
+if TYPE_CHECKING:  # a type only: the room imports torch
+    from flopwise.nets.inherit import Start
+
 __all__ = ["budget_rows", "search"]
 
 
@@ -25,6 +28,7 @@ def search(
     *,
     trials: int | None = None,
     evaluator: Evaluator | None = None,
+    begin: Start | None = None,
     watch: Watch | None = None,
     on_trial: Callable[[TrialRow], None] | None = None,
     command: str = "",
@@ -39,6 +43,8 @@ def search(
         folder: Where the study lives; created when missing.
         trials: Trainings in all, those of earlier sessions included; the spec's by default.
         evaluator: What gives candidates their scores; real trainings by default.
+        begin: Weights that every training begins from, as far as they fit; part of what the study
+            is a study of.
         watch: Who is told what happens; nobody by default.
         on_trial: Called with the row of every trial that ends.
         command: The command that asked for it, for the manifest.
@@ -58,7 +64,7 @@ def search(
             if evaluator is None:  # imports torch
                 from flopwise.search.training import trainings
 
-                spec, evaluator = trainings(spec)
+                spec, evaluator = trainings(spec, begin)
             return _studies(spec, evaluator, home, order, trials)
         finally:
             order.watch.close()
