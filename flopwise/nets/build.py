@@ -167,23 +167,23 @@ def _features(graph: Graph) -> list[dict[str, Any]]:
         if layer is None or len(layer.outputs) > 1:
             continue
         places = list(_places(layer))[-1 if named else 0 :]
-        found += [_level(layer.outputs[0], height) | {"module": place} for place in places]
+        found += [_level(out, height) | {"module": place} for place, out in places]
     if named:
         return sorted(found, key=lambda level: level["reduction"])
     steps = accumulate((level["reduction"] for level in found), max)
     return [level for level, step in zip(found, steps, strict=True) if level["reduction"] == step]
 
 
-def _places(layer: Layer) -> Iterator[str]:
-    """Yields the modules at which the output of a step may be taken."""
+def _places(layer: Layer) -> Iterator[tuple[str, Type]]:
+    """Yields the modules at which the output of a step may be taken, and what they put out."""
     out = layer.outputs[0]
     if out.kind == "map":
-        yield layer.name
+        yield layer.name, out
     elif out.grid and layer.graph and layer.kind == "stage":
-        blocks = (inner.name for inner in layer.graph.layers if inner.name.isdigit())
-        yield from (f"{layer.name}.{name}" for name in blocks)
+        blocks = (inner for inner in layer.graph.layers if inner.name.isdigit())
+        yield from ((f"{layer.name}.{each.name}", each.outputs[0]) for each in blocks)
     elif out.grid:
-        yield layer.name
+        yield layer.name, out
 
 
 def _level(out: Type, height: int) -> dict[str, int]:
