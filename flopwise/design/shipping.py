@@ -70,6 +70,7 @@ def export_study(
     shown, test = _test_images(network, recipe, facts)
     spec = found.spec.render()
     asked = {"export_command": command or None, "spec": spec}
+    told = found.spec.export
     return export(
         network,
         load_file(found.weights),
@@ -78,6 +79,9 @@ def export_study(
         provenance={**found.provenance, "data": recipe.data, "test_images": test, **asked},
         texts={"spec.yaml": spec, **{code.key: code.text for code in found.spec.codes}},
         also=also,
+        license=str(told.get("license", "other")),
+        tag=str(told.get("tag", "flopwise")),
+        like=str(told.get("timm", "")),
         **shown,
     )
 

@@ -26,6 +26,7 @@ from flopwise.errors import RunError
 from flopwise.export.card import COUNTED, make_card
 from flopwise.export.config import Facts, Filled, Shipped, make_config
 from flopwise.export.family import family_of, recognise, rename
+from flopwise.export.likeness import differences
 from flopwise.export.proof import Case, Proof, images_like, prove
 from flopwise.export.reading import NotNativeError
 from flopwise.export.standalone import CODE, Standalone, stand, write_module
@@ -70,6 +71,8 @@ def export(
     provenance: Mapping[str, Any] | None = None,
     texts: Mapping[str, str] | None = None,
     license: str = "other",
+    tag: str = "flopwise",
+    like: str = "",
     images: Tensor | None = None,
     labels: Tensor | None = None,
     pictures: Sequence[Image.Image] = (),
@@ -91,6 +94,8 @@ def export(
         provenance: Where the network comes from; stands at the root of config.json.
         texts: Files to lay beside, by name, such as the resolved spec.
         license: Licence of the weights, by its short name.
+        tag: What timm calls these weights among others of the same architecture.
+        like: A model of timm whose tensors must have the same names and shapes; empty for any.
         images: Test images as the module gets them, for the proof.
         labels: Their classes.
         pictures: The same images before any transform: the proof then covers what config.json says
@@ -98,16 +103,18 @@ def export(
         also: Other forms to lay beside, keys of `WAYS`; each is read back and compared.
 
     Raises:
-        RunError: The folder was written but not proven, or is not ours to replace.
+        RunError: The folder was written but not proven, or is not ours to replace; or the network
+            is not like the model it should be like.
     """
     needed(also)
     shipped = shipped_as(network)
+    _refuse_unlike(network, shipped, like)
     folder = folder.resolve()
     _refuse_strangers(folder, texts or {})
     model = _loaded(network, weights)
     draft = folder.with_name(folder.name + ".unproven")
     shutil.rmtree(draft, ignore_errors=True)
-    write_folder(network, shipped, model.state_dict(), draft, facts, provenance or {}, license)
+    write_folder(network, shipped, model.state_dict(), draft, facts, provenance or {}, license, tag)
     shape = network.graph.inputs[0].shape
     _add(draft, model, shape, texts or {})
     ways = write_ways(also, model, draft, lambda count: images_like(shape, count=count, seed=2))
@@ -141,10 +148,11 @@ def write_folder(
     facts: Facts,
     provenance: Mapping[str, Any],
     license: str = "other",
+    tag: str = "flopwise",
 ) -> None:
     """Writes the files without proving them; whether the keys fit, timm's strict loading tells."""
     known = {"tier": shipped.tier, **_origin(network, shipped), **provenance}
-    config = make_config(network, shipped, facts, known, license=license)
+    config = make_config(network, shipped, facts, known, tag=tag, license=license)
     folder.mkdir(parents=True)
     save_file(to_timm(shipped, state), folder / WEIGHTS, metadata={"format": "pt"})
     _write_json(folder / CONFIG, config)
@@ -200,8 +208,7 @@ def from_timm(network: Network, state: Mapping[str, Tensor]) -> dict[str, Tensor
     Raises:
         RunError: A key is missing, left over, or of another shape.
     """
-    family = family_of(network)
-    keys = recognise(network).keys if family.read else rename(family, network)
+    keys = rename(family_of(network), network)
     shapes = network.graph.keys()
     _match(
         {keys.get(key, key): shape for key, shape in shapes.items()},
@@ -267,7 +274,9 @@ def _carried(network: Network, shipped: Shipped) -> dict[str, Any]:
         return {}
     graph, params, macs = network.graph, shipped.dead_params, shipped.dead_macs
     counts = {"params": graph.params + params, "macs": graph.macs + macs}
-    return {"shipped": {**counts, "dead_params": params, "dead_macs": macs}}
+    layers = sorted({key.partition(".")[0] for key in shipped.filled})
+    dead = {"dead_params": params, "dead_macs": macs, "layers": layers}
+    return {"shipped": {**counts, **dead}}
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -294,6 +303,13 @@ def _move(draft: Path, folder: Path) -> None:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _refuse_unlike(network: Network, shipped: Shipped, name: str) -> None:
+    found = differences(shipped, network.graph.keys(), name) if name else []
+    if found:
+        told = "".join(f"\n  - {each}" for each in found)
+        raise RunError(f"export.timm: '{network.name}' is not timm's {name}:{told}")
 
 
 def _refuse_strangers(folder: Path, texts: Mapping[str, str]) -> None:
