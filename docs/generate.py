@@ -136,6 +136,7 @@ FUNCTION_HELP = {
     "sqrt": "the square root",
     "log": "the natural logarithm",
     "multiple": "`multiple(x, 8)`: the multiple of 8 next to x, a half goes up, at least 8",
+    "divisible": "`divisible(x, 8)`: the same, but one step up where that is below 90 % of x",
     "pick": "`pick(i, a, b, c)`: a for i = 0, b for i = 1, and so on",
 }
 

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what type checkers and editors read; at run time a name arrives when asked for
-    from flopwise.design import Design, export, load, loads, search, table
+    from flopwise.design import Design, export, load, loads, search, table, verify
     from flopwise.errors import FlopwiseError, RunError, SpecError
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "loads",
     "search",
     "table",
+    "verify",
 ]
 __version__ = "0.1.0"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("MKL_NUM_THREADS", "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that needs a download must fail, not wait
+os.environ["PIP_NO_INDEX"] = "1"  # so a proof is of the installed timm alone
 os.environ["COLUMNS"] = "100"  # the width that argparse and rich print for
 
 # `from tests.parity.references import ...` works; an installed flopwise still comes first
@@ -24,6 +26,15 @@ from hypothesis import settings
 settings.register_profile("house", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, derandomize=False)
 settings.load_profile("house")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def nothing_is_kept_of_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps what flopwise remembers and fetches out of the user's folders, and theirs out of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("config", "cache"):
+            patch.setenv(f"XDG_{name.upper()}_HOME", str(tmp_path_factory.getbasetemp() / name))
+        yield
 
 
 @pytest.fixture(autouse=True)

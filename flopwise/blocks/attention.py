@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import lcm
+
 from flopwise.blocks import layers
 from flopwise.blocks.layers import (
     act,
@@ -55,6 +57,14 @@ def ghost_attention(
 
     Source: Yuan et al. 2021, arXiv:2101.11986, section 3.2 "Ghost operation"; its released code.
     """
+    step = lcm(2, heads)
+    if x.channels % 2:
+        raise BlockError(
+            "E341",
+            f"ghost attention copies half of the channels, and {x.channels} have no half",
+            setting="ghost",
+            helps=(f"make the tokens {-(-x.channels // step) * step} wide, or write ghost: false",),
+        )
     halves = [linear(x, x.channels // 2, name=name, bias=qkv_bias) for name in "qkv"]
     q, k, v = (
         to_heads(_with_copy(half, name), heads=heads)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from flopwise.cli.options import add_spec, count, open_spec, short_for
 
 if TYPE_CHECKING:  # types only: the room imports torch
+    from flopwise.export import Recheck
     from flopwise.train import Epoch
 
 __all__ = [
@@ -48,9 +49,10 @@ def train_verb(args: argparse.Namespace) -> None:
     Examples:
       flopwise train std/resnet18 --data photos/ --epochs 50
       flopwise train net.yaml --set train.lr=0.002 --out runs/second
+      flopwise train wider.yaml --from runs/second
     """
     winner = open_spec(args).train(
-        args.out, on_epoch=_say_epoch, on_note=_say, command=args.command
+        args.out, start=args.start, on_epoch=_say_epoch, on_note=_say, command=args.command
     )
     print(f"best epoch, validation: {_scores(winner.validation)} ({winner.kind} weights)")
     print(f"test, opened once: {_scores(winner.test)}")
@@ -76,7 +78,9 @@ def search_verb(args: argparse.Namespace) -> None:
 
     metric = design.spec.search.objective[1] if design.spec.search else "top1"
     watch = watch_for(sys.stdout, metric)
-    outcome = design.search(args.out, trials=args.trials, watch=watch, command=args.command)
+    outcome = design.search(
+        args.out, trials=args.trials, start=args.start, watch=watch, command=args.command
+    )
     show(outcome, Console(width=None if sys.stdout.isatty() else 100), metric)
     for part in outcome.parts or (outcome,):
         _export(part.folder, part.folder / "export", command=args.command)
@@ -101,24 +105,28 @@ def export_verb(args: argparse.Namespace) -> None:
 def verify_verb(args: argparse.Namespace) -> None:
     """Checks an exported folder again: files, weights, logits, accuracy.
 
-    Weights that are no safetensors are never opened. A folder with a model.py is
-    loaded by running it, in a process of its own that cannot import flopwise.
+    Weights that are no safetensors are never opened. A model.py runs in a process of
+    its own that cannot import flopwise, and only if it is what flopwise writes for
+    the folder's spec, or was written here, or is allowed with --allow-code.
 
     Examples:
       flopwise verify digits-net
       flopwise verify digits-net --data photos/
     """
-    from flopwise.design.shipping import verify_folder
+    from flopwise.design import verify
 
-    found = verify_folder(args.folder, args.data)
+    found = verify(args.folder, args.data, allow_code=args.allow_code)
     print(
         f"{args.folder}: {found.tier} export of {found.architecture}, {found.tensors} tensors, "
         f"as it was proven; with timm {found.timm} the logits of its sample "
         f"differ by {found.difference:.1g}"
     )
+    for file, gap in found.ways.items():
+        print(f"{file}: the logits of its sample differ by {gap:.1g}")
+    for file, why in found.skipped.items():
+        print(f"{file}: as it was proven by its SHA-256, but not run: {why}")
     if found.images:
-        share = 100 * found.correct / found.images
-        print(f"{found.correct} of {found.images} test images right ({share:.2f}%)")
+        print(_accuracy(found))
 
 
 def build_options(verb: argparse.ArgumentParser) -> None:
@@ -133,6 +141,14 @@ def train_options(verb: argparse.ArgumentParser) -> None:
     short_for(verb, "--data", "train.data", "digits, a folder, a tar, torch/NAME or hfds/NAME")
     short_for(verb, "--epochs", "train.epochs", "passes over the training images")
     verb.add_argument("--out", metavar="DIR", type=Path, help="where all files go")
+    verb.add_argument(
+        "--from",
+        metavar="PLACE",
+        dest="start",
+        type=Path,
+        help="begin with these weights as far as they fit: an exported folder, the folder of a "
+        "training or search, or a safetensors file of a spec's keys",
+    )
 
 
 def search_options(verb: argparse.ArgumentParser) -> None:
@@ -169,6 +185,8 @@ def verify_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("folder", metavar="DIR", type=Path, help="an exported folder")
     text = "classify test images too: digits, a folder, a tar, torch/NAME or hfds/NAME"
     verb.add_argument("--data", metavar="DATA", default="", help=text)
+    text = "let code in the folder run that nobody has allowed, now and until it changes"
+    verb.add_argument("--allow-code", action="store_true", help=text)
 
 
 def _say(line: str) -> None:
@@ -186,6 +204,19 @@ def _say_epoch(epoch: Epoch) -> None:
 
 def _scores(scores: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.2f}" for name, value in scores.items())
+
+
+def _accuracy(found: Recheck) -> str:
+    """Says how many images are right, and how that compares with what the exporter found."""
+    share = 100 * found.correct / found.images
+    told = f"{found.correct} of {found.images} test images right ({share:.2f}%)"
+    right, count = found.recorded
+    if found.same:
+        return f"{told}, the same as when it was exported"
+    if not count:
+        return f"{told}; the exporter classified none"
+    before = f"{right} of {count} ({100 * right / count:.2f}%)"
+    return f"{told}; on the images of the exporter, which are others, it was {before}"
 
 
 def _export(

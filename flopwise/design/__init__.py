@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flopwise.design.facade import Design, export, load, loads, search, table
+from flopwise.design.facade import Design, export, load, loads, search, table, verify
 from flopwise.errors import FlopwiseError, RunError, SpecError
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "loads",
     "search",
     "table",
+    "verify",
 ]

@@ -27,13 +27,15 @@ if TYPE_CHECKING:  # types only: most of these rooms import torch
     from flopwise.dsl.differing import Comparison
     from flopwise.dsl.explained import Explained
     from flopwise.export.proof import Proof
+    from flopwise.export.rechecking import Recheck
     from flopwise.export.tiers import Tiers
+    from flopwise.nets.inherit import Start
     from flopwise.nets.latency import Latency
     from flopwise.nets.runtime import Network as Module
     from flopwise.search import Outcome, Watch, Winner
     from flopwise.train import Epoch
 
-__all__ = ["Design", "export", "load", "loads", "search", "table"]
+__all__ = ["Design", "export", "load", "loads", "search", "table", "verify"]
 
 NAME = re.compile(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*")
 
@@ -190,6 +192,7 @@ class Design:
         self,
         folder: str | Path | None = None,
         *,
+        start: str | Path | None = None,
         on_epoch: Callable[[Epoch], None] | None = None,
         on_note: Callable[[str], None] | None = None,
         command: str = "",
@@ -198,6 +201,8 @@ class Design:
 
         Args:
             folder: Where everything is kept; `runs/NAME-train` by default.
+            start: Where weights to begin from lie, as far as they fit: an exported folder, the
+                folder of a training or search, or a safetensors file of a spec's keys.
             on_epoch: Called with every epoch once it is on disk.
             on_note: Called with what a person should know about the data.
             command: The command that asked for it, for the records.
@@ -212,13 +217,17 @@ class Design:
         from flopwise.design.training import train_written
 
         home = Path(folder or Path("runs") / f"{self.name}-train")
-        return train_written(self.spec, home, on_epoch=on_epoch, on_note=on_note, command=command)
+        found = _opened(start)
+        return train_written(
+            self.spec, home, start=found, on_epoch=on_epoch, on_note=on_note, command=command
+        )
 
     def search(
         self,
         folder: str | Path | None = None,
         *,
         trials: int | None = None,
+        start: str | Path | None = None,
         watch: Watch | None = None,
         command: str = "",
     ) -> Outcome:
@@ -227,6 +236,7 @@ class Design:
         Args:
             folder: Where everything is kept; `runs/NAME` by default.
             trials: Trainings wanted in all, earlier ones included; the spec's by default.
+            start: Where weights lie that every training begins from, as for `train`.
             watch: Who is told what happens; nobody by default.
             command: The command that asked for it, for the records.
 
@@ -238,7 +248,8 @@ class Design:
         from flopwise.search.run import search
 
         home = Path(folder or Path("runs") / self.name)
-        return search(self.spec, home, trials=trials, watch=watch, command=command)
+        begin = _opened(start)
+        return search(self.spec, home, trials=trials, begin=begin, watch=watch, command=command)
 
 
 def load(
@@ -333,6 +344,31 @@ def export(
     from flopwise.design.shipping import export_study
 
     return export_study(Path(study), Path(folder), trial, also=also, command=command)
+
+
+def verify(folder: str | Path, data: str = "", *, allow_code: bool = False) -> Recheck:
+    """Checks an exported folder again: files, weights, logits and, with images, the accuracy.
+
+    Args:
+        folder: An exported folder.
+        data: Where test images lie: digits, a folder, a tar, torch/NAME or hfds/NAME.
+        allow_code: Whether code in the folder may run although it is not what flopwise writes and
+            nobody has allowed it before; from then on it is.
+
+    Raises:
+        RunError: Something does not hold; every reason is named.
+    """
+    from flopwise.design.shipping import verify_folder
+
+    return verify_folder(Path(folder), data, allow_code=allow_code)
+
+
+def _opened(start: str | Path | None) -> Start | None:
+    if start is None:
+        return None
+    from flopwise.design.starting import open_start
+
+    return open_start(start)
 
 
 def _sets(

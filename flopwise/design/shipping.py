@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from flopwise import dsl
 from flopwise.errors import RunError, SpecError
 from flopwise.export import Facts
-from flopwise.export.folder import export
+from flopwise.export.findings import findings, read_json
+from flopwise.export.folder import CONFIG, export
 from flopwise.export.proof import Proof
 from flopwise.export.rechecking import Recheck, recheck
 from flopwise.export.ways import needed
@@ -31,7 +32,7 @@ SHOWN = 2000
 """Most test images that the proof classifies."""
 
 MADE = ("command", "versions", "machine", "time")
-ORIGIN = ("trial", "picks", "seed", "kind", "start", *MADE)
+ORIGIN = ("trial", "picks", "seed", "kind", *MADE)
 """What a winner tells about itself that a folder passes on."""
 
 
@@ -69,6 +70,7 @@ def export_study(
     shown, test = _test_images(network, recipe, facts)
     spec = found.spec.render()
     asked = {"export_command": command or None, "spec": spec}
+    told = found.spec.export
     return export(
         network,
         load_file(found.weights),
@@ -77,31 +79,52 @@ def export_study(
         provenance={**found.provenance, "data": recipe.data, "test_images": test, **asked},
         texts={"spec.yaml": spec, **{code.key: code.text for code in found.spec.codes}},
         also=also,
+        license=str(told.get("license", "other")),
+        tag=str(told.get("tag", "flopwise")),
+        like=str(told.get("timm", "")),
         **shown,
     )
 
 
-def verify_folder(folder: Path, data: str = "") -> Recheck:
+def verify_folder(folder: Path, data: str = "", *, allow_code: bool = False) -> Recheck:
     """Checks an exported folder again.
 
     Args:
         folder: The folder.
         data: Where test images lie; without them only its own sample is looked at.
+        allow_code: Whether code in the folder that nobody has allowed may run.
     """
-    if not data:
-        return recheck(folder)
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        channels, *size = config["pretrained_cfg"]["input_size"]
-    except (OSError, ValueError, KeyError):
-        return recheck(folder)  # says what is wrong
-    recipe = dsl.Recipe(data=data)
-    size = (size[0], size[1])
-    opened = open_data(recipe, size=size, channels=channels, classes=config["num_classes"])
+    broken = findings(folder)
+    if broken or not data:
+        return recheck(folder, allow_code=allow_code)  # says what is wrong
+    config = read_json(folder / CONFIG)
+    channels, *size = config["pretrained_cfg"]["input_size"]
+    opened = open_data(
+        dsl.Recipe(data=data),
+        size=(size[0], size[1]),
+        channels=channels,
+        classes=config["num_classes"],
+    )
+    _same_classes(folder, config.get("label_names", []), opened.facts.classes)
     split = opened.test()
     count = min(len(split), SHOWN)
-    pictures = [split.picture(index) for index in range(count)]
-    return recheck(folder, pictures=pictures, labels=split.labels[:count])
+    return recheck(
+        folder,
+        pictures=[split.picture(index) for index in range(count)],
+        labels=split.labels[:count],
+        digest=split.digest[:16],
+        allow_code=allow_code,
+    )
+
+
+def _same_classes(folder: Path, ours: Sequence[str], theirs: Sequence[str]) -> None:
+    """Refuses images whose classes have other names, for their numbers would mean other things."""
+    for number, (name, other) in enumerate(zip(ours, theirs, strict=False)):
+        if name != other:
+            raise RunError(
+                f"class {number} is '{name}' in {folder / CONFIG} and '{other}' in the data, so "
+                "an accuracy would mean nothing; name the images it was trained for"
+            )
 
 
 def _find(study: Path, trial: int | None) -> _Found:
@@ -124,10 +147,10 @@ def _find(study: Path, trial: int | None) -> _Found:
         row = _row(study, trial)
         home = study / "trials" / row["identity"]
         weights = home / "best.safetensors"
-        told = _trial(row) | {key: known[key] for key in ("start", *MADE) if key in known}
+        told = _trial(row) | {key: known[key] for key in MADE if key in known}
     if not weights.is_file():
         raise RunError(f"the weights are gone: there is no file {weights}")
-    told = {"kind": _kind(weights), **told}
+    told = {"kind": _kind(weights), "start": known["data"].get("start"), **told}
     spec = dsl.load(home / "resolved.yaml")
     told = {"study": study.resolve().name, "seed": spec.recipe.seed, **told}
     return _Found(spec=spec, weights=weights, data=known["data"], provenance=told)

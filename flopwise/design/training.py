@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from flopwise import nets
 from flopwise.cost import cost
 from flopwise.dsl import Network, Recipe, Spec
 from flopwise.errors import RunError
+from flopwise.nets.inherit import Start, inherit
 from flopwise.search.files import write_text
 from flopwise.search.folder import StudyFolder
 from flopwise.search.identity import trial_identity
@@ -28,6 +30,7 @@ def train_written(
     *,
     on_epoch: Callable[[Epoch], None] | None = None,
     on_note: Callable[[str], None] | None = None,
+    start: Start | None = None,
     command: str = "",
 ) -> Winner:
     """Trains, or goes on with the training in `home`, then opens the test split once."""
@@ -36,25 +39,44 @@ def train_written(
         for note in (described(data), *data.notes):
             (on_note or _nobody)(note)
         network, recipe = spec.network(), spec.recipe
-        _claim(home, network, recipe)
+        _claim(home, network, recipe, start)
         model = nets.build(network, seed=recipe.seed)
+        if start:
+            taken = inherit(model, network, start)
+            (on_note or _nobody)(f"weights from {start.place}:\n{taken}")
         with fitting_threads(network.graph.macs, recipe.batch):
             result = train(model, data, recipe, home, on_epoch=on_epoch)
             test = evaluate(model, data, "test", weights=result.kind)
         winner = _winner(network, recipe, data, result, test)
+        if start:
+            told = {"from": start.place, "sha256": start.digest, "tensors": taken.as_dict()}
+            winner = replace(winner, data={**winner.data, "start": told})
         write_winner(home, spec, winner, provenance(command))
         return winner
 
 
-def _claim(home: Path, network: Network, recipe: Recipe) -> None:
+def _claim(home: Path, network: Network, recipe: Recipe, start: Start | None) -> None:
     """Marks the folder as that of this training, or refuses to mix two of them."""
     mark, identity = home / "identity", trial_identity(network, recipe)
-    if mark.exists() and mark.read_text(encoding="utf-8").strip() != identity:
+    if start:
+        identity = f"{identity} from {start.digest}"
+    if not mark.exists():
+        write_text(mark, identity + "\n")
+        return
+    held, _, begun = mark.read_text(encoding="utf-8").strip().partition(" from ")
+    if held != identity.partition(" ")[0]:
         raise RunError(
             f"{home} holds a training of another network or recipe; "
             "name another folder, or go back to what was trained there"
         )
-    write_text(mark, identity + "\n")
+    if begun != (start.digest if start else ""):
+        then = (
+            f"with the weights of SHA-256 {begun[:16]}..." if begun else "with weights of its own"
+        )
+        raise RunError(
+            f"{home} holds a training that began {then}; name another folder, or begin it "
+            f"{'from those again' if begun else 'without others'}"
+        )
 
 
 def _winner(network: Network, recipe: Recipe, data: Data, result: Result, test: Score) -> Winner:

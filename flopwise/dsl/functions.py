@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from math import ceil, floor, isfinite, log, sqrt
 from typing import TypeAlias
 
+from flopwise.blocks.parts import divisible
 from flopwise.dsl.scalars import LARGEST
 
 __all__ = ["BINARY", "FUNCTIONS", "Value", "checked", "kind_of", "show", "truth"]
@@ -117,11 +118,22 @@ def _item(a: Value, i: Value) -> Value:
 
 
 def _multiple(x: Value, m: Value) -> int:
-    """Rounds to a multiple of m, half up, at least m: the usual "make divisible"."""
-    step = _number(m)
-    if not isinstance(step, int) or step < 1:
-        raise ValueError(f"multiple() needs a whole number above 0, but this is {show(m)}")
+    """Rounds to a multiple of m, half up, at least m."""
+    step = _step(m, "multiple")
     return max(step, floor(_number(x) / step + 0.5) * step)
+
+
+def _divisible(x: Value, m: Value) -> int:
+    """The same, but one step more where that is below 90 % of x: the widths of MobileNets."""
+    return divisible(_number(x), _step(m, "divisible"))
+
+
+def _step(value: Value, name: str) -> int:
+    """Returns the argument if it is a whole number above 0."""
+    step = _number(value)
+    if not isinstance(step, int) or step < 1:
+        raise ValueError(f"{name}() needs a whole number above 0, but this is {show(value)}")
+    return step
 
 
 def _pick(index: Value, *choices: Value) -> Value:
@@ -202,6 +214,7 @@ FUNCTIONS: Mapping[str, Callable[..., Value]] = {
     "sqrt": _root,
     "log": lambda x: log(_above_zero(x, "log")),
     "multiple": _multiple,
+    "divisible": _divisible,
     "pick": _pick,
 }
 """Functions; `round` takes the even neighbour of a half, as Python's does."""

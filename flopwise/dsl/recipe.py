@@ -64,8 +64,13 @@ class Recipe:
         "RandAugment or AutoAugment by timm's string, such as rand-m9-mstd0.5-inc1; empty is off.",
     )
     erase: float = _say(0.0, "Probability of random erasing.", low=0.0, high=1.0)
-    drop_path: float = _say(
-        0.0, "Stochastic depth rate of the last block, rising linearly from 0.", low=0.0, high=1.0
+    drop_path: float = _say(0.0, "Stochastic depth rate of the last block.", low=0.0, high=1.0)
+    drop_path_rule: str = _say(
+        "linear",
+        "How the rates of the blocks grow: linear from 0 at the first one; stagewise from 0 in the "
+        "first stage (so none where there is one), the same in all blocks of a stage; constant is "
+        "one rate for all.",
+        choices=("linear", "stagewise", "constant"),
     )
     dropout: float = _say(0.0, "Dropout before the classifier.", low=0.0, high=1.0)
     ema: float = _say(0.0, "Decay of the weights' moving average; 0 is off.", low=0.0, high=1.0)

@@ -57,6 +57,16 @@ NATIVE = {
     "pretrained=True).eval()",
     "hub": "On the Hub the same files load by `hf-hub:USER/NAME`.",
 }
+CARRIER = NATIVE | {
+    "what": "A network of mobile blocks in timm's `{architecture}`, with the `model_args` of "
+    "config.json.\n`timm.models.save_for_hf` needs these from the file, since timm changes its own "
+    "copy as it builds.{dead}",
+}
+DEAD = """
+
+{dead_params:,} of its {params:,} parameters and {dead_macs:,} of its {macs:,} multiply-accumulates
+belong to layers in the head of timm's class that the network has not. They hold what changes
+nothing; before training it further, `timm.utils.freeze(net, {layers})` keeps them so."""
 STANDALONE = {
     "what": "A network of no family that timm has. `model.py` holds its classes; importing it "
     "registers\n`{architecture}` with timm.",
@@ -88,11 +98,12 @@ def make_card(
     cfg, known = config["pretrained_cfg"], origin_of(config)
     channels, height, width = cfg["input_size"]
     labels = ", ".join(config.get("label_names", ()))
-    form = STANDALONE if known.get("tier") == "standalone" else NATIVE
+    form = {"standalone": STANDALONE, "carrier": CARRIER}.get(known.get("tier", ""), NATIVE)
     words = {
         "name": name,
         "architecture": config["architecture"],
         "args": json.dumps(config["model_args"]),
+        "dead": DEAD.format(**known["shipped"]) if "shipped" in known else "",
     }
     return TEXT.format(
         name=name,

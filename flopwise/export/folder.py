@@ -26,6 +26,7 @@ from flopwise.errors import RunError
 from flopwise.export.card import COUNTED, make_card
 from flopwise.export.config import Facts, Filled, Shipped, make_config
 from flopwise.export.family import family_of, recognise, rename
+from flopwise.export.likeness import differences
 from flopwise.export.proof import Case, Proof, images_like, prove
 from flopwise.export.reading import NotNativeError
 from flopwise.export.standalone import CODE, Standalone, stand, write_module
@@ -40,6 +41,7 @@ __all__ = [
     "WEIGHTS",
     "digest_of",
     "export",
+    "faults_between",
     "from_timm",
     "shipped_as",
     "to_timm",
@@ -49,8 +51,11 @@ __all__ = [
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 CARD = "README.md"
-SAMPLE = "sample.safetensors"
-"""An image and the logits that the trained module gives for it."""
+SAMPLE = "more/sample.safetensors"
+"""An image and the logits that the trained module gives for it.
+
+timm 1.0.17 fails on a folder with two files of weights beside each other, whatever their names.
+"""
 PROOF = "proof.json"
 OWN = frozenset({WEIGHTS, CONFIG, CARD, SAMPLE, PROOF, CODE, *(way.file for way in WAYS.values())})
 CODES = frozenset({CODE, *(way.file for way in WAYS.values() if way.code)})
@@ -66,6 +71,8 @@ def export(
     provenance: Mapping[str, Any] | None = None,
     texts: Mapping[str, str] | None = None,
     license: str = "other",
+    tag: str = "flopwise",
+    like: str = "",
     images: Tensor | None = None,
     labels: Tensor | None = None,
     pictures: Sequence[Image.Image] = (),
@@ -87,6 +94,8 @@ def export(
         provenance: Where the network comes from; stands at the root of config.json.
         texts: Files to lay beside, by name, such as the resolved spec.
         license: Licence of the weights, by its short name.
+        tag: What timm calls these weights among others of the same architecture.
+        like: A model of timm whose tensors must have the same names and shapes; empty for any.
         images: Test images as the module gets them, for the proof.
         labels: Their classes.
         pictures: The same images before any transform: the proof then covers what config.json says
@@ -94,22 +103,22 @@ def export(
         also: Other forms to lay beside, keys of `WAYS`; each is read back and compared.
 
     Raises:
-        RunError: The folder was written but not proven, or is not ours to replace.
+        RunError: The folder was written but not proven, or is not ours to replace; or the network
+            is not like the model it should be like.
     """
     needed(also)
     shipped = shipped_as(network)
+    _refuse_unlike(network, shipped, like)
     folder = folder.resolve()
     _refuse_strangers(folder, texts or {})
     model = _loaded(network, weights)
     draft = folder.with_name(folder.name + ".unproven")
     shutil.rmtree(draft, ignore_errors=True)
-    write_folder(network, shipped, model.state_dict(), draft, facts, provenance or {}, license)
+    write_folder(network, shipped, model.state_dict(), draft, facts, provenance or {}, license, tag)
     shape = network.graph.inputs[0].shape
     _add(draft, model, shape, texts or {})
     ways = write_ways(also, model, draft, lambda count: images_like(shape, count=count, seed=2))
-    proof = prove(
-        Case(folder=draft, model=model, images=images, labels=labels, pictures=pictures)
-    )
+    proof = prove(Case(folder=draft, model=model, images=images, labels=labels, pictures=pictures))
     proof = replace(proof, ways=ways)
     _write_card(draft, proof)
     digests = {str(path.relative_to(draft)): digest_of(path) for path in _files(draft)}
@@ -139,10 +148,11 @@ def write_folder(
     facts: Facts,
     provenance: Mapping[str, Any],
     license: str = "other",
+    tag: str = "flopwise",
 ) -> None:
     """Writes the files without proving them; whether the keys fit, timm's strict loading tells."""
     known = {"tier": shipped.tier, **_origin(network, shipped), **provenance}
-    config = make_config(network, shipped, facts, known, license=license)
+    config = make_config(network, shipped, facts, known, tag=tag, license=license)
     folder.mkdir(parents=True)
     save_file(to_timm(shipped, state), folder / WEIGHTS, metadata={"format": "pt"})
     _write_json(folder / CONFIG, config)
@@ -165,6 +175,7 @@ def _add(folder: Path, model: nn.Module, shape: tuple[int, ...], texts: Mapping[
     image = images_like(shape, count=1, seed=1)
     with torch.inference_mode():
         logits = model(image)
+    (folder / SAMPLE).parent.mkdir(exist_ok=True)
     save_file({"input": image, "logits": logits.contiguous()}, folder / SAMPLE)
     for name, text in texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -197,8 +208,7 @@ def from_timm(network: Network, state: Mapping[str, Tensor]) -> dict[str, Tensor
     Raises:
         RunError: A key is missing, left over, or of another shape.
     """
-    family = family_of(network)
-    keys = recognise(network).keys if family.read else rename(family, network)
+    keys = rename(family_of(network), network)
     shapes = network.graph.keys()
     _match(
         {keys.get(key, key): shape for key, shape in shapes.items()},
@@ -222,6 +232,15 @@ def _loaded(network: Network, weights: nn.Module | Mapping[str, Tensor]) -> nn.M
 def _match(
     wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], what: str
 ) -> None:
+    if faults := faults_between(wanted, found):
+        told = "".join(f"\n  - {fault}" for fault in faults)
+        raise RunError(f"{what} do not fit:{told}")
+
+
+def faults_between(
+    wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
+) -> list[str]:
+    """Says in at most eleven lines which keys are missing, left over or of another shape."""
     faults = [f"{key} is missing" for key in wanted if key not in found]
     faults += [f"{key} has no place" for key in found if key not in wanted]
     faults += [
@@ -229,10 +248,8 @@ def _match(
         for key, shape in wanted.items()
         if key in found and found[key] != shape
     ]
-    if faults:
-        more = f"\n  and {len(faults) - 10} more" if len(faults) > 10 else ""
-        told = "".join(f"\n  - {fault}" for fault in faults[:10])
-        raise RunError(f"{what} do not fit:{told}{more}")
+    more = [f"and {len(faults) - 10} more"] if len(faults) > 10 else []
+    return faults[:10] + more
 
 
 def _origin(network: Network, shipped: Shipped) -> dict[str, Any]:
@@ -257,7 +274,9 @@ def _carried(network: Network, shipped: Shipped) -> dict[str, Any]:
         return {}
     graph, params, macs = network.graph, shipped.dead_params, shipped.dead_macs
     counts = {"params": graph.params + params, "macs": graph.macs + macs}
-    return {"shipped": {**counts, "dead_params": params, "dead_macs": macs}}
+    layers = sorted({key.partition(".")[0] for key in shipped.filled})
+    dead = {"dead_params": params, "dead_macs": macs, "layers": layers}
+    return {"shipped": {**counts, **dead}}
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -284,6 +303,13 @@ def _move(draft: Path, folder: Path) -> None:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _refuse_unlike(network: Network, shipped: Shipped, name: str) -> None:
+    found = differences(shipped, network.graph.keys(), name) if name else []
+    if found:
+        told = "".join(f"\n  - {each}" for each in found)
+        raise RunError(f"export.timm: '{network.name}' is not timm's {name}:{told}")
 
 
 def _refuse_strangers(folder: Path, texts: Mapping[str, str]) -> None:

@@ -21,8 +21,9 @@ from flopwise import __version__, nets
 from flopwise.dsl import Network
 from flopwise.export.config import Shipped
 from flopwise.nets.alone import Alone, stand_alone
+from flopwise.nets.resizing import FixedSize
 from flopwise.nets.runtime import Network as Module
-from flopwise.nets.source import class_name, code, wrapped
+from flopwise.nets.source import WIDTH, class_name, code, wrapped
 
 __all__ = ["CODE", "Standalone", "stand", "write_module"]
 
@@ -67,10 +68,12 @@ class Standalone(Shipped):
     Attributes:
         alone: Its source and what it stands on.
         levels: How many levels of features timm may take.
+        resizable: Whether it takes images of another size when it is built for them.
     """
 
     alone: Alone
     levels: int
+    resizable: bool
 
 
 def stand(network: Network) -> Standalone:
@@ -87,12 +90,13 @@ def stand(network: Network) -> Standalone:
         keys={key: key for key in keys},
         classes=model.num_classes,
         features=model.num_features,
-        pool=model.pool,
+        pool=model.POOL,
         first_conv=_adapted(network, model),
         classifier=_replaced(network, model),
         fixed_size=not _runs(model, (channels, 2 * size[0], 2 * size[1])),
         alone=alone,
         levels=len(model.feature_info),
+        resizable=isinstance(model, FixedSize),
     )
 
 
@@ -118,7 +122,7 @@ def _adapted(network: Network, model: nn.Module) -> str | None:
 
 def _replaced(network: Network, model: Module) -> str | None:
     """Returns the last linear layer, if the number of classes changes nothing else."""
-    name = model.classifier
+    name = model.CLASSIFIER
     if not name:
         return None
     changed = _changed(network, model, num_classes=model.num_classes + 1)
@@ -167,7 +171,7 @@ def write_module(network: Network, form: Standalone, cfg: Mapping[str, Any]) -> 
         _default_cfgs(form.architecture, cfg),
         _entrypoint(network, form),
     ]
-    needed = NEEDED | ({SIZES} if form.fixed_size else set())
+    needed = NEEDED | ({SIZES} if form.fixed_size and not form.resizable else set())
     head = f"{doc}{QUIET}\n{_imports(form.alone.imports | needed)}"
     text = "\n\n\n".join([head, *(part.strip("\n") for part in parts)])
     return "\n".join(part for line in text.splitlines() for part in wrapped(line)) + "\n"
@@ -177,7 +181,7 @@ def _entrypoint(network: Network, form: Standalone) -> str:
     """Returns the function that timm calls by the network's name.
 
     `features_only` traces, which finds every named module. For a network of one image size timm
-    adds an argument `img_size`, which no class here takes.
+    adds an argument `img_size`, which its class takes if it can be resized.
     """
     graph, size = network.graph, tuple(network.input.size)
     images = " x ".join(map(str, graph.inputs[0].shape))
@@ -185,7 +189,9 @@ def _entrypoint(network: Network, form: Standalone) -> str:
     if form.levels:
         levels = code(tuple(range(form.levels)))
         options += f', feature_cfg={{"out_indices": {levels}, "feature_cls": "fx"}}'
-    if form.fixed_size:
+    if form.resizable:
+        options += ", pretrained_filter_fn=lambda state, net: net.fitted(state)"
+    elif form.fixed_size:
         options += ', kwargs_filter=("img_size",)'
         told = " x ".join(map(str, size))
         words = {"architecture": form.architecture, "told": told}
@@ -202,10 +208,12 @@ def _entrypoint(network: Network, form: Standalone) -> str:
 
 def _default_cfgs(architecture: str, cfg: Mapping[str, Any]) -> str:
     told = {key: tuple(v) if isinstance(v, list) else v for key, v in cfg.items()}
+    told = {"first_conv": (), **told}  # timm asks every registered model for it
+    name = code(f"{architecture}.{cfg['tag']}")
     entries = "\n".join(f"            {code(key)}: {code(value)}," for key, value in told.items())
     return (
         "default_cfgs = generate_default_cfgs(\n    {\n"
-        f'        "{architecture}.{cfg["tag"]}": {{\n'
+        f"        {name}: {{\n"
         '            "file": str(Path(__file__).with_name("model.safetensors")),\n'
         f"{entries}\n        }}\n    }}\n)"
     )
@@ -225,10 +233,10 @@ def _imports(found: Iterable[tuple[str, str, str]]) -> str:
     groups = []
     for own in (True, False):
         lines = sorted(plain[own])
-        lines += [
-            f"from {room} import {', '.join(sorted(names, key=_rank))}"
-            for room, names in sorted(named[own].items())
-        ]
+        for room, names in sorted(named[own].items()):
+            listed = ", ".join(sorted(names, key=_rank))
+            line = f"from {room} import {listed}"
+            lines.append(line if len(line) <= WIDTH else f"from {room} import ({listed})")
         groups.append("\n".join(lines))
     return "\n\n".join(filter(None, groups))
 

@@ -44,13 +44,13 @@ class Versions:
 def supported() -> Versions:
     """Returns the lowest, the installed and the newest timm, as far as they can be had."""
     installed = version("timm")
-    places: dict[str, Path | None] = {installed: None}
+    places: dict[str, Path | None] = {}
     missing: dict[str, str] = {}
-    for wanted in (OLDEST, "newest"):
+    for wanted in (OLDEST, installed, "newest"):
         try:
             found = _newest() if wanted == "newest" else wanted
             if found not in places:
-                places[found] = _fetch(found)
+                places[found] = None if found == installed else _fetch(found)
         except (RunError, OSError) as error:
             missing[wanted] = str(error)
     return Versions(places=places, missing=missing)

@@ -71,6 +71,7 @@ def write_ways(
     found = {}
     for name in names:
         way = WAYS[name]
+        (folder / way.file).parent.mkdir(exist_ok=True)
         with _quiet():
             way.write(model, images(2), folder / way.file)
         with torch.inference_mode():
@@ -93,9 +94,7 @@ def needed(names: Collection[str]) -> None:
             )
 
 
-def compare(
-    name: str, folder: Path, pairs: Sequence[tuple[Tensor, Tensor]]
-) -> dict[str, float]:
+def compare(name: str, folder: Path, pairs: Sequence[tuple[Tensor, Tensor]]) -> dict[str, float]:
     """Reads a file back and holds its logits against known ones.
 
     Args:
@@ -182,7 +181,7 @@ def _write_state(model: nn.Module, images: Tensor, path: Path) -> None:
 
 WAYS: Mapping[str, Way] = {
     "onnx": Way(
-        file="model.onnx",
+        file="more/model.onnx",
         what="ONNX, for onnxruntime and others",
         write=_write_onnx,
         open=_open_onnx,
@@ -190,7 +189,7 @@ WAYS: Mapping[str, Way] = {
         needs=("onnx", "onnxscript", "onnxruntime"),
     ),
     "program": Way(
-        file="model.pt2",
+        file="more/model.pt2",
         what="a program of torch.export, which needs torch alone",
         write=_write_program,
         open=_open_program,
@@ -198,7 +197,7 @@ WAYS: Mapping[str, Way] = {
         code=True,  # torch unpickles what an archive says is pickled
     ),
     "state-dict": Way(
-        file="state_dict.safetensors",
+        file="more/state_dict.safetensors",
         what="the weights under the names of the spec, for Design.build() and train --from",
         write=_write_state,
     ),

@@ -11,10 +11,11 @@ import torch
 from flopwise.blocks.graph import Graph, Layer, Type
 from flopwise.blocks.reach import collapse
 from flopwise.dsl import Network as Design
-from flopwise.nets.inline import inline
+from flopwise.nets.grids import base_of, grids_of
+from flopwise.nets.inline import inline, name_maps
 from flopwise.nets.loading import load_source
 from flopwise.nets.runtime import Network
-from flopwise.nets.source import class_name, network_source
+from flopwise.nets.source import class_name, first_norm, network_source
 
 __all__ = ["build", "source"]
 
@@ -24,8 +25,9 @@ PLAIN = ("resnet", "densenet", "mobile", "ghost")
 
 def source(network: Design | Graph) -> str:
     """Returns the PyTorch source of a network, the very text that `build` runs."""
-    graph = inline(collapse(network if isinstance(network, Graph) else network.graph))
-    return network_source(graph, facts=_facts(graph))
+    graph = name_maps(inline(collapse(network if isinstance(network, Graph) else network.graph)))
+    grids = grids_of(graph)
+    return network_source(graph, facts=_facts(graph, grids), base=base_of(graph, grids))
 
 
 def build(
@@ -54,7 +56,7 @@ def build(
     return model
 
 
-def _facts(graph: Graph) -> dict[str, Any]:
+def _facts(graph: Graph, grids: dict[str, tuple[int, int]] | None) -> dict[str, Any]:
     """What the generated class says about itself, for timm's contract."""
     leaves = list(graph.walk())
     head = graph.classifier
@@ -63,19 +65,25 @@ def _facts(graph: Graph) -> dict[str, Any]:
     out = graph.types[head.inputs[0] if head else graph.outputs[0]]
     width = out.shape[0] if out.kind in ("map", "vec") else (0, *out.shape)[-1]
     tokens = any(layer.kind == "take_token" for _, layer in leaves)
+    convs = (path for path, layer in leaves if layer.kind in ("conv", "std_conv"))
+    first = first_norm(head.graph) if head and head.graph else None
+    private = {
+        "FIRST_CONV": next(convs, ""),
+        "CLASSIFIER": leaves[-1][0] if ends else "",
+        "NORM": f"{head.name}.{first.name}" if head and first else "",
+        "POOL": "token" if tokens else "",
+        "PREFIX": out.extra,
+        "NO_DECAY": _no_decay(leaves),
+        "DROP_PATHS": _drop_shares(graph),
+        "GRIDS": grids,
+    }
     return {
         "input_size": graph.inputs[0].shape,
-        "first_conv": next(
-            (path for path, layer in leaves if layer.kind in ("conv", "std_conv")), ""
-        ),
-        "classifier": leaves[-1][0] if ends else "",
         "num_features": width,
         **({"head_hidden_size": before} if before not in (0, width) else {}),
-        "pool": "token" if tokens else "avg",
         "feature_info": _features(graph),
-        "no_decay": _no_decay(leaves),
-        "rules": _rules(graph),
-        **({"drop_paths": shares} if (shares := _drop_shares(graph)) else {}),
+        **{key: value for key, value in private.items() if value},
+        "STARTS": _starts(graph),
     }
 
 
@@ -90,7 +98,7 @@ def _no_decay(leaves: list[tuple[str, Layer]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _rules(graph: Graph) -> dict[str, str]:
+def _starts(graph: Graph) -> dict[str, str]:
     """The initialisation rule of each step, and of the steps inside blocks that have none.
 
     A head starts by the rule of what it stands on, and a plain convolution by that of the first
@@ -102,6 +110,8 @@ def _rules(graph: Graph) -> dict[str, str]:
     waiting = [("", layer) for layer in reversed(graph.layers)]
     while waiting:
         path, layer = waiting.pop()
+        if layer.kind == "to_map" and not path:
+            found[layer.name] = "torch"
         if layer.graph is None or not layer.graph.init:
             continue
         name = path if layer.name.isdigit() else f"{path}.{layer.name}".strip(".")
@@ -157,25 +167,26 @@ def _features(graph: Graph) -> list[dict[str, Any]]:
         if layer is None or len(layer.outputs) > 1:
             continue
         places = list(_places(layer))[-1 if named else 0 :]
-        found += [_level(layer.outputs[0], height) | {"module": place} for place in places]
+        found += [_level(out, height) | {"module": place} for place, out in places]
     if named:
         return sorted(found, key=lambda level: level["reduction"])
     steps = accumulate((level["reduction"] for level in found), max)
     return [level for level, step in zip(found, steps, strict=True) if level["reduction"] == step]
 
 
-def _places(layer: Layer) -> Iterator[str]:
-    """Yields the modules at which the output of a step may be taken."""
+def _places(layer: Layer) -> Iterator[tuple[str, Type]]:
+    """Yields the modules at which the output of a step may be taken, and what they put out."""
     out = layer.outputs[0]
     if out.kind == "map":
-        yield layer.name
+        yield layer.name, out
     elif out.grid and layer.graph and layer.kind == "stage":
-        blocks = (inner.name for inner in layer.graph.layers if inner.name.isdigit())
-        yield from (f"{layer.name}.{name}" for name in blocks)
+        blocks = (inner for inner in layer.graph.layers if inner.name.isdigit())
+        yield from ((f"{layer.name}.{each.name}", each.outputs[0]) for each in blocks)
     elif out.grid:
-        yield layer.name
+        yield layer.name, out
 
 
 def _level(out: Type, height: int) -> dict[str, int]:
     channels, rows = (out.shape[0], out.shape[1]) if out.kind == "map" else (out.shape[-1], 0)
-    return {"num_chs": channels, "reduction": height // (rows or (out.grid or (1, 1))[0])}
+    step = height // (rows or (out.grid or (1, 1))[0])
+    return {"num_chs": channels, "reduction": step, **({"prefix": out.extra} if out.extra else {})}

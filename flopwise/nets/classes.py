@@ -14,7 +14,9 @@ from flopwise.nets.forms import FORMS
 
 __all__ = ["Class", "Instance", "Slot", "Symbol", "class_count", "collect"]
 
-MOVES = frozenset({"avg_pool", "layer_norm", "layer_norm2d", "max_pool", "to_tokens", "unfold"})
+MOVES = frozenset(
+    {"avg_pool", "layer_norm", "layer_norm2d", "max_pool", "rms_norm", "to_tokens", "unfold"}
+)
 """Layer kinds whose output has the channels of their input, or whole multiples of them."""
 Slot = tuple[str, str]
 """A number of a constructor: the path of its layer inside the block, and its setting."""

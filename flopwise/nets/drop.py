@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-__all__ = ["RATES", "linear", "stagewise"]
+__all__ = ["RATES", "constant", "linear", "stagewise"]
 
 
 def linear(stages: Sequence[int]) -> list[float]:
@@ -28,8 +28,20 @@ def stagewise(stages: Sequence[int]) -> list[float]:
     return [order.index(stage) / max(1, len(order) - 1) for stage in stages]
 
 
+def constant(stages: Sequence[int]) -> list[float]:
+    """The whole rate in every block.
+
+    Source: DeiT III, Touvron et al. 2022, arXiv:2204.07118, and its `models_v2.py`.
+
+    >>> constant([0, 0, 1])
+    [1.0, 1.0, 1.0]
+    """
+    return [1.0] * len(stages)
+
+
 RATES: dict[str, Callable[[Sequence[int]], list[float]]] = {
     "linear": linear,
     "stagewise": stagewise,
+    "constant": constant,
 }
 """Rule -> the share of the rate that each block gets, from the stage each block stands in."""

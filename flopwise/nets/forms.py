@@ -68,6 +68,7 @@ FORMS: dict[str, Form] = {
     "layer_norm": Form(
         call="nn.LayerNorm", positional=("channels",), keywords={"eps": ("eps", 1e-5)}
     ),
+    "rms_norm": Form(call="nn.RMSNorm", positional=("channels",), keywords={"eps": ("eps", None)}),
     "layer_norm2d": Form(
         call="LayerNorm2d", positional=("channels",), keywords={"eps": ("eps", 1e-6)}
     ),
@@ -114,11 +115,16 @@ FORMS: dict[str, Form] = {
     "zero": Form(forward="torch.zeros_like({0})"),
     "cat_tokens": Form(forward="torch.cat([{all}], dim=1)"),
     "shrink": Form(forward="F.avg_pool2d({0}, {stride}, ceil_mode=True, count_include_pad=False)"),
+    "shrinking": Form(
+        call="nn.AvgPool2d",
+        positional=("stride",),
+        fixed="ceil_mode=True, count_include_pad=False",
+    ),
     "global_mean": Form(forward="{0}.mean((2, 3){keepdim})"),
     "channels_last": Form(forward="{0}.permute(0, 2, 3, 1)"),
     "channels_first": Form(forward="{0}.permute(0, 3, 1, 2)"),
     "to_tokens": Form(forward="{0}.flatten(2).transpose(1, 2)"),
-    "to_map": Form(forward="{0}{patches}.transpose(1, 2).unflatten(2, {grid})"),
+    "to_map": Form(call="ToMap", positional=("grid",), keywords={"extra": ("extra", 0)}),
     "prepend": Form(forward="torch.cat([{1}.expand({0}.shape[0], -1, -1), {0}], dim=1)"),
     "take_token": Form(forward="{0}[:, 0]"),
     "token_mean": Form(forward="{0}{patches}.mean(1)"),
@@ -136,6 +142,13 @@ FORMS: dict[str, Form] = {
         attributes={"num_heads": "heads"},
     ),
     "merge_heads": Form(forward="{0}.transpose(1, 2).flatten(2)"),
+    "halves": Form(forward="{0}.chunk(2, dim=-1)", names=("one", "other")),
+    "keys_values": Form(
+        forward="{0}.unflatten(2, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)",
+        attributes={"num_heads": "heads"},
+        names=("k", "v"),
+    ),
+    "spread": Form(forward="{0}.expand({1}.shape[0], -1, -1)"),
     "chunk": Form(forward="{0}.chunk(3, dim=-1)", names=("k", "q", "v")),
     "random_features": Form(forward="random_features({0}, {1})"),
     "linear_attend": Form(forward="linear_attend({0}, {1}, {2})"),
@@ -175,6 +188,8 @@ MODULE_ACTS: dict[str, str] = {
     "hardswish": "nn.Hardswish()",
     "tanh": "nn.Tanh()",
     "sigmoid": "nn.Sigmoid()",
+    "hard_sigmoid": "nn.Hardsigmoid()",
+    "quick_gelu": "QuickGELU()",
 }
 
 ACTS: dict[str, str] = {
@@ -182,6 +197,7 @@ ACTS: dict[str, str] = {
     "relu6": "F.relu6",
     "gelu": "F.gelu",
     "gelu_tanh": "gelu_tanh",
+    "quick_gelu": "quick_gelu",
     "silu": "F.silu",
     "hardswish": "F.hardswish",
     "tanh": "torch.tanh",

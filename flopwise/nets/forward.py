@@ -127,7 +127,7 @@ def _words(layer: Layer, inputs: list[_Value]) -> dict[str, object]:
         words["function"] = ACTS[words["function"]]
     if layer.kind == "global_mean":
         words["keepdim"] = ", keepdim=True" if words["keep"] else ""
-    if layer.kind in ("to_map", "token_mean"):
+    if layer.kind == "token_mean":
         words["patches"] = f"[:, {words['extra']}:]" if words["extra"] else ""
     words["all"] = ", ".join(value.text for value in inputs)
     if layer.kind == "concat":

@@ -1,13 +1,14 @@
-"""Steps without a module of their own: they are written where they are used."""
+"""Steps without a module of their own: written where they are used, or given a name."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain, count
 
 from flopwise.blocks.graph import Graph, Layer
 from flopwise.nets.forms import FORMS
 
-__all__ = ["inline"]
+__all__ = ["inline", "name_maps"]
 
 
 def inline(graph: Graph) -> Graph:
@@ -36,6 +37,24 @@ def inline(graph: Graph) -> Graph:
         tuple(number[index] for index in ends) for ends in (graph.outputs, graph.features)
     )
     return replace(graph, layers=tuple(layers), outputs=outputs, features=features)
+
+
+def name_maps(graph: Graph) -> Graph:
+    """Returns a graph in which the steps that lay tokens out as a map have names.
+
+    Their modules keep the grid, which follows from the size of the images.
+    """
+    taken = {layer.name for layer in graph.layers}
+    numbered = chain(["map"], (f"map{number}" for number in count(2)))
+    words = (word for word in numbered if word not in taken)
+    layers = []
+    for layer in graph.layers:
+        if layer.graph:
+            layer = replace(layer, graph=name_maps(layer.graph))
+        elif layer.kind == "to_map":
+            layer = replace(layer, name=next(words))
+        layers.append(layer)
+    return replace(graph, layers=tuple(layers))
 
 
 def _plain(graph: Graph) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import keyword
 import re
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -13,40 +14,46 @@ from flopwise.nets.classes import Class, Instance, Slot, Symbol, class_count, co
 from flopwise.nets.forms import FORMS, MODULE_ACTS
 from flopwise.nets.forward import forward_lines, input_names
 
-__all__ = ["class_name", "code", "network_source", "wrapped"]
+__all__ = ["WIDTH", "class_name", "code", "first_norm", "network_source", "wrapped"]
 
 HEADER = '"""{title} in plain PyTorch, generated from its graph."""\n'
 MODULES = {"torch": "import torch", "F": "import torch.nn.functional as F"}
 NAMES = {
-    "timm.layers": ("DropPath", "LayerNorm2d"),
+    "timm.layers": ("DropPath", "LayerNorm2d", "QuickGELU"),
     "timm.layers.grn": ("GlobalResponseNorm",),
     "torch": ("Tensor", "nn"),
     "flopwise.nets.attention": (
         *("attend_over", "grid_table", "linear_attend"),
         *("random_features", "split_heads"),
     ),
+    "flopwise.nets.resizing": ("FixedSize", "ToMap", "Windowed"),
     "flopwise.nets.modules": ("StdConv2d", "WeightStdConv2d", "max_pool_same"),
     "flopwise.nets.runtime": (
-        *("Block", "Joint", "Network", "Stage", "fixed_table", "gelu_tanh", "table"),
+        *("Block", "Joint", "Network", "Stage", "fixed_table", "gelu_tanh"),
+        *("quick_gelu", "table"),
     ),
     "flopwise.nets.windows": ("WindowAttend", "from_windows", "merge_patches", "to_windows"),
 }
 TAKEN = frozenset(name for names in NAMES.values() for name in names)
 """Names that a generated file may import, so that no class of its own may have them."""
 WIDTH = 100
+JOINT = re.compile(r"\bJoint(\d+)To(\d+)\(")
+"""How a stage is made whose block reads or makes several tensors."""
 
 
-def network_source(graph: Graph, *, facts: dict[str, Any]) -> str:
+def network_source(graph: Graph, *, facts: dict[str, Any], base: str) -> str:
     """Returns the source of a module with one class per distinct block and one for the network.
 
     Args:
         graph: The traced network; its last step is the classifier.
         facts: Class attributes of the network that `forward` does not need, such as
             `feature_info`.
+        base: The class it is derived from.
     """
     steps, classes = collect(graph, TAKEN | {class_name(graph.title)})
     pieces = [_block_class(each) for each in classes]
-    pieces.append(_network_class(graph, steps, facts))
+    pieces.append(_network_class(graph, steps, facts, base))
+    pieces[:0] = _joint_classes("\n".join(pieces))
     head = [HEADER.format(title=graph.title), *_imports("\n".join(pieces)), ""]
     lines = ["\n".join(head), *"\n\n".join(pieces).splitlines()]
     return "\n".join(part for line in lines for part in wrapped(line)) + "\n"
@@ -119,6 +126,28 @@ def _block_class(each: Class) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _joint_classes(body: str) -> list[str]:
+    """Writes the joints that a body needs: torch.jit wants the number of inputs spelled out."""
+    found = {(int(reads), int(makes)) for reads, makes in JOINT.findall(body)}
+    return [_joint_class(reads, makes) for reads, makes in sorted(found)]
+
+
+def _joint_class(reads: int, makes: int) -> str:
+    names = [f"x{place}" for place in range(reads)]
+    inputs = ", ".join(f"{name}: Tensor" for name in names)
+    made = "Tensor" if makes == 1 else f"tuple[{', '.join(['Tensor'] * makes)}]"
+    lines = (
+        f"class Joint{reads}To{makes}(Joint):",
+        f'    """A stage whose block reads {reads} and makes {makes}."""',
+        "",
+        f"    def forward(self, {inputs}) -> {made}:",
+        "        if self.grad_checkpointing and not torch.jit.is_scripting():",
+        f"            return self.saving({', '.join(names)})",
+        f"        return self[0]({', '.join(names)})",
+    )
+    return "\n".join(lines) + "\n"
+
+
 def _typed(name: str, values: dict[str, Any]) -> str:
     """An argument of a constructor with its type."""
     value = values[name]
@@ -127,10 +156,25 @@ def _typed(name: str, values: dict[str, Any]) -> str:
     return f"{name}: {'float' if isinstance(value, float) else 'int'}"
 
 
+def first_norm(head: Graph) -> Layer | None:
+    """Returns the norm that a head applies to all features before it does anything else."""
+    first = head.layers[0]
+    alone = not any(0 in layer.inputs for layer in head.layers[1:])
+    norm = first.kind in ("layer_norm", "layer_norm2d", "rms_norm") and head.inputs[0].kind != "vec"
+    return first if norm and alone else None
+
+
 def _headless(graph: Graph) -> Graph:
-    """The classifier without its last linear layer."""
+    """A network without its head, or a head without its last linear layer and its first norm."""
     last = graph.layers[-1]
-    return Graph(graph.title, graph.doc, graph.inputs, graph.layers[:-1], last.inputs)
+    graph = replace(graph, layers=graph.layers[:-1], outputs=last.inputs)
+    if not graph.head or first_norm(graph) is None:
+        return graph
+    layers = (
+        replace(layer, inputs=tuple(index - 1 for index in layer.inputs))
+        for layer in graph.layers[1:]
+    )
+    return replace(graph, layers=tuple(layers), outputs=(graph.outputs[0] - 1,))
 
 
 def _head_lines(graph: Graph, body: list[str]) -> list[str]:
@@ -212,15 +256,18 @@ def _stage(instance: Instance, path: str, names: dict[Slot, str]) -> str:
         parts.append(text if count == 1 else f"*({text} for _ in range({count}))")
     parts += [f"{name}={call}" for numbered, name, call in calls if not numbered]
     graph = instance.graph
-    joint = len(graph.inputs) > 1 or len(graph.outputs) > 1
-    return f"{'Joint' if joint else 'Stage'}({', '.join(parts)})"
+    ends = (len(graph.inputs), len(graph.outputs))
+    kind = "Stage" if ends == (1, 1) else "Joint{}To{}".format(*ends)
+    return f"{kind}({', '.join(parts)})"
 
 
-def _network_class(graph: Graph, steps: dict[str, Instance], facts: dict[str, Any]) -> str:
+def _network_class(
+    graph: Graph, steps: dict[str, Instance], facts: dict[str, Any], base: str
+) -> str:
     channels = graph.inputs[0].shape[0]
     head = graph.classifier
     classes = class_count(graph)
-    lines = [f"class {class_name(graph.title)}(Network):", *_docstring(graph.doc)]
+    lines = [f"class {class_name(graph.title)}({base}):", *_docstring(graph.doc)]
     lines += [""] if graph.doc else []
     lines += [f"    {key} = {code(value)}" for key, value in facts.items()]
     lines += [
@@ -232,18 +279,29 @@ def _network_class(graph: Graph, steps: dict[str, Instance], facts: dict[str, An
         "        global_pool: str | None = None,",
         "        drop_rate: float = 0.0,",
         "        drop_path_rate: float = 0.0,",
+        "        device: torch.device | str | None = None,",
+        "        dtype: torch.dtype | None = None,",
+        *(["        img_size: int | tuple[int, int] | None = None,"] if base != "Network" else []),
         "    ) -> None:",
         "        super().__init__(num_classes, in_chans)",
     ]
-    for name, instance in steps.items():
-        lines.append(f"        self.{name} = {_construct(instance, '', {})}")
-    lines += ["        self.finish(global_pool, drop_rate, drop_path_rate)", ""]
-    trunk = _headless(graph) if head else graph
-    lines += ["    def forward_features(self, x: Tensor) -> Tensor:"]
-    lines += [f"        {line}" for line in forward_lines(trunk, nesting=1)]
+    for layer in graph.layers:
+        if layer.graph:
+            lines.append(f"        self.{layer.name} = {_construct(steps[layer.name], '', {})}")
+        elif layer.name:
+            lines.append(f"        self.{layer.name} = {_module(layer, layer.name, {}, {})}")
+    if base != "Network":
+        lines += ["        self.set_input_size(img_size)"]
+    lines += ["        self.finish(global_pool, drop_rate, drop_path_rate, device, dtype)", ""]
+    lines += ["    def forward_trunk(self, x: Tensor) -> Tensor:"]
+    trunk = forward_lines(_headless(graph) if head else graph, nesting=1)
+    if facts.get("NORM"):
+        trunk[-1] = f"return self.{facts['NORM']}({trunk[-1].removeprefix('return ')})"
+    lines += [f"        {line}" for line in trunk]
     lines += ["", "    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:"]
-    result = f"self.{graph.layers[-1].name}(x, pre_logits)" if trunk is not graph else "x"
-    lines += [f"        return {result}"]
+    if head:
+        lines += ['        if self.global_pool == "":', "            return x"]
+    lines += [f"        return {f'self.{head.name}(x, pre_logits)' if head else 'x'}"]
     return "\n".join(lines) + "\n"
 
 

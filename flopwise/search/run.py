@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flopwise.dsl import Search, Spec
 from flopwise.search.candidates import made
@@ -18,6 +18,9 @@ from flopwise.search.session import Order, Outcome, look, section, start
 from flopwise.search.watch import Watch
 from flopwise.search.workers import GRACE
 
+if TYPE_CHECKING:  # a type only: the room imports torch
+    from flopwise.nets.inherit import Start
+
 __all__ = ["budget_rows", "search", "work"]
 
 
@@ -27,6 +30,7 @@ def search(
     *,
     trials: int | None = None,
     evaluator: Evaluator | None = None,
+    begin: Start | None = None,
     watch: Watch | None = None,
     on_trial: Callable[[TrialRow], None] | None = None,
     command: str = "",
@@ -44,6 +48,8 @@ def search(
         folder: Where the study lives; created when missing.
         trials: Trainings in all, those of earlier sessions included; the spec's by default.
         evaluator: What gives candidates their scores; real trainings by default.
+        begin: Weights that every training begins from, as far as they fit; part of what the study
+            is a study of.
         watch: Who is told what happens; nobody by default.
         on_trial: Called with the row of every trial that ends.
         command: The command that asked for it, for the manifest.
@@ -63,7 +69,7 @@ def search(
         watch=watch or Watch(), on_trial=on_trial, command=command, trials=trials, grace=grace
     )
     with StudyFolder(Path(folder), url=storage) as home:
-        return _run(spec, evaluator, home, order)
+        return _run(spec, evaluator, home, order, begin)
 
 
 def work(
@@ -103,12 +109,18 @@ def work(
         return _run(spec, evaluator, home, order)
 
 
-def _run(spec: Spec, evaluator: Evaluator | None, home: StudyFolder, order: Order) -> Outcome:
+def _run(
+    spec: Spec,
+    evaluator: Evaluator | None,
+    home: StudyFolder,
+    order: Order,
+    begin: Start | None = None,
+) -> Outcome:
     try:
         if evaluator is None:  # imports torch
             from flopwise.search.training import trainings
 
-            spec, evaluator = trainings(spec)
+            spec, evaluator = trainings(spec, begin)
         return _studies(spec, evaluator, home, order)
     finally:
         order.watch.close()

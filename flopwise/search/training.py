@@ -8,6 +8,7 @@ from typing import Any
 
 from flopwise import nets
 from flopwise.dsl import Network, Recipe, Spec
+from flopwise.nets.inherit import Start, inherit
 from flopwise.search.evaluator import Evaluator, Measure, OnEpoch, Verdict
 from flopwise.search.identity import digest
 from flopwise.train import (
@@ -36,9 +37,14 @@ METRICS = ("top1", "balanced", "loss")
 
 @dataclass(frozen=True)
 class Trainings:
-    """Trains on the images of a spec; opens each selection of them once."""
+    """Trains on the images of a spec; opens each selection of them once.
+
+    Attributes:
+        start: Weights that every network begins from, as far as they fit.
+    """
 
     _opened: dict[tuple[Any, ...], Data] = field(default_factory=dict, repr=False)
+    start: Start | None = None
 
     def evaluate(
         self, network: Network, recipe: Recipe, folder: Path, on_epoch: OnEpoch
@@ -49,6 +55,8 @@ class Trainings:
             on_epoch(epoch.epoch, epoch.epochs, {name: getattr(epoch, name) for name in METRICS})
 
         model = nets.build(network, seed=recipe.seed)
+        if self.start:
+            inherit(model, network, self.start)
         data = self.images(network, recipe)
         with fitting_threads(network.graph.macs, recipe.batch):
             result = train(model, data, recipe, folder, on_epoch=told)
@@ -83,8 +91,12 @@ class Trainings:
         return self._opened[key]
 
 
-def trainings(spec: Spec) -> tuple[Spec, Evaluator]:
+def trainings(spec: Spec, start: Start | None = None) -> tuple[Spec, Evaluator]:
     """Opens the images of a spec; reads no test image.
+
+    Args:
+        spec: The spec.
+        start: Weights that every network begins from, as far as they fit.
 
     Returns:
         The spec, with the classes of the data if it does not say how many, and its evaluator.
@@ -93,14 +105,15 @@ def trainings(spec: Spec) -> tuple[Spec, Evaluator]:
         SpecError: The data are not there, or disagree with the spec.
     """
     spec, data = settled(spec)
-    work = Trainings({selection(spec.network(), spec.recipe): data})
+    work = Trainings({selection(spec.network(), spec.recipe): data}, start)
+    told = {"start": {"from": start.place, "sha256": start.digest}} if start else {}
     return spec, Evaluator(
         evaluate=work.evaluate,
         judge=work.judge,
         tidy=tidy,
-        facts=facts_of(data),
+        facts=facts_of(data) | ({"start": start.digest[:16]} if start else {}),
         images=len(data.train),
-        data={**data.facts.as_dict(), "class_names": list(data.facts.classes)},
+        data={**data.facts.as_dict(), "class_names": list(data.facts.classes), **told},
         manifest=data.manifest(),
         notes=(described(data), *data.notes),
     )

@@ -135,10 +135,11 @@ def clip(model: nn.Module, recipe: Recipe) -> None:
 
 def set_drop(model: nn.Module, recipe: Recipe) -> None:
     """Sets stochastic depth and dropout; a model that has neither may not be asked for them."""
-    for name, rate in (("drop_path", recipe.drop_path), ("dropout", recipe.dropout)):
+    depth = (recipe.drop_path, recipe.drop_path_rule)
+    for name, rate, *rule in (("drop_path", *depth), ("dropout", recipe.dropout)):
         setter = getattr(model, f"set_{name}", None)
         if setter is not None:
-            setter(rate)
+            setter(rate, *rule)
         elif rate:
             raise refusal(
                 "E621",

@@ -32,7 +32,8 @@ OTHERS = [
     *("ghostnet_050", "ghostnet_130", "convnext_femto", "convnext_pico", "convnext_nano"),
     *("convnext_small", "convnext_base", "convnextv2_femto", "convnextv2_pico"),
     *("convnextv2_nano", "convnextv2_small", "convnextv2_base", *CUT),
-    *("mobilenetv2_050", "resnet26", "seresnet18", "seresnet34", "seresnet101", "seresnet152"),
+    *("mobilenetv2_035", "mobilenetv2_050", "mobilenetv2_075", "mobilenetv2_110d"),
+    *("mobilenetv2_120d", "resnet26", "seresnet18", "seresnet34", "seresnet101", "seresnet152"),
     *("resnext101_32x4d", "resnext101_32x8d", "resnext101_64x4d", "seresnext50_32x4d"),
     *("seresnext101_32x4d", "seresnext101_32x8d", "seresnext101_64x4d", "wide_resnet101_2"),
 ]

@@ -1,10 +1,13 @@
-"""Functions of expressions against Python's own."""
+"""Functions of expressions against Python's own, and against timm's."""
 
 from __future__ import annotations
 
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from timm.layers import make_divisible
 
 from flopwise.dsl.expr import parse_expression
 from flopwise.dsl.load import make_source
@@ -46,3 +49,8 @@ def test_what_has_no_value_is_a_fault(text: str, said: str) -> None:
     with pytest.raises(SpecError) as caught:
         worth(text)
     assert caught.value.faults[0].code == "E407" and said in str(caught.value)
+
+
+@given(x=st.integers(1, 10**6) | st.floats(0.01, 10**6), step=st.integers(1, 512))
+def test_divisible_rounds_widths_as_timm_does(x: float, step: int) -> None:
+    assert worth(f"divisible({x:f}, {step})") == make_divisible(float(f"{x:f}"), step)
