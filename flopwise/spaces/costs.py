@@ -1,6 +1,6 @@
 """Costs from tables: what a set of picks costs is a sum of one entry per level.
 
-The tables are filled by the block functions themselves (see `costs_levels.py`), so their sums equal
+The tables are filled by the block functions themselves (see `levels.py`), so their sums equal
 the count of the traced graph to the last digit. A batch is costed by numpy, one array operation per
 level for all candidates at once.
 """
@@ -19,7 +19,7 @@ from flopwise.dsl import Spec, Value
 from flopwise.dsl.route import Route
 from flopwise.dsl.stepwise import Unsteady
 from flopwise.errors import SpecError
-from flopwise.search.costs_levels import COLUMNS, Compiled, compile_route
+from flopwise.spaces.levels import COLUMNS, Compiled, compile_route
 
 __all__ = ["METRICS", "Batch", "CostTables", "cost_tables"]
 
@@ -206,10 +206,9 @@ class CostTables:
         """Counts paths to the ends that are wanted, in whole numbers of any size."""
         count = wanted(self.compiled.built, self.compiled.allowed).astype(int).astype(object)
         for level in reversed(self.levels):
-            count = np.array(
-                [sum(count[row[told]].tolist()) for row, told in zip(level.next, level.told, strict=True)],
-                dtype=object,
-            )
+            rows = zip(level.next, level.told, strict=True)
+            sums = [sum(count[row[told]].tolist()) for row, told in rows]
+            count = np.array(sums, dtype=object)
         return int(count[0])
 
 
