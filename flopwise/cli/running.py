@@ -79,7 +79,10 @@ def search_verb(args: argparse.Namespace) -> None:
     outcome = design.search(args.out, trials=args.trials, watch=watch, command=args.command)
     show(outcome, Console(width=None if sys.stdout.isatty() else 100), metric)
     for part in outcome.parts or (outcome,):
-        _export(part.folder, part.folder / "export")
+        if part.winner and part.winner.weights:
+            _export(part.folder, part.folder / "export")
+        else:
+            print(f"nothing was trained, so there is nothing to export from {part.folder}")
 
 
 def export_verb(args: argparse.Namespace) -> None:
