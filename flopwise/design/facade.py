@@ -23,6 +23,7 @@ from flopwise.dsl.load import decode
 from flopwise.dsl.shipped import papers, presets, shipped_row
 
 if TYPE_CHECKING:  # types only: most of these rooms import torch
+    from flopwise.design.spaces import Explored
     from flopwise.design.tables import PaperTable
     from flopwise.dsl.differing import Comparison
     from flopwise.dsl.explained import Explained
@@ -100,6 +101,16 @@ class Design:
         from flopwise.export.tiers import tiers
 
         return tiers(self.spec)
+
+    def space(self) -> list[Explored]:
+        """Returns what its space holds, once for each budget: size, feasible share, costs, values.
+
+        Raises:
+            SpecError: It has no search section (E505).
+        """
+        from flopwise.design.spaces import explore
+
+        return explore(self.spec)
 
     def cost(self) -> Cost:
         """Returns MACs, parameters and activations, in total and per stage."""
@@ -221,6 +232,8 @@ class Design:
         trials: int | None = None,
         watch: Watch | None = None,
         command: str = "",
+        workers: int = 1,
+        storage: str = "",
     ) -> Outcome:
         """Searches the space inside the budget; the same call on the same folder resumes.
 
@@ -229,6 +242,8 @@ class Design:
             trials: Trainings wanted in all, earlier ones included; the spec's by default.
             watch: Who is told what happens; nobody by default.
             command: The command that asked for it, for the records.
+            workers: Processes that share the work, one per GPU where there are GPUs.
+            storage: URL of a database for the trials; a journal in the folder by default.
 
         Raises:
             SpecError: There is no search section, nothing meets the budget, or the folder holds
@@ -238,7 +253,15 @@ class Design:
         from flopwise.search.run import search
 
         home = Path(folder or Path("runs") / self.name)
-        return search(self.spec, home, trials=trials, watch=watch, command=command)
+        return search(
+            self.spec,
+            home,
+            trials=trials,
+            watch=watch,
+            command=command,
+            workers=workers,
+            storage=storage,
+        )
 
 
 def load(

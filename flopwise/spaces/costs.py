@@ -30,6 +30,8 @@ METRICS = COLUMNS[:4]
 """What is summed: the three costs, and the repetitions of all stages together."""
 CHECKED = 12
 """Candidates whose costs are compared with the graph's when tables are made."""
+FAR = 1 << 60
+"""Further than any cost."""
 CHUNK = 8192
 """Candidates costed at once; larger ones fall out of the cache."""
 
@@ -130,13 +132,14 @@ class CostTables:
                     at += offsets[picks[name]]
             at, one, two, three, four = cells[at]
             macs, params, activations, depth = (
-                macs + one, params + two, activations + three, depth + four
+                macs + one,
+                params + two,
+                activations + three,
+                depth + four,
             )
         if not self.compiled.built[at]:
             return None
-        return {
-            "macs": macs, "params": params, "activations": activations, "depth_total": depth
-        }
+        return {"macs": macs, "params": params, "activations": activations, "depth_total": depth}
 
     @cached_property
     def _single(self) -> list[Any]:
@@ -164,7 +167,7 @@ class CostTables:
 
     def decode(self, codes: Array) -> list[dict[str, Value]]:
         """Returns the picks that count of every candidate, in the order of the space."""
-        counts = self._counting(codes)
+        counts = self.counting(codes)
         columns = [
             (name, self.values[name], codes[self._rows[name]].tolist(), counts[name].tolist())
             for name in self.route.domains
@@ -175,7 +178,7 @@ class CostTables:
             for at in range(codes.shape[1])
         ]
 
-    def _counting(self, codes: Array) -> dict[str, Array]:
+    def counting(self, codes: Array) -> dict[str, Array]:
         """Returns for every target in which candidates it counts."""
         state = np.zeros(codes.shape[1], np.int64)
         found: dict[str, Array] = {}
@@ -185,6 +188,19 @@ class CostTables:
                 choice += codes[row].astype(np.int64) * stride
             found |= {n: level.counts[state, choice, i] for i, n in enumerate(level.targets)}
             state = level.next[state, choice]
+        return found
+
+    @cached_property
+    def ranges(self) -> dict[str, tuple[int, int]]:
+        """The smallest and largest of each cost, over all networks that can be built."""
+        found: dict[str, tuple[int, int]] = {}
+        for column, metric in enumerate(METRICS[:3]):
+            ends = [np.where(self.compiled.built, 0, far) for far in (FAR, -FAR)]
+            for level in reversed(self.levels):
+                low, high = (level.cost[..., column] + end[level.next] for end in ends)
+                ends = [low.min(axis=1), high.max(axis=1)]
+            if self.buildable:
+                found[metric] = int(ends[0][0]), int(ends[1][0])
         return found
 
     @cached_property

@@ -13,6 +13,7 @@ exactly the paths inside; only the rounding of the weights (a part in 10^13) is 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import gcd
 from typing import Any, TypeAlias
 
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from flopwise.dsl import Window
 from flopwise.spaces.costs import METRICS, CostTables
 
-__all__ = ["Bracket", "PathDraws", "bracket", "listed"]
+__all__ = ["Bracket", "PathDraws", "bracket", "every_path"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -157,24 +158,40 @@ class PathDraws:
         self.bins = self._binned.high + 1
         self._counts = self._counted() if self.bins > 0 else []
         self.count = float(self._counts[0][0, 0]) if self.bins > 0 else 0.0
+        # a choice that leads nowhere leads to a row of zeros behind the others
+        self._next = [
+            np.where(useful, level.next, len(count) - 1)
+            for level, useful, count in zip(
+                tables.levels, self._binned.useful, self._counts[1:], strict=False
+            )
+        ]
 
     def _counted(self) -> list[Array]:
         """Returns for every level (states, binned cost so far): the number of completions.
 
-        A last column of zeros stands for all costs above the window.
+        A last column of zeros stands for all costs above the window, a last row for no state.
         """
         binned, top = self._binned, self._binned.high + 1
         allowed = self.tables.compiled.allowed
-        last = np.zeros((len(allowed), top + 1))
-        last[allowed, binned.low : top] = 1.0
+        last = np.zeros((len(allowed) + 1, top + 1))
+        last[np.flatnonzero(allowed), binned.low : top] = 1.0
         found = [last]
         for at in range(len(self.tables.levels) - 1, -1, -1):
             after, edges = found[0], binned.edges(at)
-            before = np.zeros((len(self.tables.levels[at].next), top + 1))
+            before = np.zeros((len(self.tables.levels[at].next) + 1, top + 1))
             for state, to, step, many in zip(*map(np.ndarray.tolist, _fields(edges)), strict=True):
                 before[state, : top - step] += many * after[to, step:top]
             found.insert(0, before)
         return found
+
+    @cached_property
+    def _even(self) -> list[bool]:
+        """For every level, whether all choices cost the same and lead to one state."""
+        pairs = zip(self.tables.levels, self._binned.useful, self._binned.bins, strict=True)
+        return [
+            bool(level.sizes) and useful.all() and not bins.any() and not np.ptp(level.next)
+            for level, useful, bins in pairs
+        ]
 
     def draw(self, rng: np.random.Generator, count: int) -> Array:
         """Returns the codes of that many paths, (targets, candidates)."""
@@ -189,9 +206,13 @@ class PathDraws:
         rows: list[Array] = []
         top = self._binned.high + 1
         for at, level in enumerate(self.tables.levels):
+            if self._even[at]:
+                choice = rng.integers(level.next.shape[1], size=count)
+                rows += np.unravel_index(choice, level.sizes)
+                state = level.next[state, choice]
+                continue
             steps = np.minimum(spent[:, None] + self._binned.bins[at][state], top)
-            weights = self._counts[at + 1][level.next[state], steps]
-            weights *= self._binned.useful[at][state]
+            weights = self._counts[at + 1][self._next[at][state], steps]
             ends = np.cumsum(weights, axis=1)
             found = rng.random(count) * ends[:, -1]
             choice = (ends <= found[:, None]).sum(axis=1)
@@ -203,7 +224,7 @@ class PathDraws:
         return np.stack(rows) if rows else np.zeros((0, count), np.int64)
 
 
-def listed(tables: CostTables) -> Array:
+def every_path(tables: CostTables) -> Array:
     """Returns the codes of every set of picks, (targets, candidates)."""
     state, rows = np.zeros(1, np.int64), list[Array]()
     for level in tables.levels:

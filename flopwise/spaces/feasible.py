@@ -21,7 +21,7 @@ from flopwise.dsl.fitting import Look, solve
 from flopwise.dsl.space import Search
 from flopwise.errors import SpecError
 from flopwise.spaces.costs import METRICS, CostTables, cost_tables
-from flopwise.spaces.draws import BINS, Bracket, PathDraws, bracket, listed
+from flopwise.spaces.draws import BINS, Bracket, PathDraws, bracket, every_path
 
 __all__ = ["FeasibleSpace", "Sample", "Share", "feasible_space"]
 
@@ -119,9 +119,14 @@ class FeasibleSpace:
     @property
     def method(self) -> str:
         """How candidates are drawn: `listed`, `counted` in bins, or `thrown` away if they miss."""
-        if self._list is not None:
+        if self.listed is not None:
             return "listed"
         return "counted" if self._draws.bins > 1 or not self.windows else "thrown"
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The targets that tables hold, in the order of the space."""
+        return tuple(name for name in self.tables.route.domains if name not in self.free)
 
     @cached_property
     def size(self) -> float:
@@ -162,25 +167,25 @@ class FeasibleSpace:
             count: How many; fewer come back when `tries` does not suffice.
             tries: Most paths that are drawn.
         """
-        if self._list is not None:
-            many = self._list.codes.shape[1]
+        if self.listed is not None:
+            many = self.listed.codes.shape[1]
             at = rng.integers(many, size=count if many else 0)
             return Sample(
-                codes=self._list.codes[:, at],
-                costs=self._list.costs[:, at],
+                codes=self.listed.codes[:, at],
+                costs=self.listed.costs[:, at],
                 whole=False,
                 drawn=count,
             )
         codes, costs = [np.zeros((len(self.tables.targets), 0), np.int64)], []
         found = drawn = 0
-        piece = min(PIECE, max(2 * count, 16))
         while found < count and drawn < tries and self._draws.count:
+            rate = (found + 1) / (drawn + 1)
+            piece = min(PIECE, 16 + int(1.1 * (count - found) / rate))
             paths = self._draws.draw(rng, piece)
             good, cost = self.feasible(paths)
             codes.append(paths[:, good])
             costs.append(cost[:, good])
             found, drawn = found + int(good.sum()), drawn + piece
-            piece = PIECE if found * 50 < drawn else piece
         every = np.concatenate([np.zeros((len(METRICS), 0), np.int64), *costs], axis=1)
         return Sample(
             codes=np.concatenate(codes, axis=1)[:, :count],
@@ -201,8 +206,8 @@ class FeasibleSpace:
 
     def share(self, draws: int = 20_000, seed: int = 0) -> Share:
         """Returns how much of the space is feasible, exactly or between bounds."""
-        if self._list is not None:
-            count = float(self._list.codes.shape[1])
+        if self.listed is not None:
+            count = float(self.listed.codes.shape[1])
             return Share(size=self.size, of=self.counted, low=count, high=count, estimate=count)
         bounds = self._bounds()
         if bounds.exact:
@@ -228,8 +233,8 @@ class FeasibleSpace:
 
     def sample(self, count: int = 10_000, seed: int = 0, tries: int = 200_000) -> Sample:
         """Returns all feasible candidates where these are listed, else uniform draws."""
-        if self._list is not None:
-            return self._list
+        if self.listed is not None:
+            return self.listed
         return self.draw(np.random.default_rng(seed), count, tries)
 
     def _bounds(self) -> Bracket:
@@ -241,11 +246,11 @@ class FeasibleSpace:
         return found[0] if found else Bracket(high, high)
 
     @cached_property
-    def _list(self) -> Sample | None:
+    def listed(self) -> Sample | None:
         """All feasible candidates of a small space."""
         if self.tables.size > LISTED:
             return None
-        codes = listed(self.tables)
+        codes = every_path(self.tables)
         batch = self.tables.batch(codes)
         good = batch.allowed & self.inside(batch.costs)
         if self.judged and good.sum() > JUDGED:
