@@ -11,6 +11,7 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from flopwise.dsl import Search, Spec
+from flopwise.dsl.stepwise import Unsteady
 from flopwise.errors import Fault, RunError, SpecError
 from flopwise.search.candidates import (
     ENUMERABLE,
@@ -38,6 +39,7 @@ from flopwise.search.study import Study
 from flopwise.search.watch import Plan, Watch
 from flopwise.search.winner import Winner, choose, from_finals, from_trial, write_winner
 from flopwise.search.workers import GRACE, Worker, stoppable
+from flopwise.spaces import feasible_space
 
 __all__ = [
     "Order",
@@ -271,7 +273,8 @@ def start(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) -> 
         probe = Probe(**study.attributes["probe"])
     else:
         study.note("probe", asdict(probe))
-        study.note("plan", {"trials": strategy.trainings(trials), "name": spec.name})
+        plan = {"name": spec.name, "evaluator": search.evaluator.kind}
+        study.note("plan", {**plan, "trials": strategy.trainings(trials)})
         home.remember({**recollection(spec), "trials": order.trials, "grace": order.grace})
         write_sources(home.path, spec, evaluator.manifest)
         facts = {"kind": search.sampler.kind, "seed": seed, "draws": candidates.draws}
@@ -322,8 +325,16 @@ def written(spec: Spec, search: Search) -> Picks | None:
 def space_of(spec: Spec) -> Candidates:
     """Returns the space of a spec and the arithmetic that judges its points."""
     search = section(spec)
+    try:
+        feasible = feasible_space(spec)
+    except Unsteady:  # candidates are then judged one by one
+        feasible = None
     return Candidates(
-        search.space, judge(spec, search), conditional=search.when, draws=search.max_rejects
+        search.space,
+        judge(spec, search),
+        conditional=search.when,
+        draws=search.max_rejects,
+        feasible=feasible,
     )
 
 
