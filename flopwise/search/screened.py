@@ -18,7 +18,7 @@ from flopwise.search.candidates import Candidate, fresh
 from flopwise.search.strategy import Moment, Past, Proposal
 from flopwise.search.surrogate import Features, Model, fit
 
-__all__ = ["DRAWN", "EXPLORED", "LAST", "OPEN", "POOL", "Screened"]
+__all__ = ["DRAWN", "EXPLORED", "LAST", "OPEN", "POOL", "STEP", "Screened"]
 
 DRAWN = 10
 """Candidates drawn before a model is fitted."""
@@ -26,6 +26,8 @@ EXPLORED = 0.25
 """Share of later candidates that are drawn all the same."""
 POOL = 256
 """Feasible candidates that the model chooses from."""
+STEP = 2
+"""Scores after which the model is fitted anew."""
 OPEN = 8
 """Trials in a row that choose from the same candidates; each adds its part of the pool."""
 LAST = 0.2
@@ -46,6 +48,7 @@ class Screened:
     short: tuple[float, ...]
     features: Features
     _drawn: dict[int, list[Candidate]] = field(default_factory=dict, repr=False)
+    _fitted: dict[tuple[str, ...], Model] = field(default_factory=dict, repr=False)
 
     @cached_property
     def rungs(self) -> tuple[tuple[float, int], ...]:
@@ -71,8 +74,7 @@ class Screened:
         """Proposes for the first rung that is not full; None when nothing is left to try."""
         first, *later = self.rungs
         begun: dict[float, set[str]] = {share: set() for share, _ in self.rungs}
-        for trial in moment.others:
-            identity, share = moment.named(trial)
+        for identity, share in moment.begun:
             begun.setdefault(share, set()).add(identity)
         if len(begun[first[0]]) < first[1] and (found := self._screen(moment, first[0])):
             return Proposal(found, first[0])
@@ -90,7 +92,7 @@ class Screened:
         scored = [past for past in moment.past if past.share == share]
         if len(scored) < DRAWN or moment.rng(3).random() < EXPLORED:
             return moment.uniform()
-        model = self.model(moment, scored)
+        model = self._model(moment, scored[: len(scored) - len(scored) % STEP])
         pool = self._pool(moment) if model.trusted else ()
         if not pool:
             return moment.uniform()
@@ -107,10 +109,14 @@ class Screened:
             found |= {each.identity: each for each in self._drawn[number]}
         return [each for each in found.values() if fresh(each, moment.tried)]
 
-    def model(self, moment: Moment, scored: Sequence[Past]) -> Model:
-        """Returns the model of some scores."""
-        known = [moment.candidates.judge(past.picks) for past in scored]
-        return fit(self.features(known), [past.score for past in scored])
+    def _model(self, moment: Moment, scored: Sequence[Past]) -> Model:
+        """Returns the model of some scores; the last one is kept."""
+        names = tuple(past.identity for past in scored)
+        if names not in self._fitted:
+            known = [moment.candidates.judge(past.picks) for past in scored]
+            self._fitted.clear()
+            self._fitted[names] = fit(self.features(known), [past.score for past in scored])
+        return self._fitted[names]
 
 
 def _best(moment: Moment, share: float, taken: set[str]) -> Past | None:

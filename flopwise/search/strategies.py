@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from numpy import nan_to_num
 from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 
 from flopwise.dsl import Search, Spec
@@ -18,7 +19,7 @@ from flopwise.search.screened import DRAWN, EXPLORED, LAST, Screened
 from flopwise.search.strategy import Strategy, listed
 from flopwise.search.surrogate import Features
 
-__all__ = ["STRATEGIES", "screening", "strategy_of"]
+__all__ = ["STRATEGIES", "numbers_of", "screening", "strategy_of"]
 
 TPE: Mapping[str, Any] = {
     "multivariate": True,
@@ -76,7 +77,7 @@ def _evolution(spec: Spec, trials: int) -> Strategy:
 
 def _screened(spec: Spec, trials: int) -> Strategy:
     assert spec.search
-    return screening(spec.search, trials, _more(spec, spec.search.sampler.scores))
+    return screening(spec.search, trials, numbers_of(spec, spec.search.sampler.scores))
 
 
 def screening(
@@ -107,19 +108,16 @@ def screening(
     )
 
 
-def _more(spec: Spec, scores: Sequence[str]) -> Callable[[Candidate], Sequence[float]]:
-    """Returns what a model sees of a network: its ways, and scores; each is worked out once."""
-    known: dict[str, list[float]] = {}
+def numbers_of(spec: Spec, scores: Sequence[str]) -> Callable[[Candidate], Sequence[float]]:
+    """Returns what a model sees of a network: its ways, and scores; what is not told is 0."""
 
     def numbers(candidate: Candidate) -> list[float]:
-        if candidate.identity not in known:
-            network = spec.network(candidate.picks)
-            through = ways(network.graph)[0]
-            assert through, "a network depends on its image"
-            more = scores_of(scores, network, Images.noise(network)) if scores else {}
-            values = [through.shortest, through.longest, through.mean, through.log_count]
-            known[candidate.identity] = [*values, *more.values()]
-        return known[candidate.identity]
+        network = spec.network(candidate.picks)
+        through = ways(network.graph)[0]
+        assert through, "a network depends on its image"
+        values = [through.shortest, through.longest, through.mean, through.log_count]
+        more = scores_of(scores, network, Images.noise(network)) if scores else {}
+        return [*values, *map(nan_to_num, more.values())]
 
     return numbers
 

@@ -71,34 +71,33 @@ class Moment:
         return {n: known for name, d in domains for n, known in parameters(name, d).items()}
 
     @cached_property
-    def others(self) -> list[FrozenTrial]:
-        """All other trials that are trainings of some candidate, whatever became of them."""
-        known = self.study.get_trials(deepcopy=False)
-        return [t for t in known if t.number != self.number and "identity" in t.user_attrs]
+    def begun(self) -> list[tuple[str, float]]:
+        """The identity of the candidate of every other trial, and how long it is trained."""
+        return [share_of(trial.user_attrs["identity"]) for trial in self._others]
 
     @cached_property
     def tried(self) -> set[str]:
-        """The identities of their candidates."""
-        return {self.named(trial)[0] for trial in self.others}
+        """The identities of the candidates of all other trials, whatever became of them."""
+        return {identity for identity, _ in self.begun}
 
     @cached_property
     def past(self) -> list[Past]:
-        """Those that gave a score, in order."""
+        """The other trials that gave a score, in order."""
         sign = 1.0 if self.study.directions[0] == StudyDirection.MAXIMIZE else -1.0
         domains = self.candidates.domains
         found = []
-        for trial in self.others:
+        for trial in self._others:
             if trial.state == TrialState.COMPLETE and trial.values:
                 picks = thawed(trial.user_attrs.get("picks") or {})
                 known = {name: picks[name] for name in domains if name in picks}
-                identity, share = self.named(trial)
+                identity, share = share_of(trial.user_attrs["identity"])
                 found.append(Past(known, identity, share, sign * trial.values[0]))
         return found
 
-    @staticmethod
-    def named(trial: FrozenTrial) -> tuple[str, float]:
-        """Returns the identity of a trial's candidate, and how long it is trained."""
-        return share_of(trial.user_attrs.get("identity", ""))
+    @cached_property
+    def _others(self) -> list[FrozenTrial]:
+        known = self.study.get_trials(deepcopy=False)
+        return [t for t in known if t.number != self.number and "identity" in t.user_attrs]
 
     def rng(self, stream: int = 0) -> np.random.Generator:
         """Returns random numbers of this moment; other streams are independent."""

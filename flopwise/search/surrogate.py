@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,13 +36,20 @@ class Features:
 
     domains: Mapping[str, Domain]
     more: Callable[[Candidate], Sequence[float]]
+    _known: dict[str, tuple[list[float], ...]] = field(default_factory=dict, repr=False)
 
     def __call__(self, candidates: Sequence[Candidate]) -> tuple[Array, ...]:
         """Returns a matrix per group, a row per candidate: picks, how often each, numbers."""
-        picks = np.array([self._picks(each) for each in candidates])
-        counts = np.array([self._counts(each) for each in candidates])
-        numbers = np.array([self._numbers(each) for each in candidates])
-        return tuple(group for group in (picks, counts, numbers) if group.shape[1])
+        rows = [self._row(each) for each in candidates]
+        groups = (np.array([row[place] for row in rows]) for place in range(3))
+        return tuple(group for group in groups if group.shape[1])
+
+    def _row(self, candidate: Candidate) -> tuple[list[float], ...]:
+        name = candidate.identity
+        if name not in self._known:
+            parts = self._picks(candidate), self._counts(candidate), self._numbers(candidate)
+            self._known[name] = parts
+        return self._known[name]
 
     def _picks(self, candidate: Candidate) -> list[float]:
         return [
