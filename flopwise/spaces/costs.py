@@ -125,21 +125,24 @@ class CostTables:
         Raises:
             KeyError: A value is none of its target's.
         """
+        return self.look(picks)[0]
+
+    def look(self, picks: Picks) -> tuple[dict[str, int] | None, bool]:
+        """Returns what one set of picks costs, and whether it is allowed whatever it costs."""
         at = macs = params = activations = depth = 0
         for places, cells in self._single:
             for name, offsets in places:
                 if name in picks:  # what does not count may be missing
                     at += offsets[picks[name]]
             at, one, two, three, four = cells[at]
-            macs, params, activations, depth = (
-                macs + one,
-                params + two,
-                activations + three,
-                depth + four,
-            )
+            macs += one
+            params += two
+            activations += three
+            depth += four
         if not self.compiled.built[at]:
-            return None
-        return {"macs": macs, "params": params, "activations": activations, "depth_total": depth}
+            return None, False
+        totals = (macs, params, activations, depth)
+        return dict(zip(METRICS, totals, strict=True)), bool(self.compiled.allowed[at])
 
     @cached_property
     def _single(self) -> list[Any]:

@@ -108,9 +108,14 @@ class FeasibleSpace:
         windows: Metric -> what it may be, from the budget, the fit, and requirements.
     """
 
-    def __init__(self, tables: CostTables, search: Search, budget: int = 0) -> None:
-        """Takes the tables of a space, its search section, and which budget."""
-        self.tables, self.search = tables, search
+    def __init__(
+        self, tables: CostTables, search: Search, budget: int = 0, *, most: int = LISTED
+    ) -> None:
+        """Takes the tables of a space, its search section, and which budget.
+
+        A space of at most `most` sets of picks is listed.
+        """
+        self.tables, self.search, self.most = tables, search, most
         self.windows = _joined([*search.windows(budget), *tables.route.windows])
         self.free = tables.compiled.free
         late = tables.compiled.late or tables.route.others
@@ -248,7 +253,7 @@ class FeasibleSpace:
     @cached_property
     def listed(self) -> Sample | None:
         """All feasible candidates of a small space."""
-        if self.tables.size > LISTED:
+        if self.tables.size > self.most:
             return None
         codes = every_path(self.tables)
         batch = self.tables.batch(codes)
@@ -291,13 +296,12 @@ class FeasibleSpace:
 
     def _look(self, picks: Picks) -> Look | None:
         """Returns what a fit needs to know of one value."""
-        codes = self.tables.encode([picks])
-        found = self.tables.batch(codes)
-        if not found.built[0]:
+        costs, allowed = self.tables.look(picks)
+        if costs is None:
             return None
-        good = found.allowed[0] and self.inside(found.costs)[0] and self._meets(picks)
-        costs = dict(zip(METRICS, map(int, found.costs[:, 0]), strict=True))
-        return Look(picks=picks, costs=costs, reasons=() if good else ("outside",))
+        good = allowed and all(w.contains(costs[m]) for m, w in self.windows.items())
+        reasons = () if good and self._meets(picks) else ("outside",)
+        return Look(picks=picks, costs=costs, reasons=reasons)
 
 
 def _joined(windows: Sequence[tuple[str, Window]]) -> dict[str, Window]:
