@@ -182,6 +182,15 @@ class Candidates:
                 return repaired
         return self._listed(rng, tried) if self.size <= ENUMERABLE else None
 
+    def several(self, rng: np.random.Generator, count: int) -> list[Candidate]:
+        """Returns about that many uniform feasible candidates, each once, tried or not."""
+        if self.feasible:
+            codes = self.feasible.draw(rng, count, TRIES).codes
+            drawn = [self.judge(picks) for picks in self.feasible.picks(codes, rng)]
+        else:
+            drawn = [found for _ in range(count) if (found := self.find(rng, ()))]
+        return list({each.identity: each for each in drawn if each.feasible}.values())
+
     def completed(self, known: Picks, rng: np.random.Generator) -> Picks:
         """Returns picks of all targets: those that are known, and draws of the others.
 

@@ -104,8 +104,7 @@ class Screened:
         for number in range(max(0, moment.number - OPEN + 1), moment.number + 1):
             if number not in self._drawn:
                 rng = np.random.default_rng([moment.seed, number, 4])
-                draws = (moment.candidates.find(rng, ()) for _ in range(POOL // OPEN))
-                self._drawn[number] = [candidate for candidate in draws if candidate]
+                self._drawn[number] = moment.candidates.several(rng, POOL // OPEN)
             found |= {each.identity: each for each in self._drawn[number]}
         return [each for each in found.values() if fresh(each, moment.tried)]
 
