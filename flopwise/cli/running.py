@@ -83,6 +83,7 @@ def search_verb(args: argparse.Namespace) -> None:
         command=args.command,
         workers=args.workers,
         storage=args.storage,
+        allow_code=args.allow_code,
     )
     show(outcome, Console(width=None if sys.stdout.isatty() else 100), metric)
     for part in outcome.parts or (outcome,):

@@ -23,7 +23,6 @@ from flopwise.dsl.load import decode
 from flopwise.dsl.shipped import papers, presets, shipped_row
 
 if TYPE_CHECKING:  # types only: most of these rooms import torch
-    from flopwise.design.spaces import Explored
     from flopwise.design.tables import PaperTable
     from flopwise.dsl.differing import Comparison
     from flopwise.dsl.explained import Explained
@@ -31,6 +30,7 @@ if TYPE_CHECKING:  # types only: most of these rooms import torch
     from flopwise.export.tiers import Tiers
     from flopwise.nets.latency import Latency
     from flopwise.nets.runtime import Network as Module
+    from flopwise.report.explored import Explored
     from flopwise.search import Outcome, Watch, Winner
     from flopwise.train import Epoch
 
@@ -234,6 +234,7 @@ class Design:
         command: str = "",
         workers: int = 1,
         storage: str = "",
+        allow_code: bool = False,
     ) -> Outcome:
         """Searches the space inside the budget; the same call on the same folder resumes.
 
@@ -244,6 +245,8 @@ class Design:
             command: The command that asked for it, for the records.
             workers: Processes that share the work, one per GPU where there are GPUs.
             storage: URL of a database for the trials; a journal in the folder by default.
+            allow_code: Whether a function or sampler that the spec names may run although nobody
+                allowed it before.
 
         Raises:
             SpecError: There is no search section, nothing meets the budget, or the folder holds
@@ -261,6 +264,7 @@ class Design:
             command=command,
             workers=workers,
             storage=storage,
+            allow_code=allow_code,
         )
 
 

@@ -23,6 +23,7 @@ from flopwise.search.folder import StudyFolder
 from flopwise.search.front import Objectives, front
 from flopwise.search.identity import recipe_of
 from flopwise.search.manifest import write_resolved
+from flopwise.search.pruning import Prune, PrunedError
 from flopwise.search.record import TrialRow, trial_row, write_csv
 from flopwise.search.sampler import FeasibleSampler
 from flopwise.search.storage import DiskFullError, LeaveError, full, is_full
@@ -49,6 +50,7 @@ class Loop:
         evaluator: What trains.
         watch: Who is told.
         objectives: Directions and metrics; trials are ranked by the first.
+        pruner: Who ends trainings that fall behind; None for nobody.
         on_trial: Called with the row of every trial that ended.
         written: Trial identity of the network as the spec writes it.
         finals: Most trainings of the last step.
@@ -65,6 +67,7 @@ class Loop:
     evaluator: Evaluator
     watch: Watch
     objectives: Objectives
+    pruner: Prune | None = None
     on_trial: Callable[[TrialRow], None] | None = None
     written: str = ""
     finals: int = 0
@@ -155,6 +158,7 @@ class Loop:
         def told(epoch: int, epochs: int, scores: Mapping[str, float]) -> None:
             self.worker.told(key_of(number), epoch)
             self.watch.epoch(epoch, epochs, scores)
+            self._compare(trial, epoch, epochs, scores)
 
         kind = ""
         try:
@@ -165,6 +169,9 @@ class Loop:
             self.evaluator.tidy(folder)
         except LeaveError:
             raise
+        except PrunedError as end:
+            self.study.prune(trial, str(end))
+            self.evaluator.tidy(folder)
         except Exception as error:  # whatever a training does, the search goes on
             if is_full(error):
                 raise DiskFullError(full(folder, error)) from error
@@ -173,6 +180,14 @@ class Loop:
             kind = type(error).__name__
         self._report(number, of)
         return kind
+
+    def _compare(self, trial: Trial, epoch: int, epochs: int, scores: Mapping[str, float]) -> None:
+        """Ends a training that fell behind, unless that was its last epoch."""
+        pruner, metric = self.pruner, self.objectives[0][1]
+        if pruner is None or epoch >= epochs or metric not in scores:
+            return
+        if self.study.patience(lambda: pruner(trial, epoch, scores[metric])):
+            raise PrunedError(f"ended after {epoch} of {epochs} epochs: it fell behind")
 
     def _announce(self, number: int) -> tuple[Trial, Picks]:
         """Puts on record what the trial is before anything is trained."""

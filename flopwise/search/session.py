@@ -11,7 +11,7 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from flopwise.dsl import Search, Spec
-from flopwise.dsl.stepwise import Unsteady
+from flopwise.dsl.spent import Unsteady
 from flopwise.errors import Fault, RunError, SpecError
 from flopwise.search.candidates import (
     ENUMERABLE,
@@ -31,6 +31,7 @@ from flopwise.search.front import Objectives
 from flopwise.search.identity import digest, judge, share_of, study_identity
 from flopwise.search.loop import Loop
 from flopwise.search.manifest import provenance, write_manifest, write_sources
+from flopwise.search.pruning import pruner_of
 from flopwise.search.recalling import recollection
 from flopwise.search.record import FinalRow, TrialRow, write_csv
 from flopwise.search.sampler import FeasibleSampler
@@ -289,6 +290,7 @@ def start(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) -> 
         evaluator=evaluator,
         watch=order.watch,
         objectives=search.objectives,
+        pruner=pruner_of(spec, allow_code=order.allow_code),
         on_trial=order.on_trial,
         written=baseline.identity,
         finals=(final.top + 1) * final.seeds if evaluator.judge and final.top else 0,

@@ -102,6 +102,10 @@ class Study:
         """Records a training that ended without a score, and why; False if another has."""
         return self._end(trial, {"reason": reason}, TrialState.FAIL, None)
 
+    def prune(self, trial: Trial, reason: str) -> bool:
+        """Records a training that was ended because it fell behind; False if another has."""
+        return self._end(trial, {"reason": reason}, TrialState.PRUNED, None)
+
     def _end(
         self,
         trial: Trial,
