@@ -23,6 +23,7 @@ ROOMS = (  # from top to bottom
     "export",
     "train",
     "nets",
+    "spaces",
     "dsl",
     "cost",
     "blocks",
@@ -35,6 +36,7 @@ REFUSED = {
     "cost": WORLDLY,
     "dsl": WORLDLY,
     "errors": WORLDLY | {"yaml"},
+    "spaces": WORLDLY,
 }
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 NAMES = [path.relative_to(PACKAGE).as_posix() for path in MODULES]

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from flopwise import __version__
-from flopwise.cli import editing, options, reading, running, tabling, telling
+from flopwise.cli import editing, options, reading, running, sharing, spaces, tabling, telling
 from flopwise.errors import FlopwiseError, RunError, SpecError
 
 __all__ = ["VERBS", "main", "make_parser"]
@@ -34,6 +34,7 @@ VERBS: dict[str, tuple[Verb, Options]] = {
     "check": (reading.check_verb, reading.check_options),
     "show": (reading.show_verb, reading.show_options),
     "draw": (reading.draw_verb, reading.draw_options),
+    "space": (spaces.space_verb, spaces.space_options),
     "table": (tabling.table_verb, tabling.table_options),
     "explain": (telling.explain_verb, telling.explain_options),
     "diff": (telling.diff_verb, telling.diff_options),
@@ -45,10 +46,13 @@ VERBS: dict[str, tuple[Verb, Options]] = {
     "build": (running.build_verb, running.build_options),
     "train": (running.train_verb, running.train_options),
     "search": (running.search_verb, running.search_options),
+    "worker": (sharing.worker_verb, sharing.worker_options),
+    "status": (sharing.status_verb, sharing.status_options),
+    "replay": (sharing.replay_verb, sharing.replay_options),
     "export": (running.export_verb, running.export_options),
     "verify": (running.verify_verb, running.verify_options),
 }
-RESUMED = ("train", "search", "table")  # the same command again goes on where it was stopped
+RESUMED = ("train", "search", "table", "worker")  # the same command again goes on where it was stopped
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -79,11 +79,21 @@ def search_verb(args: argparse.Namespace) -> None:
     metric = design.spec.search.objective[1] if design.spec.search else "top1"
     watch = watch_for(sys.stdout, metric)
     outcome = design.search(
-        args.out, trials=args.trials, start=args.start, watch=watch, command=args.command
+        args.out,
+        trials=args.trials,
+        start=args.start,
+        watch=watch,
+        command=args.command,
+        workers=args.workers,
+        storage=args.storage,
+        allow_code=args.allow_code,
     )
     show(outcome, Console(width=None if sys.stdout.isatty() else 100), metric)
     for part in outcome.parts or (outcome,):
-        _export(part.folder, part.folder / "export", command=args.command)
+        if part.winner and part.winner.weights:
+            _export(part.folder, part.folder / "export", command=args.command)
+        else:
+            print(f"nothing was trained, so there is nothing to export from {part.folder}")
 
 
 def export_verb(args: argparse.Namespace) -> None:
@@ -160,6 +170,10 @@ def search_options(verb: argparse.ArgumentParser) -> None:
         type=count,
         help="trainings wanted in all, earlier ones included (default: search.trials)",
     )
+    text = "processes that share the work, one per GPU where there are GPUs (default: 1)"
+    verb.add_argument("--workers", metavar="N", type=count, default=1, help=text)
+    text = "keep trials in a database, for workers on several machines: postgresql://USER@HOST/DB"
+    verb.add_argument("--storage", metavar="URL", default="", help=text)
 
 
 def export_options(verb: argparse.ArgumentParser) -> None:

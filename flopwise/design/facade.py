@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # types only: most of these rooms import torch
     from flopwise.nets.inherit import Start
     from flopwise.nets.latency import Latency
     from flopwise.nets.runtime import Network as Module
+    from flopwise.report.explored import Explored
     from flopwise.search import Outcome, Watch, Winner
     from flopwise.train import Epoch
 
@@ -102,6 +103,16 @@ class Design:
         from flopwise.export.tiers import tiers
 
         return tiers(self.spec)
+
+    def space(self) -> list[Explored]:
+        """Returns what its space holds, once for each budget: size, feasible share, costs, values.
+
+        Raises:
+            SpecError: It has no search section (E505).
+        """
+        from flopwise.design.spaces import explore
+
+        return explore(self.spec)
 
     def cost(self) -> Cost:
         """Returns MACs, parameters and activations, in total and per stage."""
@@ -230,6 +241,9 @@ class Design:
         start: str | Path | None = None,
         watch: Watch | None = None,
         command: str = "",
+        workers: int = 1,
+        storage: str = "",
+        allow_code: bool = False,
     ) -> Outcome:
         """Searches the space inside the budget; the same call on the same folder resumes.
 
@@ -239,6 +253,10 @@ class Design:
             start: Where weights lie that every training begins from, as for `train`.
             watch: Who is told what happens; nobody by default.
             command: The command that asked for it, for the records.
+            workers: Processes that share the work, one per GPU where there are GPUs.
+            storage: URL of a database for the trials; a journal in the folder by default.
+            allow_code: Whether a function or sampler that the spec names may run although nobody
+                allowed it before.
 
         Raises:
             SpecError: There is no search section, nothing meets the budget, or the folder holds
@@ -248,8 +266,17 @@ class Design:
         from flopwise.search.run import search
 
         home = Path(folder or Path("runs") / self.name)
-        begin = _opened(start)
-        return search(self.spec, home, trials=trials, begin=begin, watch=watch, command=command)
+        return search(
+            self.spec,
+            home,
+            trials=trials,
+            begin=_opened(start),
+            watch=watch,
+            command=command,
+            workers=workers,
+            storage=storage,
+            allow_code=allow_code,
+        )
 
 
 def load(

@@ -115,6 +115,11 @@ class Needed:
         found |= {target for target in self.space if target.startswith(f"net.{stage.name}[")}
         return found
 
+    def alike(self, stage: StagePlan, block: Block) -> bool:
+        """Whether all repetitions of a stage have the same settings, whatever is picked."""
+        used = {name for setting in self._all(stage) for name in setting.names}
+        return not stage.single and not {"i", "n"} & used.union(block.scope)
+
     def depth(self, stage: StagePlan) -> frozenset[str]:
         """Returns the targets that the depth of a stage depends on."""
         return self.of([f"net.{stage.name}.depth"])

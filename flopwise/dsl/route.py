@@ -20,8 +20,6 @@ from flopwise.dsl.space import Search, Window
 from flopwise.dsl.stepwise import Step, Unsteady, steps_of
 from flopwise.dsl.tables import METRICS
 from flopwise.dsl.targets import Names
-from flopwise.dsl.wire import stage_of
-from flopwise.errors import SpecError
 
 __all__ = ["Check", "Route", "route"]
 

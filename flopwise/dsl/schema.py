@@ -256,6 +256,7 @@ def _search() -> Schema:
         _aim(words) for words in (tables.OBJECTIVES, tables.OBJECTIVES + tables.METRICS)
     )
     words = {"enum": list(tables.SCORES)}
+    share = value_schema(Rule(name="short", type="percent", low=0.001, high=1), literal=True)
     quantity = value_schema(Rule(name="to", type="quantity", low=0), literal=True)
     fit = _literals(tables.FIT, to=section(dict.fromkeys(tables.METRICS, quantity)))
     return _literals(
@@ -265,7 +266,12 @@ def _search() -> Schema:
         require=_list(EXPRESSION),
         fit=fit,
         objective=either(one, {**_list(several), "minItems": 1}),
-        sampler=_literals(tables.SAMPLER, scores=_list(words), args=_map({})),
+        sampler=_literals(
+            tables.SAMPLER,
+            short=either(share, {**_list(share), "minItems": 1}),
+            scores=_list(words),
+            args=_map({}),
+        ),
         evaluator=_evaluator(),
         pruner=_literals(tables.PRUNER, args=_map({})),
         final=_literals(tables.FINAL),

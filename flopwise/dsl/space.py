@@ -90,7 +90,7 @@ class SamplerChoice:
     Attributes:
         kind: One of the strategies; `class` for what an import path names.
         seed: Seed of the proposals.
-        short: Epochs of a short training, as a share of the recipe's.
+        short: Epochs of the short trainings, as shares of the recipe's; one for each rung.
         scores: Scores without training that a model of the space may use.
         path: The import path of a sampler.
         args: Its arguments.
@@ -98,7 +98,7 @@ class SamplerChoice:
 
     kind: str = "tpe"
     seed: int = 0
-    short: float = 0.1
+    short: tuple[float, ...] = (0.1,)
     scores: tuple[str, ...] = ()
     path: str = ""
     args: Mapping[str, Value] = field(default_factory=dict)

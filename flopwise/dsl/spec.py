@@ -212,7 +212,7 @@ class Spec:
         """
         if self.search is None or self.search.fit is None:
             return picks
-        found = self._look(picks, budget)
+        found = self.look(picks, budget)
         return found.picks if found else picks
 
     def probe(self, draws: int = 500, *, seed: int = 0, budget: int = 0) -> Probe:
@@ -226,7 +226,7 @@ class Spec:
             raise SpecError([Fault(code="E505", message=fact)])
 
         def look(picks: Mapping[str, Value]) -> Look | None:
-            return self._look(self.active(picks), budget)
+            return self.look(self.active(picks), budget)
 
         return probe(self.search, look, draws, seed, budget)
 
@@ -260,7 +260,7 @@ class Spec:
         assert self.search, "a spec without a space has one network"
         return route(self.plan, self._resolver, self.search)
 
-    def _look(self, picks: Mapping[str, Value], budget: int) -> Look | None:
+    def look(self, picks: Mapping[str, Value], budget: int) -> Look | None:
         """Returns what arithmetic says about picks, after solving the fit if there is one."""
         fit = self.search.fit if self.search else None
         if fit is None or fit.vary in picks:

@@ -7,11 +7,11 @@ of costs is built. What flows between steps is held by `Edges`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from inspect import signature
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from flopwise.blocks import Block, Graph, Trace, Type, call_stage, depends, prune
 from flopwise.blocks.stage import converted, enter, trace_repetition
@@ -38,6 +38,7 @@ from flopwise.errors import BlockError
 
 __all__ = ["Edge", "Edges", "Spent", "Step", "Unsteady", "steps_of"]
 
+T = TypeVar("T")
 Picks: TypeAlias = Mapping[str, Value]
 
 
@@ -159,6 +160,7 @@ class _Walk:
     ) -> None:
         self.plan, self.stage, self.inputs, self.wanted = plan, stage, inputs, wanted
         self.vocabulary, self.needed = vocabulary, needed
+        self.when = needed.of([f"net.{stage.name}.when"])
 
     def steps(self, space: Mapping[str, Domain]) -> Iterator[Step]:
         """Yields the entry and the repetitions where these can be told apart, else the stage."""
@@ -171,8 +173,7 @@ class _Walk:
         yield self._step("entry", targets, self._entry)
         own = [n for n in block.fields if n in block.own]
         if not any(target.startswith(f"net.{name}[") for target in space):
-            targets = self.needed.fields(self.stage, block, own) | self.needed.depth(self.stage)
-            yield self._step("body", targets, self._body)
+            yield self._body(block, self.needed.fields(self.stage, block, own))
             return
         span = depths(name, self.needed.settings, space)
         if span is None:
@@ -183,23 +184,38 @@ class _Walk:
 
     def _step(self, part: str, targets: frozenset[str], run: Run) -> Step:
         """Returns a step that does nothing where the stage is left out."""
-        stage, needed = self.stage, self.needed
+        name, targets = self.stage.name, targets | self.when
         later = part not in ("", "entry")
-        reads = (stage.name,) if later else self.inputs
-        goes = f"net.{stage.name}.when"
-        targets |= needed.of([goes])
-        names = needed.names(stage, targets)
+        reads = (name,) if later else self.inputs
 
-        def applied(edges: Edges, picks: Picks) -> Result:
-            scope = needed.typed(names, picks)
-            settings = {path: needed.setting(value) for path, value in picks.items()}
-            around = Around(self._blocks(picks, scope), self.plan.places, settings, scope)
-            if left_out([stage], around):
-                gone = edges[stage.name if later else self.inputs[0]]
-                return dict.fromkeys((*self.wanted, stage.name), gone), Spent()
+        def applied(edges: Edges, around: Around) -> Result:
+            if left_out([self.stage], around):
+                return self._gone(edges[reads[0]])
             return run(edges, around)
 
-        return Step(f"{stage.name} {part}".strip(), targets, reads, applied)
+        around = self._part(targets, lambda around: around)
+        label = f"{name} {part}".strip()
+        return Step(label, targets, reads, lambda edges, picks: applied(edges, around(picks)))
+
+    def _gone(self, edge: Edge) -> Result:
+        return dict.fromkeys((*self.wanted, self.stage.name), edge), Spent()
+
+    def _part(self, targets: frozenset[str], made: Callable[[Around], T]) -> Callable[[Picks], T]:
+        """Returns a function of picks that is worked out once for each value of its targets."""
+        order, names = sorted(targets), self.needed.names(self.stage, targets)
+        known: dict[Any, T] = {}
+
+        def part(picks: Picks) -> T:
+            key = tuple((type(value), value) for value in map(picks.get, order))
+            if key not in known:
+                mine = {name: picks[name] for name in order if name in picks}
+                scope = self.needed.typed(names, mine)
+                settings = {path: self.needed.setting(value) for path, value in mine.items()}
+                blocks = self._blocks(mine, scope)
+                known[key] = made(Around(blocks, self.plan.places, settings, scope))
+            return known[key]
+
+        return part
 
     def _blocks(self, picks: Picks, scope: Mapping[str, Value]) -> Mapping[str, Block]:
         if not self.needed.composite(self.stage):
@@ -252,55 +268,67 @@ class _Walk:
         (type_,), (reads,), spent = _told(trace.close(*made))
         return {self.stage.name: Edge(type_, edge.alive and bool(reads))}, spent
 
-    def _body(self, edges: Edges, around: Around) -> Result:
-        edge, spent = edges[self.stage.name], Spent(blocks=1)
+    def _body(self, block: Block, targets: frozenset[str]) -> Step:
+        """Returns the step of all repetitions.
+
+        Where they have the same settings and leave the type as it is, one stands for all that
+        follow; so what a depth adds is a product.
+        """
+        name, depths_ = self.stage.name, self.needed.depth(self.stage) | self.when
+        depth = self._part(depths_, self._depth)
+        alike = self.needed.alike(self.stage, block)
+        whole = targets if alike else targets | depths_
+        around = self._part(whole, lambda around: around)
+        rows: dict[Any, list[tuple[Edge, Spent]]] = {}
+
+        def run(edges: Edges, picks: Picks) -> Result:
+            edge, count = edges[name], depth(picks)
+            if count == 0:
+                return self._gone(edge)
+            held = around(picks)
+            row = rows.setdefault((edge, id(held), 0 if alike else count), [])
+            while len(row) < count and not (alike and len(row) > 1 and row[-1][0] == row[-2][0]):
+                before = row[-1][0] if row else edge
+                row.append(self._repeated(held, before, len(row), count))
+            spent = sum((each for _, each in row[:count]), Spent(blocks=1))
+            left = max(count - len(row), 0)
+            return {name: row[:count][-1][0]}, spent + _times(row[-1][1], left)
+
+        return Step(f"{name} body", targets | depths_, (name,), run)
+
+    def _depth(self, around: Around) -> int:
+        """Returns how deep the stage is; 0 where it is left out."""
+        if left_out([self.stage], around):
+            return 0
         block = block_of(self.stage, around)
-        written = written_of(self.stage, block, around)
-        depth = depth_of(self.stage, block, written, around.scope)
-        names = {name for setting in written.whole.values() for name in setting.names}
-        same = not written.single and not {"i", "n"} & names.union(block.scope)
-        settings: Mapping[str, Any] = {}
-        for at in range(depth):
-            if at == 0 or not same:
-                settings = self._settings(block, around, block.own, at, depth)
-            after, one = self._repeated(block, edge, settings, at, depth)
-            if same and at and after == edge:  # so are all that follow
-                left = depth - at
-                return {self.stage.name: edge}, spent + _times(one, left)
-            edge, spent = after, spent + one
-        return {self.stage.name: edge}, spent
+        return depth_of(self.stage, block, written_of(self.stage, block, around), around.scope)
 
     def _repetition(self, at: int) -> Run:
         """Returns what runs one repetition, which a stage that is not so deep lacks."""
 
         def run(edges: Edges, around: Around) -> Result:
-            edge = edges[self.stage.name]
-            block = block_of(self.stage, around)
-            written = written_of(self.stage, block, around)
-            depth = depth_of(self.stage, block, written, around.scope)
+            edge, depth = edges[self.stage.name], self._depth(around)
             if at >= depth:
                 return {self.stage.name: edge}, Spent()
-            settings = self._settings(block, around, block.own, at, depth)
-            edge, spent = self._repeated(block, edge, settings, at, depth)
+            edge, spent = self._repeated(around, edge, at, depth)
             return {self.stage.name: edge}, spent + Spent(blocks=int(at == 0))
 
         return run
 
     def _settings(
-        self, block: Block, around: Around, names: Any, at: int, depth: int
+        self, block: Block, around: Around, names: Collection[str], at: int, depth: int
     ) -> Mapping[str, Any]:
         """Returns some settings of a repetition."""
         fields = {name: field for name, field in block.fields.items() if name in names}
-        own = tuple(name for name in block.scope if name in around.scope or name in ("i", "n"))
-        part = replace(block, fields=fields, scope=own)
+        part = replace(block, fields=fields)
         written = written_of(self.stage, block, around).at(at)
-        scope = {**around.scope, "i": at, "n": depth}
-        return dict(evaluated(self.stage, part, written, scope))
+        return dict(evaluated(self.stage, part, written, {**around.scope, "i": at, "n": depth}))
 
-    def _repeated(
-        self, block: Block, edge: Edge, settings: Mapping[str, Any], at: int, depth: int
-    ) -> tuple[Edge, Spent]:
-        graph = trace_repetition(block, [edge.type], {**settings, "i": at, "n": depth})
+    def _repeated(self, around: Around, edge: Edge, at: int, depth: int) -> tuple[Edge, Spent]:
+        """Returns what one repetition gives and costs."""
+        block = block_of(self.stage, around)
+        settings = {**self._settings(block, around, block.own, at, depth), "i": at, "n": depth}
+        graph = trace_repetition(block, [edge.type], settings)
         (type_,), (reads,), spent = _told(graph)
         return Edge(type_, edge.alive and bool(reads)), spent + Spent(depth=1, blocks=1)
 

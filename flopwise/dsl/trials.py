@@ -35,11 +35,10 @@ SAMPLER = by_key(
     ),
     Rule(
         name="short",
-        type="percent",
-        low=0.001,
-        high=1,
+        type="any",
         example="short: 10%",
-        doc="screened: the epochs of a short training, as a share of the recipe's.",
+        doc="screened: the epochs of a short training, as a share of the recipe's; or a list of "
+        "shares, from rung to rung.",
     ),
     Rule(
         name="scores",

@@ -58,11 +58,21 @@ def _sampler(checker: Checker, node: Section) -> SamplerChoice:
         rule = Rule(name="scores", type="text", choices=SCORES)
         read = [checker.literal(each, rule, "one of 'scores'") for each in scores.items]
         found["scores"] = tuple(str(each) for each in read if each is not None)
+    if "short" in node.entries:
+        found["short"] = tuple(_shares(checker, node.entries["short"]))
     for key in ("short", "scores"):
         if key in node.entries and found.get("kind") != "screened":
             fact = f"'{key}' belongs to the sampler screened"
             checker.fault("E524", fact, node.keys[key], "write  kind: screened, or delete it")
     return SamplerChoice(**found)
+
+
+def _shares(checker: Checker, node: Node) -> Iterator[float]:
+    rule = Rule(name="short", type="percent", low=0.001, high=1)
+    for each in node.items if isinstance(node, Items) else (node,):
+        value = checker.literal(each, rule, "'short'")
+        if isinstance(value, int | float):
+            yield float(value)
 
 
 def _pruner(checker: Checker, node: Section, search: Search) -> PrunerChoice:

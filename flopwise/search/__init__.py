@@ -5,7 +5,7 @@ from __future__ import annotations
 from flopwise.search.compare import Comparison
 from flopwise.search.evaluator import Evaluator, Measure, Verdict
 from flopwise.search.record import FinalRow, TrialRow
-from flopwise.search.run import search
+from flopwise.search.run import search, work
 from flopwise.search.session import Outcome
 from flopwise.search.watch import Plan, Watch
 from flopwise.search.winner import Winner
@@ -22,4 +22,5 @@ __all__ = [
     "Watch",
     "Winner",
     "search",
+    "work",
 ]

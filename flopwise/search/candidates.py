@@ -11,11 +11,14 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
+from math import ceil
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from flopwise.dsl import Choice, Dice, Domain, Range, Value, spell
+from flopwise.spaces import FeasibleSpace
+from flopwise.spaces.judged import repeats
 
 __all__ = [
     "Candidate",
@@ -36,6 +39,10 @@ Scalar: TypeAlias = bool | int | float | str
 Pick: TypeAlias = Value
 Picks: TypeAlias = Mapping[str, Pick]
 
+COMPLETIONS = 64
+"""Draws of the open targets of a proposal, of which a feasible one is taken."""
+TRIES = 400_000
+"""Paths of the cost tables that are drawn in search of a few feasible ones."""
 DRAWS = 2000
 """Uniform draws that look for one new feasible candidate before repair is tried."""
 ENUMERABLE = 20_000
@@ -84,12 +91,14 @@ class Probe:
         looked: Candidates judged.
         feasible: How many of them may be trained.
         complete: True when every point was judged.
+        share: How much of the space is feasible, where its costs fit into tables.
     """
 
     size: float
     looked: int
     feasible: int
     complete: bool
+    share: float | None = None
 
 
 class Candidates:
@@ -102,6 +111,7 @@ class Candidates:
         *,
         conditional: Collection[str] = (),
         draws: int = DRAWS,
+        feasible: FeasibleSpace | None = None,
     ) -> None:
         """Takes the domain of every target and the function that judges one set of picks.
 
@@ -110,7 +120,10 @@ class Candidates:
             judge: Picks to a candidate; it says which of the picks count.
             conditional: The targets that do not always count.
             draws: Uniform draws that look for one new feasible candidate.
+            feasible: The feasible part of the space, where its costs fit into tables; without it
+                what is drawn is judged until something is feasible.
         """
+        self.feasible = feasible
         self.domains, self.conditional, self.draws = dict(domains), frozenset(conditional), draws
         self._judge = judge
         self._known: dict[tuple[tuple[str, type, Pick], ...], Candidate] = {}
@@ -152,16 +165,71 @@ class Candidates:
         are repaired; otherwise a space small enough is listed. None means that all of a listed
         space was tried, or that nothing was found in a larger one.
         """
+        if self.feasible:
+            found = self._drawn(self.feasible, rng, tried)
+            if found or self.feasible.listed:
+                return found
         misses: list[Candidate] = []
-        for _ in range(int(min(self.draws, 50 * self.size))):
+        for _ in range(0 if self.feasible else int(min(self.draws, 50 * self.size))):
             candidate = self.judge(self.draw(rng))
-            if fresh(candidate, tried):
+            if fresh(candidate, tried) and rng.random() * self._repeated(candidate) < 1:
                 return candidate
             misses.append(candidate)
         for miss in sorted(misses, key=lambda c: c.distance)[:8]:
+            if fresh(miss, tried):  # kept by no draw
+                return miss
             if repaired := self.repair(miss, tried):
                 return repaired
         return self._listed(rng, tried) if self.size <= ENUMERABLE else None
+
+    def several(self, rng: np.random.Generator, count: int) -> list[Candidate]:
+        """Returns about that many uniform feasible candidates, each once, tried or not."""
+        if self.feasible:
+            codes = self.feasible.draw(rng, count, TRIES).codes
+            drawn = [self.judge(picks) for picks in self.feasible.picks(codes, rng)]
+        else:
+            drawn = [found for _ in range(count) if (found := self.find(rng, ()))]
+        return list({each.identity: each for each in drawn if each.feasible}.values())
+
+    def completed(self, known: Picks, rng: np.random.Generator) -> Picks:
+        """Returns picks of all targets: those that are known, and draws of the others.
+
+        Of several draws one that is feasible is taken, if there is any; uniformly among the
+        feasible where tables say which these are.
+        """
+        drawn = [{**self.draw(rng), **known} for _ in range(COMPLETIONS if self.feasible else 1)]
+        if self.feasible:
+            held = [{n: snap(d, each[n]) for n, d in self.domains.items()} for each in drawn]
+            try:
+                good = self.feasible.feasible(self.feasible.tables.encode(held))[0]
+            except KeyError:  # what is known lies outside the space
+                return drawn[0]
+            drawn = [each for each, met in zip(drawn, good, strict=True) if met] or drawn
+        return drawn[0]
+
+    def _drawn(
+        self, feasible: FeasibleSpace, rng: np.random.Generator, tried: Collection[str]
+    ) -> Candidate | None:
+        """Returns one of the feasible, each that is untried as likely as the others."""
+        if feasible.listed:
+            order = rng.permutation(feasible.listed.codes.shape[1])
+            parts = [order[at : at + 16] for at in range(0, len(order), 16)]
+            codes = (feasible.listed.codes[:, part] for part in parts)
+        else:
+            most = range(0, self.draws, 16)
+            codes = (feasible.draw(rng, 16, TRIES).codes for _ in most)
+        for each in codes:
+            if not each.shape[1]:
+                return None
+            for picks in feasible.picks(each, rng):
+                candidate = self.judge(picks)
+                if fresh(candidate, tried):
+                    return candidate
+        return None
+
+    def _repeated(self, candidate: Candidate) -> float:
+        """Returns how many draws mean the same as a candidate."""
+        return repeats(self.domains, candidate.picks) if self.conditional else 1.0
 
     def next(self, tried: Collection[str]) -> Candidate | None:
         """Returns the first feasible candidate, in the order of the points, that is not tried."""
@@ -183,7 +251,18 @@ class Candidates:
         return None
 
     def probe(self, seed: int = 0, draws: int = 500) -> Probe:
-        """Judges all points of a small space, or that many uniform draws of a larger one."""
+        """Counts what is feasible, or judges points: all of a small space, or uniform draws."""
+        if self.feasible:
+            share = self.feasible.share(draws, seed)
+            looked = int(share.of) if share.exact else share.drawn
+            found = share.estimate if share.exact else share.share * share.drawn
+            return Probe(
+                size=share.size,
+                looked=looked,
+                feasible=ceil(found),
+                complete=share.exact,
+                share=share.share,
+            )
         complete = self.size <= 2 * draws
         rng = np.random.default_rng(seed)
         picks = self.points() if complete else (self.draw(rng) for _ in range(draws))

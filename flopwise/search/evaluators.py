@@ -5,15 +5,18 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flopwise.dsl import Network, Recipe, Spec
 from flopwise.dsl.consent import allow, digest, is_allowed
 from flopwise.dsl.tables import SCORES
 from flopwise.dsl.usercode import run_file
-from flopwise.errors import Fault, Place, SpecError, nearest
+from flopwise.errors import Fault, Place, RunError, SpecError, nearest
 from flopwise.search.evaluator import Evaluator, Measure, OnEpoch
 from flopwise.search.results import read_results
+
+if TYPE_CHECKING:  # a type only: the room imports torch
+    from flopwise.nets.inherit import Start
 
 __all__ = ["EVALUATORS", "evaluator_of", "from_function", "from_score", "home_of", "imported"]
 
@@ -21,18 +24,28 @@ LIBRARY = "optuna."
 """Import paths that need nobody's consent."""
 
 
-def evaluator_of(spec: Spec, *, allow_code: bool = False) -> tuple[Spec, Evaluator]:
+def evaluator_of(
+    spec: Spec, *, allow_code: bool = False, begin: Start | None = None
+) -> tuple[Spec, Evaluator]:
     """Returns the evaluator that the search section of a spec names, and the spec it is for.
 
     Args:
         spec: A spec with a search section.
         allow_code: Whether a function may run although nobody allowed it before.
+        begin: Weights that every training begins from; others than trainings know no weights.
 
     Raises:
         SpecError: There is no such table, column or function, or it is not allowed to run.
     """
     assert spec.search, "only a search has an evaluator"
-    return EVALUATORS[spec.search.evaluator.kind](spec, allow_code)
+    kind = spec.search.evaluator.kind
+    if kind == "training":
+        from flopwise.search.training import trainings  # imports torch
+
+        return trainings(spec, begin)
+    if begin:
+        raise RunError(f"'{kind}' trains nothing that could begin from {begin.place}")
+    return EVALUATORS[kind](spec, allow_code)
 
 
 def from_function(
@@ -125,12 +138,6 @@ def _missing(fact: str, place: Place | None, *helps: str) -> Fault:
     return Fault(code="E526", message=fact, place=place, helps=helps)
 
 
-def _training(spec: Spec, allow_code: bool) -> tuple[Spec, Evaluator]:
-    from flopwise.search.training import trainings  # imports torch
-
-    return trainings(spec)
-
-
 def _table(spec: Spec, allow_code: bool) -> tuple[Spec, Evaluator]:
     assert spec.search
     results = read_results(spec.search, home_of(spec))
@@ -153,9 +160,8 @@ def _score(spec: Spec, allow_code: bool) -> tuple[Spec, Evaluator]:
 
 
 EVALUATORS: Mapping[str, Callable[[Spec, bool], tuple[Spec, Evaluator]]] = {
-    "training": _training,
     "table": _table,
     "function": _function,
     "score": _score,
 }
-"""What a spec names -> who makes it."""
+"""What a spec names besides trainings -> who makes it."""

@@ -50,6 +50,8 @@ __all__ = [
 NAME = "search"
 ORPHANS = 40
 """Half seconds to wait for a lock whose owner is gone."""
+WAITS = 120
+"""Half seconds that a worker waits for its search to start."""
 
 
 class StudyFolder:
@@ -75,6 +77,7 @@ class StudyFolder:
     def __enter__(self) -> StudyFolder:
         """Takes the folder for this process, unless it only joins."""
         if self.joins:
+            self._await()
             return self
         self.path.mkdir(parents=True, exist_ok=True)
         lock = (self.path / "lock").open("a+", encoding="utf-8")
@@ -102,6 +105,17 @@ class StudyFolder:
         if self._lock:
             self._lock.close()
             self._lock = None
+
+    def _await(self) -> None:
+        """Waits for the search that this worker helps: it may be about to start."""
+        for _ in range(WAITS):
+            if "spec" in self.known():
+                return
+            time.sleep(0.5)
+        raise RunError(
+            f"no search has started in {self.path}: start one with "
+            f"`flopwise search SPEC --out {self.path}`, then its workers"
+        )
 
     def _settle(self) -> None:
         """Refuses another place for trials than the folder's, and marks a new folder."""
@@ -194,8 +208,8 @@ class StudyFolder:
         mark = self.known().get("mark", "")
         if self.url and first.get("mark") and first["mark"] != mark:
             raise RunError(
-                f"{where} was started from there, and {self.place} is another folder: workers share "
-                "one folder, for checkpoints; name the same one with --out, or give this search "
+                f"{where} was started from there, and {self.place} is another folder: workers "
+                "share one folder, for checkpoints; name the same with --out, or give this search "
                 "another name by another last part of --out"
             )
 

@@ -22,14 +22,16 @@ def front(rows: Iterable[TrialRow], objectives: Objectives) -> list[TrialRow]:
     """Returns the trained trials that no other beats, best first by the first objective.
 
     With one objective these are all trained trials: each later one is what would be best without
-    those before it.
+    those before it. Longer trainings come before shorter ones, whose scores mean something else;
+    with several objectives only the longest are compared.
     """
     done = sorted(
         (row for row in rows if row.state == "done"),
-        key=lambda row: (*_losses(row, objectives), row.number),
+        key=lambda row: (-row.share, *_losses(row, objectives), row.number),
     )
     if len(objectives) < 2:
         return done
+    done = [row for row in done if row.share == done[0].share]
     losses = [_losses(row, objectives) for row in done]
     return [row for row, own in zip(done, losses, strict=True) if not beaten(own, losses)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from flopwise.dsl import Network, Recipe, Search, Spec
@@ -13,7 +13,17 @@ from flopwise.errors import FlopwiseError
 from flopwise.search.candidates import Candidate, Picks
 from flopwise.search.record import COSTS
 
-__all__ = ["digest", "distance", "judge", "settings", "study_identity", "trial_identity"]
+__all__ = [
+    "digest",
+    "distance",
+    "judge",
+    "recipe_of",
+    "settings",
+    "share_of",
+    "shortened",
+    "study_identity",
+    "trial_identity",
+]
 
 PLACES = ("data", "workers")
 """Settings of a recipe that say where and how it runs, not what it gives; the digest of the data is
@@ -34,6 +44,33 @@ def trial_identity(network: Network, recipe: Recipe) -> str:
     """
     initial = [layer.init for _, layer in network.graph.walk()]
     return digest({"hash": network.hash, "initial": initial, "recipe": settings(recipe)})
+
+
+def shortened(identity: str, share: float) -> str:
+    """Names a training of a candidate that is a share as long as its recipe says.
+
+    >>> shortened("0123abcd", 1.0), shortened("0123abcd", 0.1)
+    ('0123abcd', '0123abcd@0.1')
+    """
+    return identity if share == 1 else f"{identity}@{share:g}"
+
+
+def share_of(identity: str) -> tuple[str, float]:
+    """Returns the candidate of a training, and how long it is.
+
+    >>> share_of("0123abcd@0.1"), share_of("0123abcd")
+    (('0123abcd', 0.1), ('0123abcd', 1.0))
+    """
+    candidate, _, share = identity.partition("@")
+    return candidate, float(share or 1)
+
+
+def recipe_of(recipe: Recipe, share: float) -> Recipe:
+    """Returns a recipe for fewer epochs, at least one; its schedule ends with them."""
+    if share == 1:
+        return recipe
+    epochs = max(1, round(recipe.epochs * share))
+    return replace(recipe, epochs=epochs, warmup=recipe.warmup * epochs / recipe.epochs)
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:

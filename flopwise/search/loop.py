@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from optuna.trial import Trial
+from optuna.trial import FrozenTrial, Trial
 
 from flopwise.dsl import Spec
 from flopwise.errors import RunError
@@ -21,7 +21,9 @@ from flopwise.search.evaluator import Evaluator, Measure
 from flopwise.search.files import write_text
 from flopwise.search.folder import StudyFolder
 from flopwise.search.front import Objectives, front
+from flopwise.search.identity import recipe_of
 from flopwise.search.manifest import write_resolved
+from flopwise.search.pruning import Prune, PrunedError
 from flopwise.search.record import TrialRow, trial_row, write_csv
 from flopwise.search.sampler import FeasibleSampler
 from flopwise.search.storage import DiskFullError, LeaveError, full, is_full
@@ -48,6 +50,7 @@ class Loop:
         evaluator: What trains.
         watch: Who is told.
         objectives: Directions and metrics; trials are ranked by the first.
+        pruner: Who ends trainings that fall behind; None for nobody.
         on_trial: Called with the row of every trial that ended.
         written: Trial identity of the network as the spec writes it.
         finals: Most trainings of the last step.
@@ -64,16 +67,19 @@ class Loop:
     evaluator: Evaluator
     watch: Watch
     objectives: Objectives
+    pruner: Prune | None = None
     on_trial: Callable[[TrialRow], None] | None = None
     written: str = ""
     finals: int = 0
     final_share: float = 1.0
     spec_hash: str = ""
     made: Mapping[str, Any] = field(default_factory=dict)
+    _heard: set[int] = field(default_factory=set)
 
     def run(self, trials: int) -> bool:
         """Runs until that many trials ended; False when the space has no candidate left."""
         failures: list[str] = []
+        self._heard.update(row.number for row in self.ended())
         while (number := self._next(trials)) is not None:
             reason = self._train(number, trials)
             failures = [*failures, reason] if reason and reason in failures[-1:] else [reason]
@@ -92,6 +98,7 @@ class Loop:
         """
         while True:
             known = self.study.trials
+            self._hear(known, wanted)
             for trial in known[:wanted]:
                 if not trial.state.is_finished() and self.worker.take(key_of(trial.number)):
                     if self.study.trials[trial.number].state.is_finished():  # just now
@@ -119,26 +126,27 @@ class Loop:
 
     def ended(self) -> list[TrialRow]:
         """Returns the rows of the trials that were trained, or failed."""
-        return [row for row in self.rows() if row.state not in ("running", "waiting")]
+        return _ended(self.rows())
 
     def best(self) -> TrialRow | None:
         """Returns the best trial by validation; the earlier one of equals."""
         return next(iter(self.ranked()), None)
 
-    def ranked(self) -> list[TrialRow]:
+    def ranked(self, rows: Sequence[TrialRow] | None = None) -> list[TrialRow]:
         """Returns the trained trials, best first; of several objectives, those on the front."""
-        return front(self.ended(), self.objectives)
+        return front(_ended(self.rows() if rows is None else rows), self.objectives)
 
-    def write(self) -> None:
+    def write(self, rows: Sequence[TrialRow] | None = None) -> None:
         """Writes `trials.csv`, and `front.csv` where there are several objectives."""
-        write_csv(self.folder.path / "trials.csv", [row.flat() for row in self.rows()])
+        rows = self.rows() if rows is None else rows
+        write_csv(self.folder.path / "trials.csv", [row.flat() for row in rows])
         if len(self.objectives) > 1:
-            write_csv(self.folder.path / "front.csv", [row.flat() for row in self.ranked()])
+            flat = [row.flat() for row in self.ranked(rows)]
+            write_csv(self.folder.path / "front.csv", flat)
 
     def rows(self) -> list[TrialRow]:
         """Returns one row per trial that is known by its picks, running ones included."""
-        known = (trial for trial in self.study.trials if trial.user_attrs.get("picks") is not None)
-        return [trial_row(trial) for trial in known]
+        return _rows(self.study.trials)
 
     def _train(self, number: int, of: int) -> str:
         """Trains one trial and records what came out; returns the kind of failure, if any."""
@@ -150,15 +158,20 @@ class Loop:
         def told(epoch: int, epochs: int, scores: Mapping[str, float]) -> None:
             self.worker.told(key_of(number), epoch)
             self.watch.epoch(epoch, epochs, scores)
+            self._compare(trial, epoch, epochs, scores)
 
         kind = ""
         try:
             network, recipe = self.spec.network(picks), self.spec.recipe_for(picks)
+            recipe = recipe_of(recipe, trial.user_attrs.get("share", 1.0))
             measure = self.evaluator.evaluate(network, recipe, folder, told)
             self._finish(trial, measure)
             self.evaluator.tidy(folder)
         except LeaveError:
             raise
+        except PrunedError as end:
+            self.study.prune(trial, str(end))
+            self.evaluator.tidy(folder)
         except Exception as error:  # whatever a training does, the search goes on
             if is_full(error):
                 raise DiskFullError(full(folder, error)) from error
@@ -168,11 +181,19 @@ class Loop:
         self._report(number, of)
         return kind
 
+    def _compare(self, trial: Trial, epoch: int, epochs: int, scores: Mapping[str, float]) -> None:
+        """Ends a training that fell behind, unless that was its last epoch."""
+        pruner, metric = self.pruner, self.objectives[0][1]
+        if pruner is None or epoch >= epochs or metric not in scores:
+            return
+        if self.study.patience(lambda: pruner(trial, epoch, scores[metric])):
+            raise PrunedError(f"ended after {epoch} of {epochs} epochs: it fell behind")
+
     def _announce(self, number: int) -> tuple[Trial, Picks]:
         """Puts on record what the trial is before anything is trained."""
         trial, candidate = self.study.begin(number, self.sampler)
         picks = candidate.picks
-        facts = {
+        about = {
             "hash": candidate.hash,
             "written": candidate.identity == self.written,
             **candidate.costs,
@@ -182,12 +203,12 @@ class Loop:
             "resolved": self.spec.render(picks),
             "codes": {code.key: code.text for code in self.spec.codes},
         }
-        self.study.describe(trial, facts)
+        self.study.describe(trial, {"about": about})
         return trial, picks
 
     def _finish(self, trial: Trial, measure: Measure) -> None:
         self.worker.check()
-        known = {**trial.user_attrs, **measure.scores}
+        known = {**trial.user_attrs["about"], **measure.scores}
         values = [float(known[metric]) for _, metric in self.objectives]
         if not all(map(math.isfinite, values)):
             raise RunError("the score is not a number")
@@ -201,23 +222,41 @@ class Loop:
             "weights": str(weights.relative_to(self.folder.path)) if weights else "",
             "kind": measure.kind,
         }
-        self.study.finish(trial, kept, values)
+        self.study.finish(trial, {"result": kept}, values)
 
     def _report(self, number: int, of: int) -> None:
-        self.write()
-        row = trial_row(self.study.trials[number])
-        self.watch.end(row, self.best(), self._left(of))
+        known = self.study.trials
+        self._hear(known, of)
+        self.write(_rows(known))
         if self.on_trial:
-            self.on_trial(row)
+            self.on_trial(trial_row(known[number]))
 
-    def _left(self, of: int) -> float | None:
+    def _hear(self, known: Sequence[FrozenTrial], of: int) -> None:
+        """Tells of every trial that has ended, here or at another worker, once."""
+        new = [t for t in known if t.state.is_finished() and t.number not in self._heard]
+        if not new:
+            return
+        rows = _rows(known)
+        for row in _rows(new):
+            self._heard.add(row.number)
+            self.watch.end(row, next(iter(self.ranked(rows)), None), self._left(rows, of))
+
+    def _left(self, rows: Sequence[TrialRow], of: int) -> float | None:
         """Estimates the seconds to go from the mean of the finished trials."""
-        ended = self.ended()
+        ended = _ended(rows)
         seconds = [row.seconds for row in ended if row.seconds]
         if not seconds:
             return None
         mean = sum(seconds) / len(seconds) / (1 + self.worker.others)
         return mean * (max(of - len(ended), 0) + self.finals * self.final_share)
+
+
+def _rows(known: Iterable[FrozenTrial]) -> list[TrialRow]:
+    return [trial_row(trial) for trial in known if trial.user_attrs.get("picks") is not None]
+
+
+def _ended(rows: Sequence[TrialRow]) -> list[TrialRow]:
+    return [row for row in rows if row.state not in ("running", "waiting")]
 
 
 def key_of(number: int) -> str:

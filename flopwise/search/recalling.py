@@ -16,10 +16,12 @@ def recollection(spec: Spec) -> dict[str, Any]:
     """Returns what study.json keeps of a spec; the inverse of `recall`.
 
     A spec that says everything itself is kept as its text, so that its file may change while a
-    search runs. One that names other files is read from where it lies.
+    search runs. One that names other files or code is read from where it lies.
     """
     origin = spec.origin
-    alone = len(spec.sources) == 1 and not spec.codes and origin.row is None
+    trains = spec.search is not None and spec.search.evaluator.kind == "training"
+    plain = not spec.codes and origin.row is None and trains
+    alone = len(spec.sources) == 1 and plain
     text = next(iter(spec.sources.values())) if alone else None
     row = f"#{origin.row.name}" if origin.row else ""
     return {

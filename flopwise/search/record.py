@@ -45,6 +45,7 @@ class TrialRow:
         epochs: Epochs behind the scores.
         seconds: Time spent training.
         reason: Why it failed.
+        share: How long it was trained, as a share of the recipe's epochs.
         written: True for the network as the spec writes it: the hand-written baseline.
         weights: File with its trained weights, relative to the study's folder.
         kind: Which weights were judged: raw or ema.
@@ -62,6 +63,7 @@ class TrialRow:
     images_per_s: float = 0.0
     outside_share: float = 0.0
     reason: str = ""
+    share: float = 1.0
     written: bool = False
     weights: str = ""
     kind: str = "raw"
@@ -77,6 +79,7 @@ class TrialRow:
             "hash": self.hash,
             "identity": self.identity,
             **{f"val_{name}": value for name, value in self.scores.items()},
+            "share": self.share,
             "epochs": self.epochs,
             "seconds": round(self.seconds, 2),
             "reason": self.reason,
@@ -143,7 +146,8 @@ class FinalRow:
 
 def trial_row(trial: FrozenTrial) -> TrialRow:
     """Reads a row from Optuna's trial."""
-    kept: Mapping[str, Any] = trial.user_attrs
+    known = trial.user_attrs
+    kept: Mapping[str, Any] = {**known, **known.get("about", {}), **known.get("result", {})}
     return TrialRow(
         number=trial.number,
         state=STATES[trial.state],
@@ -157,6 +161,7 @@ def trial_row(trial: FrozenTrial) -> TrialRow:
         images_per_s=kept.get("images_per_s", 0.0),
         outside_share=kept.get("outside_share", 0.0),
         reason=kept.get("reason", ""),
+        share=kept.get("share", 1.0),
         written=kept.get("written", False),
         weights=kept.get("weights", ""),
         kind=kept.get("kind", "raw"),

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flopwise.dsl import Search, Spec
+from flopwise.errors import RunError
 from flopwise.search.candidates import made
+from flopwise.search.crew import Crew, visible_gpus
 from flopwise.search.evaluator import Evaluator
+from flopwise.search.evaluators import evaluator_of
 from flopwise.search.folder import StudyFolder
 from flopwise.search.front import beaten
 from flopwise.search.recalling import recollection
@@ -35,7 +38,9 @@ def search(
     on_trial: Callable[[TrialRow], None] | None = None,
     command: str = "",
     storage: str = "",
+    workers: int = 1,
     grace: float = GRACE,
+    allow_code: bool = False,
 ) -> Outcome:
     """Searches the space of a spec inside its budget and judges the best afresh.
 
@@ -47,14 +52,18 @@ def search(
         spec: A spec with a `search` section.
         folder: Where the study lives; created when missing.
         trials: Trainings in all, those of earlier sessions included; the spec's by default.
-        evaluator: What gives candidates their scores; real trainings by default.
+        evaluator: What gives candidates their scores; the spec's by default.
         begin: Weights that every training begins from, as far as they fit; part of what the study
             is a study of.
         watch: Who is told what happens; nobody by default.
         on_trial: Called with the row of every trial that ends.
         command: The command that asked for it, for the manifest.
         storage: URL of the database that keeps the trials; a journal in the folder by default.
+        workers: Processes that share the work, one per GPU where there are GPUs; with more than
+            one, candidates get their scores from what the spec names.
         grace: Seconds without a sign of life after which a worker counts as dead.
+        allow_code: Whether a function or sampler that the spec names may run although nobody
+            allowed it before.
 
     Returns:
         The trials, the last step and the winner.
@@ -66,10 +75,21 @@ def search(
     """
     section(spec)
     order = Order(
-        watch=watch or Watch(), on_trial=on_trial, command=command, trials=trials, grace=grace
+        watch=watch or Watch(),
+        on_trial=on_trial,
+        command=command,
+        trials=trials,
+        grace=grace,
+        allow_code=allow_code,
+        begin=begin,
     )
     with StudyFolder(Path(folder), url=storage) as home:
-        return _run(spec, evaluator, home, order, begin)
+        if workers < 2:
+            return _run(spec, evaluator, home, order)
+        if evaluator:
+            raise RunError("workers are processes of their own: let the spec name the evaluator")
+        with Crew(home.path, workers, home.url, visible_gpus(), order.watch.note) as crew:
+            return _run(spec, evaluator, home, replace(order, crew=crew))
 
 
 def work(
@@ -81,6 +101,7 @@ def work(
     command: str = "",
     storage: str = "",
     parent: int = 0,
+    begin: Start | None = None,
 ) -> Outcome:
     """Helps with a study that a search has started; as many processes may as there are trials.
 
@@ -92,6 +113,7 @@ def work(
         command: The command that asked for it, for the records.
         storage: The search's own storage, where its URL needs a password.
         parent: The process to work for; the worker leaves when that is gone.
+        begin: Weights that every training begins from, as the search has them.
 
     Returns:
         What the search gave, once all of it is done.
@@ -104,23 +126,16 @@ def work(
         trials=known.get("trials"),
         grace=known.get("grace", GRACE),
         parent=parent,
+        begin=begin,
     )
     with home:
         return _run(spec, evaluator, home, order)
 
 
-def _run(
-    spec: Spec,
-    evaluator: Evaluator | None,
-    home: StudyFolder,
-    order: Order,
-    begin: Start | None = None,
-) -> Outcome:
+def _run(spec: Spec, evaluator: Evaluator | None, home: StudyFolder, order: Order) -> Outcome:
     try:
-        if evaluator is None:  # imports torch
-            from flopwise.search.training import trainings
-
-            spec, evaluator = trainings(spec, begin)
+        if evaluator is None:
+            spec, evaluator = evaluator_of(spec, allow_code=order.allow_code, begin=order.begin)
         return _studies(spec, evaluator, home, order)
     finally:
         order.watch.close()
@@ -133,7 +148,7 @@ def _studies(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) 
     if len(found.budget) < 2:
         return start(spec, evaluator, home, order).run(wanted)
     alone = [replace(spec, search=replace(found, budget=(budget,))) for budget in found.budget]
-    for each in alone:
+    for each in alone if not home.joins else ():
         look(each)
     parts = []
     for number, each in enumerate(alone, 1):
@@ -141,7 +156,7 @@ def _studies(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) 
         order.watch.note(f"budget {number} of {len(alone)}: {windows}")
         with home.part(f"budget-{number}") as folder:
             session = start(each, evaluator, folder, order)
-            if not home.joins:
+            if not home.joins:  # a part says what it is about; the whole, what it is made of
                 home.remember({**folder.known(), **recollection(spec)})
             parts.append(session.run(wanted))
     outcome = Outcome(folder=home.path, trials=(), parts=tuple(parts))

@@ -1,9 +1,9 @@
 """A sampler that proposes only feasible architectures that were not tried yet.
 
-It wraps any Optuna sampler. The inner one proposes jointly, up to `PROPOSALS` times; proposals that
-miss the budget or repeat a trial are dropped without a trace: one recorded as pruned or infeasible
-would teach TPE about the budget instead of accuracy. When none fits, the nearest is repaired, and
-otherwise a uniform feasible draw stands in.
+It asks a strategy. Optuna's samplers are strategies too: the inner one proposes jointly, up to
+`PROPOSALS` times; proposals that miss the budget or repeat a trial are dropped without a trace: one
+recorded as pruned or infeasible would teach TPE about the budget instead of accuracy. When none
+fits, the nearest is repaired, and otherwise a uniform feasible draw stands in.
 
 Every random choice is seeded by (seed, number of the trial), so a search that was interrupted
 proposes what it would have proposed, and never the same thing twice.
@@ -13,105 +13,65 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from flopwise.dsl import Search
 from flopwise.errors import RunError
-from flopwise.search.candidates import (
-    ENUMERABLE,
-    Candidate,
-    Candidates,
-    Pick,
-    Picks,
-    fresh,
-    thawed,
-)
-from flopwise.search.encoding import decode, encode, parameters
+from flopwise.search.candidates import Candidate, Candidates, Pick, Picks, fresh, thawed
+from flopwise.search.encoding import decode, encode
+from flopwise.search.strategy import Moment, Proposal, Strategy
 
-__all__ = [
-    "SAMPLERS",
-    "TPE",
-    "FeasibleSampler",
-    "inner_of",
-    "sampler_facts",
-    "tried",
-]
+__all__ = ["PROPOSALS", "FeasibleSampler", "Inner"]
 
 PROPOSALS = 64
 """Joint proposals asked of the inner sampler for one trial."""
 
-TPE: Mapping[str, Any] = {
-    "multivariate": True,
-    "group": False,  # one joint model where every target always counts; see inner_of
-    "constant_liar": True,
-    "n_startup_trials": 10,
-    "n_ei_candidates": 24,
-}
-"""All arguments of TPE that shape a search, written out because Optuna's defaults change."""
-
-NSGA2: Mapping[str, Any] = {"population_size": 16}
-"""Arguments of NSGA-II that shape a search; Optuna's population of 50 is a whole search here."""
-
-SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
-    "tpe": lambda seed: TPESampler(seed=seed, **TPE),
-    "random": lambda seed: RandomSampler(seed=seed),  # proposes nothing jointly: uniform feasible
-    "grid": lambda seed: RandomSampler(seed=seed),  # the points in order; see FeasibleSampler.spare
-    "nsga2": lambda seed: NSGAIISampler(seed=seed, **NSGA2),
-}
-"""Inner samplers by the name a spec writes, each made from a seed."""
-
 
 class FeasibleSampler(BaseSampler):
-    """Proposes feasible, untried candidates on behalf of another sampler."""
+    """Proposes feasible, untried candidates on behalf of a strategy."""
 
     def __init__(
         self,
         candidates: Candidates,
-        inner: Callable[[int], BaseSampler],
+        strategy: Strategy,
         *,
         seed: int,
         first: Picks | None = None,
-        listed: bool = False,
     ) -> None:
-        """Wraps `inner`.
+        """Wraps a strategy.
 
         Args:
             candidates: The space and its arithmetic.
-            inner: Makes the wrapped sampler from a seed.
+            strategy: Who proposes.
             seed: Seed of all random choices.
             first: Proposed before anything else when it is feasible.
-            listed: Propose the points in their order instead of drawing them.
         """
-        self.candidates, self.inner, self.seed, self.first = candidates, inner, seed, first
-        self.listed = listed
-        self._space = {
-            each: known
-            for name, domain in candidates.domains.items()
-            for each, known in parameters(name, domain).items()
-        }
-        self._spare: tuple[int, Candidate | None] = (-1, None)
+        self.candidates, self.strategy, self.seed, self.first = candidates, strategy, seed, first
+        self._spare: tuple[int, Proposal | None] = (-1, None)
+        self._shares: dict[int, float] = {}
 
-    def spare(self, study: Study, number: int) -> Candidate | None:
-        """Returns a uniform feasible, untried draw for a trial; None when there is none left."""
-        done, (known, found) = tried(study, number), self._spare
-        if known != number or (found and found.identity in done):  # another worker took it
-            rng = np.random.default_rng([self.seed, number])
-            found = self.candidates.next(done) if self.listed else self.candidates.find(rng, done)
-            self._spare = number, found
+    def spare(self, study: Study, number: int) -> Proposal | None:
+        """Returns what stands in for a trial's proposal; None when there is nothing left to try."""
+        if self._spare[0] != number:
+            self._spare = number, self.strategy.spare(self._moment(study, number))
         return self._spare[1]
+
+    def share(self, number: int) -> float:
+        """Returns how long a trial that was proposed here is trained."""
+        return self._shares.get(number, 1.0)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """Returns the whole space: every target is drawn jointly."""
-        return self._space
+        return self._moment(study, trial.number).parameters
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -119,13 +79,13 @@ class FeasibleSampler(BaseSampler):
         """Returns the parameters of a trial; one that was interrupted keeps those it had."""
         if trial.user_attrs.get("picks") is not None:
             return self.encoded(thawed(trial.user_attrs["picks"]))
-        done = tried(study, trial.number)
-        candidate = self.candidates.judge(self.first) if self.first else None
-        if candidate is None or not fresh(candidate, done):
-            candidate = self._proposed(study, trial, done) or self.spare(study, trial.number)
-        if candidate is None:
+        moment = self._moment(study, trial.number)
+        proposal = self._written(moment) or self.strategy.propose(moment, trial)
+        proposal = proposal or self.spare(study, trial.number)
+        if proposal is None:
             raise RunError("every feasible candidate of the space was tried")
-        return self.encoded(candidate.picks)
+        self._shares[trial.number] = proposal.share
+        return self.encoded(proposal.candidate.picks)
 
     def encoded(self, picks: Picks) -> dict[str, Any]:
         """Returns the parameters that stand for picks; what a fit solves is none."""
@@ -137,14 +97,9 @@ class FeasibleSampler(BaseSampler):
             for each, value in encode(name, domains[name], pick).items()
         }
 
-    def decoded(self, found: Mapping[str, Any]) -> dict[str, Pick]:
-        """Returns the picks that parameters stand for, of the targets that have all of theirs."""
-        values = {n: decode(n, domain, found) for n, domain in self.candidates.domains.items()}
-        return {name: value for name, value in values.items() if value is not None}
-
     def settled(self, found: Mapping[str, Any]) -> Picks:
         """Returns the picks that parameters stand for, with what a fit solves."""
-        return self.candidates.judge(self.decoded(found)).picks
+        return self.candidates.judge(decoded(self.candidates, found)).picks
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Any
@@ -159,72 +114,93 @@ class FeasibleSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        """Tells the inner sampler."""
-        self._inner(trial.number).after_trial(study, trial, state, values)
+        """Tells the strategy."""
+        if self.strategy.after:
+            self.strategy.after(self._moment(study, trial.number), trial, state, values)
 
-    def _proposed(self, study: Study, trial: FrozenTrial, done: set[str]) -> Candidate | None:
-        """Returns the first proposal of the inner sampler that fits, or its nearest, repaired."""
-        inner = self._inner(trial.number)
-        rng = np.random.default_rng([self.seed, trial.number, 1])
+    def _moment(self, study: Study, number: int) -> Moment:
+        return Moment(study, number, self.candidates, self.seed)
+
+    def _written(self, moment: Moment) -> Proposal | None:
+        """Returns the network as it is written, as long as it is new and feasible."""
+        candidate = self.candidates.judge(self.first) if self.first else None
+        if candidate is None or not fresh(candidate, moment.tried):
+            return None
+        return Proposal(candidate, self.strategy.first)
+
+
+@dataclass(frozen=True)
+class Inner:
+    """The strategy of one of Optuna's samplers, which is made anew for every trial.
+
+    Attributes:
+        make: Makes the sampler from a seed.
+        alone: Whether targets that it does not propose jointly are asked of it one by one; what is
+            open is drawn uniformly otherwise.
+    """
+
+    make: Callable[[int], BaseSampler]
+    alone: bool = False
+
+    def propose(self, moment: Moment, trial: FrozenTrial) -> Proposal | None:
+        """Returns the first proposal of the sampler that fits, or its nearest, repaired."""
+        inner, rng = self._sampler(moment), moment.rng(1)
         misses: list[Candidate] = []
         for _ in range(PROPOSALS):
-            proposal = inner.sample_relative(study, trial, self._joint(inner, study, trial))
-            if not proposal:  # the inner sampler knows too little yet
+            found = inner.sample_relative(moment.study, trial, self._joint(inner, moment, trial))
+            if not found and not self.alone:  # the inner sampler knows too little yet
                 return None
-            candidate = self.candidates.judge(self._complete(proposal, rng))
-            if fresh(candidate, done):
-                return candidate
+            picks = self._complete(inner, moment, trial, found, rng)
+            candidate = moment.candidates.judge(picks)
+            if fresh(candidate, moment.tried):
+                return Proposal(candidate)
             misses.append(candidate)
-        return self.candidates.repair(min(misses, key=lambda c: c.distance), done)
+        nearest = min(misses, key=lambda c: c.distance)
+        repaired = moment.candidates.repair(nearest, moment.tried)
+        return Proposal(repaired) if repaired else None
 
-    def _inner(self, number: int) -> BaseSampler:
+    def after(
+        self, moment: Moment, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """Tells the sampler that a trial ended."""
+        self._sampler(moment).after_trial(moment.study, trial, state, values)
+
+    def _sampler(self, moment: Moment) -> BaseSampler:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return self.inner(int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]))
+            seeds = np.random.SeedSequence([moment.seed, moment.number])
+            return self.make(int(seeds.generate_state(1)[0]))
 
     def _joint(
-        self, inner: BaseSampler, study: Study, trial: FrozenTrial
+        self, inner: BaseSampler, moment: Moment, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """Returns what is proposed together: all, or what the trials so far have taught."""
-        if self.candidates.conditional:
-            return inner.infer_relative_search_space(study, trial)
-        return {name: d for name, d in self._space.items() if not d.single()}
+        if self.alone or moment.candidates.conditional:
+            return inner.infer_relative_search_space(moment.study, trial)
+        return {name: d for name, d in moment.parameters.items() if not d.single()}
 
-    def _complete(self, proposal: Mapping[str, Any], rng: np.random.Generator) -> Picks:
-        """Returns picks for all targets; what the inner sampler leaves open is drawn."""
-        fixed = {
-            n: next(iter(d.values())) for n, d in self.candidates.domains.items() if d.size == 1
-        }
-        known = {**fixed, **self.decoded(proposal)}
-        open_ = len(known) < len(self.candidates.domains)
-        return {**self.candidates.draw(rng), **known} if open_ else known
-
-
-def inner_of(search: Search) -> Callable[[int], BaseSampler]:
-    """Returns the maker of the inner sampler that a search asks for.
-
-    TPE models the targets of each branch of a conditional space together.
-    """
-    if search.when and search.sampler.kind == "tpe":
-        return lambda seed: TPESampler(seed=seed, **{**TPE, "group": True})
-    return SAMPLERS[search.sampler.kind]
-
-
-def sampler_facts(search: Search) -> dict[str, Any]:
-    """Returns everything about a sampler that a manifest needs to name."""
-    kind = search.sampler.kind
-    return {
-        "kind": kind,
-        "seed": search.sampler.seed,
-        "proposals": PROPOSALS,
-        "draws": search.max_rejects,
-        "enumerable": ENUMERABLE,
-        **({**TPE, "group": bool(search.when)} if kind == "tpe" else {}),
-        **(NSGA2 if kind == "nsga2" else {}),
-    }
+    def _complete(
+        self,
+        inner: BaseSampler,
+        moment: Moment,
+        trial: FrozenTrial,
+        found: Mapping[str, Any],
+        rng: np.random.Generator,
+    ) -> Picks:
+        """Returns picks for all targets, those included that the sampler left open."""
+        domains = moment.candidates.domains
+        if self.alone:
+            found = dict(found)
+            for name, known in moment.parameters.items():
+                if name not in found and not known.single():
+                    found[name] = inner.sample_independent(moment.study, trial, name, known)
+        fixed = {n: next(iter(d.values())) for n, d in domains.items() if d.size == 1}
+        known_ = {**fixed, **decoded(moment.candidates, found)}
+        open_ = len(known_) < len(domains)
+        return {**moment.candidates.draw(rng), **known_} if open_ else known_
 
 
-def tried(study: Study, number: int) -> set[str]:
-    """Returns the identities of all other trials, whatever became of them."""
-    trials = study.get_trials(deepcopy=False)
-    return {t.user_attrs.get("identity", "") for t in trials if t.number != number}
+def decoded(candidates: Candidates, found: Mapping[str, Any]) -> dict[str, Pick]:
+    """Returns the picks that parameters stand for, of the targets that have all of theirs."""
+    values = {name: decode(name, domain, found) for name, domain in candidates.domains.items()}
+    return {name: value for name, value in values.items() if value is not None}

@@ -7,16 +7,17 @@ accuracies, and never decide alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flopwise.blocks import Graph
+from flopwise.blocks import Graph, Layer
 from flopwise.dsl import Network
 
-__all__ = ["ARITHMETIC", "Images", "depth", "score", "scores_of"]
+__all__ = ["ARITHMETIC", "Images", "Ways", "score", "scores_of", "ways"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,28 +42,72 @@ class Images:
         return Images(pixels, rng.integers(network.classes, size=count), seed)
 
 
-def depth(graph: Graph, at: Sequence[int] = (0,)) -> tuple[int, ...]:
-    """Returns how many layers with MACs lie on the longest way to each output.
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """The ways from the input of a graph to one value, each as long as its layers with MACs.
+
+    Attributes:
+        shortest: Length of the shortest.
+        longest: Length of the longest.
+        mean: Their mean length.
+        log_count: Logarithm of how many there are.
+    """
+
+    shortest: float = 0.0
+    longest: float = 0.0
+    mean: float = 0.0
+    log_count: float = 0.0
+
+    def after(self, layer: Layer) -> Ways:
+        """Returns the ways through one more layer."""
+        step = bool(layer.macs)
+        return replace(
+            self,
+            shortest=self.shortest + step,
+            longest=self.longest + step,
+            mean=self.mean + step,
+        )
+
+    @staticmethod
+    def met(several: Sequence[Ways]) -> Ways:
+        """Returns all the ways that meet at a layer."""
+        counts = [ways.log_count for ways in several]
+        log_count = float(np.logaddexp.reduce(counts))
+        return Ways(
+            shortest=min(ways.shortest for ways in several),
+            longest=max(ways.longest for ways in several),
+            mean=sum(w.mean * math.exp(w.log_count - log_count) for w in several),
+            log_count=log_count,
+        )
+
+
+def ways(graph: Graph, at: Sequence[Ways | None] = (Ways(),)) -> tuple[Ways | None, ...]:
+    """Returns the ways to each output of a graph; None where no way leads there.
 
     Args:
         graph: A network's graph, or one inside it.
-        at: The same for each of its inputs.
+        at: The ways to each of its inputs.
     """
-    known = [*at, *(0 for _ in range(len(graph.inputs) - len(at)))]
+    known = [*at]
     for layer in graph.layers:
         before = [known[i] for i in layer.inputs]
+        open_ = [each for each in before if each] if layer.kind != "zero" else []
         if layer.graph:
-            known += depth(layer.graph, before)
+            known += ways(layer.graph, before)
         else:
-            known += [max(before, default=0) + bool(layer.macs)] * len(layer.outputs)
+            known += [Ways.met(open_).after(layer) if open_ else None] * len(layer.outputs)
     return tuple(known[i] for i in graph.outputs)
+
+
+def _depth(graph: Graph) -> float:
+    return max((each.longest for each in ways(graph) if each), default=0.0)
 
 
 ARITHMETIC: Mapping[str, Callable[[Graph], float]] = {
     "macs": lambda graph: float(graph.macs),
     "params": lambda graph: float(graph.params),
     "activations": lambda graph: float(graph.activations),
-    "depth": lambda graph: float(max(depth(graph))),
+    "depth": _depth,
 }
 """Scores that need no weights; the others are in `untrained.py`."""
 

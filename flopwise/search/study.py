@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from flopwise.search.candidates import Candidate, thawed
 from flopwise.search.encoding import suggest
+from flopwise.search.identity import shortened
 from flopwise.search.sampler import FeasibleSampler
 from flopwise.search.storage import Patience
 from flopwise.search.workers import Register
@@ -54,11 +55,10 @@ class Study:
         if self.attributes.get(name) != value:
             self.patience(lambda: self.optuna.set_user_attr(name, value))
 
-    def new(self) -> int:
-        """Adds a trial that nobody has proposed yet; returns its number."""
+    def new(self) -> None:
+        """Adds a trial that nobody has proposed yet."""
         study_id = self.optuna._study_id  # Optuna's own `ask` would propose before it is claimed
-        trial_id = self.patience(lambda: self._storage.create_new_trial(study_id))
-        return self.patience(lambda: self._storage.get_trial(trial_id)).number
+        self.patience(lambda: self._storage.create_new_trial(study_id))
 
     def back(self, number: int) -> Trial:
         """Returns an unfinished trial as it was left; one without picks gets a proposal."""
@@ -75,10 +75,12 @@ class Study:
         while True:
             trial = self.back(number)
             if trial.user_attrs.get("picks") is None:
+                self._mark(trial, "share", sampler.share(number))
                 self._mark(trial, "picks", sampler.settled(trial.relative_params))
             candidate = sampler.candidates.judge(thawed(trial.user_attrs["picks"]))
-            self._mark(trial, "identity", candidate.identity)
-            key = f"identity {candidate.identity}"
+            identity = shortened(candidate.identity, trial.user_attrs.get("share", 1.0))
+            self._mark(trial, "identity", identity)
+            key = f"identity {identity}"
             if self.register.claim(key, str(number)) == str(number):
                 break
             self._mark(trial, "picks", None)
@@ -99,6 +101,10 @@ class Study:
     def fail(self, trial: Trial, reason: str) -> bool:
         """Records a training that ended without a score, and why; False if another has."""
         return self._end(trial, {"reason": reason}, TrialState.FAIL, None)
+
+    def prune(self, trial: Trial, reason: str) -> bool:
+        """Records a training that was ended because it fell behind; False if another has."""
+        return self._end(trial, {"reason": reason}, TrialState.PRUNED, None)
 
     def _end(
         self,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TextIO
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -27,6 +27,7 @@ __all__ = [
     "duration",
     "plan_lines",
     "show",
+    "status_lines",
     "time_left",
     "trial_line",
     "watch_for",
@@ -102,6 +103,10 @@ class Bar(Lines):
     def epoch(self, epoch: int, of: int, scores: Mapping[str, float]) -> None:
         """Shows the epoch of the current training."""
         self._show(epoch=f"epoch {epoch}/{of}")
+
+    def workers(self, doing: Sequence[str]) -> None:
+        """Shows what the workers do."""
+        self._show(epoch=f"{len(doing)} workers: {', '.join(doing)}" if doing else "")
 
     def end(self, row: TrialRow, best: TrialRow | None, left: float | None) -> None:
         """Moves the bar by one trial."""
@@ -222,6 +227,34 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def status_lines(facts: Mapping[str, Any]) -> list[str]:
+    """Says how a study is going, in lines."""
+    trials = facts["trials"]
+    counts = ", ".join(f"{trials[s]} {s}" for s in ("done", "failed", "running") if trials.get(s))
+    left = facts["seconds_left"]
+    lines = [
+        f"{facts['name']}: {counts or 'no trials yet'}, of {trials['wanted']} trials"
+        + (f"; about {duration(left)} to go" if left else ""),
+        f"trials in {facts['storage']}, files in {facts['folder']}",
+    ]
+    if facts["feasible_share"] is not None:
+        lines.append(f"feasible: {facts['feasible_share']:.1%} of the points looked at")
+    told = [("best", facts["best"])] if facts["best"] else []
+    told += [("front", row) for row in facts["front"]]
+    for word, row in told:
+        scores = _scores(row["scores"])
+        costs = f"{row['costs'].get('macs', 0) / 1e6:,.2f} MMACs"
+        lines.append(f"{word}: trial {row['number']}, val {scores}; {costs}; {row['picks']}")
+    for each in facts["workers"]:
+        doing = f"{each['key']}, epoch {each['epoch']}" if "key" in each else "nothing yet"
+        where = f"pid {each['pid']} on {each['host']}"
+        lines.append(f"worker {each['worker']} ({where}): {doing}")
+    if facts["workers_lost"]:
+        lines.append(f"workers lost so far: {facts['workers_lost']}")
+    lines += [f"failed: trial {row['number']}: {row['reason']}" for row in facts["failures"]]
+    return lines
 
 
 def _scores(scores: Mapping[str, float]) -> str:

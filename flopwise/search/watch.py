@@ -65,6 +65,9 @@ class Watch:
     def finals(self, rows: Sequence[FinalRow], text: str) -> None:
         """The last step is over."""
 
+    def workers(self, doing: Sequence[str]) -> None:
+        """What each worker of a search does now."""
+
     def note(self, text: str) -> None:
         """Something a person should know."""
 

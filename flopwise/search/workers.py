@@ -14,7 +14,7 @@ Optuna keeps studies. The register has two kinds of records:
 
 A lease is a chain of claims `KEY #0`, `KEY #1`, ...: claim k+1 is made only when the owner of claim
 k is a finished worker. So among all owners of a key at most one is unfinished, whatever the order
-of events, and nothing hangs on clocks for that. Clocks only say when a worker counts as dead: if its
+of events, and nothing hangs on clocks for that. Clocks only say when a worker counts as dead: its
 counter stood still for `grace` seconds of the watcher's own monotonic clock, in which the watcher
 itself never lost sight of the register. On the machine where the worker ran it counts as dead at
 once when its process is gone.
@@ -114,24 +114,28 @@ class Register:
         return self._storage.get_study_id_from_name(name)
 
     def claim(self, key: str, owner: str) -> str:
-        """Claims a key unless somebody has; returns who has it."""
+        """Claims a key unless somebody is known to have it; returns who has it."""
         if found := self.owner(key):
             return found
         record = create_trial(
             state=TrialState.COMPLETE, value=0.0, user_attrs={"claim": key, "owner": owner}
         )
         self._patience(lambda: self._storage.create_new_trial(self._id, record))
-        return self.owner(key)
+        self.refresh()
+        return self._owners[key]
 
     def owner(self, key: str) -> str:
-        """Returns who claimed a key first; empty when nobody did."""
-        if key not in self._owners:
-            self.refresh()
+        """Returns who claimed a key first, as of the last refresh; empty when nobody did."""
         return self._owners.get(key, "")
 
     def worker(self, name: str) -> FrozenTrial | None:
         """Returns the record of a worker as it was at the last refresh."""
         return self._workers.get(name)
+
+    @property
+    def claims(self) -> Mapping[str, str]:
+        """Who has each key, as of the last refresh."""
+        return self._owners
 
     @property
     def workers(self) -> Mapping[str, FrozenTrial]:
@@ -247,6 +251,7 @@ class Worker:
     def take(self, key: str) -> bool:
         """Takes the lease of a key; False while a living worker holds it, this one included."""
         self.check()
+        self.register.refresh()
         held = self._holders(key)
         if held and self._lives(held[-1]):
             return False

@@ -196,7 +196,8 @@ def test_several_budgets_are_a_study_each(tmp_path: Path) -> None:
     assert all(row.costs["params"] <= 60_000 for row in large.trials)
     rows = rows_of(tmp_path / "budgets.csv")
     assert [row["folder"] for row in rows] == ["budget-1", "budget-2"]
-    assert all(row["front"] == "true" for row in rows) and "w=" in rows[0]["picks"]
+    assert all(row["front"] == "true" for row in rows)
+    assert any("w=" in row["picks"] for row in rows)
     assert any("budget 2 of 2" in text for text in ear.heard)
     assert "winners of the budgets" in printed(outcome)
     again = search(spec_of(BUDGETS), tmp_path, evaluator=Book().evaluator())

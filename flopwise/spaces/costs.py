@@ -1,6 +1,6 @@
 """Costs from tables: what a set of picks costs is a sum of one entry per level.
 
-The tables are filled by the block functions themselves (see `costs_levels.py`), so their sums equal
+The tables are filled by the block functions themselves (see `levels.py`), so their sums equal
 the count of the traced graph to the last digit. A batch is costed by numpy, one array operation per
 level for all candidates at once.
 """
@@ -19,7 +19,7 @@ from flopwise.dsl import Spec, Value
 from flopwise.dsl.route import Route
 from flopwise.dsl.stepwise import Unsteady
 from flopwise.errors import SpecError
-from flopwise.search.costs_levels import COLUMNS, Compiled, compile_route
+from flopwise.spaces.levels import COLUMNS, Compiled, compile_route
 
 __all__ = ["METRICS", "Batch", "CostTables", "cost_tables"]
 
@@ -30,6 +30,8 @@ METRICS = COLUMNS[:4]
 """What is summed: the three costs, and the repetitions of all stages together."""
 CHECKED = 12
 """Candidates whose costs are compared with the graph's when tables are made."""
+FAR = 1 << 60
+"""Further than any cost."""
 CHUNK = 8192
 """Candidates costed at once; larger ones fall out of the cache."""
 
@@ -123,20 +125,24 @@ class CostTables:
         Raises:
             KeyError: A value is none of its target's.
         """
+        return self.look(picks)[0]
+
+    def look(self, picks: Picks) -> tuple[dict[str, int] | None, bool]:
+        """Returns what one set of picks costs, and whether it is allowed whatever it costs."""
         at = macs = params = activations = depth = 0
         for places, cells in self._single:
             for name, offsets in places:
                 if name in picks:  # what does not count may be missing
                     at += offsets[picks[name]]
             at, one, two, three, four = cells[at]
-            macs, params, activations, depth = (
-                macs + one, params + two, activations + three, depth + four
-            )
+            macs += one
+            params += two
+            activations += three
+            depth += four
         if not self.compiled.built[at]:
-            return None
-        return {
-            "macs": macs, "params": params, "activations": activations, "depth_total": depth
-        }
+            return None, False
+        totals = (macs, params, activations, depth)
+        return dict(zip(METRICS, totals, strict=True)), bool(self.compiled.allowed[at])
 
     @cached_property
     def _single(self) -> list[Any]:
@@ -164,7 +170,7 @@ class CostTables:
 
     def decode(self, codes: Array) -> list[dict[str, Value]]:
         """Returns the picks that count of every candidate, in the order of the space."""
-        counts = self._counting(codes)
+        counts = self.counting(codes)
         columns = [
             (name, self.values[name], codes[self._rows[name]].tolist(), counts[name].tolist())
             for name in self.route.domains
@@ -175,7 +181,7 @@ class CostTables:
             for at in range(codes.shape[1])
         ]
 
-    def _counting(self, codes: Array) -> dict[str, Array]:
+    def counting(self, codes: Array) -> dict[str, Array]:
         """Returns for every target in which candidates it counts."""
         state = np.zeros(codes.shape[1], np.int64)
         found: dict[str, Array] = {}
@@ -185,6 +191,19 @@ class CostTables:
                 choice += codes[row].astype(np.int64) * stride
             found |= {n: level.counts[state, choice, i] for i, n in enumerate(level.targets)}
             state = level.next[state, choice]
+        return found
+
+    @cached_property
+    def ranges(self) -> dict[str, tuple[int, int]]:
+        """The smallest and largest of each cost, over all networks that can be built."""
+        found: dict[str, tuple[int, int]] = {}
+        for column, metric in enumerate(METRICS[:3]):
+            ends = [np.where(self.compiled.built, 0, far) for far in (FAR, -FAR)]
+            for level in reversed(self.levels):
+                low, high = (level.cost[..., column] + end[level.next] for end in ends)
+                ends = [low.min(axis=1), high.max(axis=1)]
+            if self.buildable:
+                found[metric] = int(ends[0][0]), int(ends[1][0])
         return found
 
     @cached_property
@@ -206,10 +225,9 @@ class CostTables:
         """Counts paths to the ends that are wanted, in whole numbers of any size."""
         count = wanted(self.compiled.built, self.compiled.allowed).astype(int).astype(object)
         for level in reversed(self.levels):
-            count = np.array(
-                [sum(count[row[told]].tolist()) for row, told in zip(level.next, level.told, strict=True)],
-                dtype=object,
-            )
+            rows = zip(level.next, level.told, strict=True)
+            sums = [sum(count[row[told]].tolist()) for row, told in rows]
+            count = np.array(sums, dtype=object)
         return int(count[0])
 
 

@@ -27,7 +27,7 @@ __all__ = ["COLUMNS", "Compiled", "Level", "compile_route"]
 COLUMNS = ("macs", "params", "activations", "depth_total", "blocks")
 CELLS = 1_000_000
 """Most cells of all tables together."""
-RUNS = 60_000
+RUNS = 200_000
 """Most steps that are run while the tables are filled."""
 WIDE = 400
 """Most choices of one level, where its targets can be spread over several."""
@@ -118,6 +118,7 @@ class _Compiler:
             for name, domain in route.domains.items()
             if isfinite(domain.size) and domain.size <= CELLS
         }
+        self.order = {step.name: sorted(step.targets) for step in route.steps}
         self.items = self._planned()
         self.free = {n: d for n, d in route.domains.items() if n not in self._decided()}
         self._results: dict[Any, Any] = {}
@@ -201,7 +202,7 @@ class _Compiler:
         """Puts checks where the last of their targets is decided; says what is kept until when."""
         at = {name: number for number, item in enumerate(items) for name in item.own}
         for check in checks:
-            items[max(at[name] for name in check.targets)].checks.append(check)
+            items[max((at[name] for name in check.targets), default=0)].checks.append(check)
         keep: set[str] = set()
         reads = {*self.route.ends}
         for item in reversed(items):
@@ -221,7 +222,8 @@ class _Compiler:
             try:
                 self._counted[key] = self.route.counts(target, values)
             except SpecError as error:
-                raise Unsteady(f"whether '{target}' counts cannot always be told: {error}") from None
+                why = f"whether '{target}' counts cannot always be told: {error}"
+                raise Unsteady(why) from None
         return self._counted[key]
 
     def met(self, check: Check, values: Mapping[str, Value]) -> bool:
@@ -231,15 +233,15 @@ class _Compiler:
             self._met[key] = check.met({n: values[n] for n in check.targets if n in values})
         return self._met[key]
 
-    def result(self, step: Step, edges: Edges, values: Mapping[str, Value]) -> Any:
+    def result(self, step: Step, edges: Edges, values: Any, codes: Mapping[str, int]) -> Any:
         """Returns what a step gives and costs; None where it cannot be applied."""
-        picks = {name: values[name] for name in step.targets if name in values}
-        read = tuple(pair for pair in edges if pair[0] in step.reads)
-        key = (id(step), read, *((n, type(v), v) for n, v in sorted(picks.items())))
+        read = edges if len(edges) == 1 else tuple(e for e in edges if e[0] in step.reads)
+        key = (step.name, read, *(codes[name] for name in self.order[step.name]))
         if key not in self._results:
             self.runs += 1
             if self.runs > RUNS:
                 raise Unsteady(f"stages would have to be run more than {RUNS:,} times")
+            picks = {name: values[name] for name in step.targets if name in values}
             try:
                 made, spent = step.run(dict(read), picks)
                 cost = (spent.macs, spent.params, spent.activations, spent.depth, spent.blocks)
@@ -314,7 +316,7 @@ class _Filler:
             except SpecError:
                 edges = None
         if edges is not None and self.item.step:
-            found = self.compiler.result(self.item.step, edges, values)
+            found = self.compiler.result(self.item.step, edges, values, codes)
             edges = None
             if found is not None:
                 made, cost = found

@@ -1,0 +1,332 @@
+"""Regret of the strategies at equal cost, on tables of real trained accuracies.
+
+    python benchmarks/nas_bench.py macro --repeats 500 --out benchmarks/results/nas_bench_macro.json
+    python benchmarks/nas_bench.py 201 --repeats 500 --out benchmarks/results/nas_bench_201.json
+
+`macro`: NAS-Bench-Macro inside 50 M MACs +-5 %, 50 trainings. An observation is the accuracy of one
+of the three seeds, drawn anew in every repeat; regret is the best mean of three seeds inside the
+window minus that of the network with the best observation, in points.
+
+`201`: NAS-Bench-201 at equal MACs, 10 full trainings' worth; a short training costs 6 % of a full
+one (12 of 200 epochs). Its accuracies after 200 epochs are not in this repository: `--full FILE
+--column NAME` reads them from a CSV with the columns e10 to e32. Without, a column of the 12-epoch
+table takes the place of the full training and another one, of trainings on half the images, that of
+the short one; `--agreement 0.8` adds noise to the short one until it ranks the window that well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import optuna
+
+from flopwise.dsl import Spec, load
+from flopwise.search.candidates import Candidate, Candidates, made
+from flopwise.search.encoding import suggest
+from flopwise.search.evolution import evolve
+from flopwise.search.results import read_results
+from flopwise.search.sampler import FeasibleSampler
+from flopwise.search.screened import Screened
+from flopwise.search.session import look
+from flopwise.search.strategies import STRATEGIES, TPE, numbers_of
+from flopwise.search.strategy import Moment, Past, Proposal, uniform
+from flopwise.search.surrogate import Features, fit, spearman
+
+EXAMPLES = Path(__file__).parents[1] / "examples" / "nas_bench"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """A space and what its networks are worth.
+
+    Attributes:
+        spec: The space.
+        candidates: The same, judged.
+        trials: What a search spends, in full trainings.
+        short: Length of a short training.
+        truth: Picks in one line -> what regret is measured in, for every row inside the budget.
+        seen: What a training shows: (picks in one line, share, repeat) -> score.
+    """
+
+    spec: Spec
+    candidates: Candidates
+    trials: int
+    short: float
+    truth: Mapping[str, float]
+    seen: Callable[[str, float, int], float]
+    features: Features
+
+    def regret(self, history: list[Past]) -> float:
+        """Returns how far the best of the longest trainings is from the best there is."""
+        longest = max(past.share for past in history)
+        best = max((p for p in history if p.share == longest), key=lambda p: p.score)
+        return max(self.truth.values()) - self.truth[made(best.picks)]
+
+
+def macro(options: argparse.Namespace) -> Bench:
+    spec = load(EXAMPLES / "nas_bench_macro.yaml")
+    candidates, rows = judged(spec)
+    means = {name: float(np.mean(list(map(float, s)))) for name, s in rows.items()}
+
+    def seen(name: str, share: float, repeat: int) -> float:
+        return float(rows[name][int(dice(name, repeat).integers(3))])
+
+    return bench(spec, candidates, options, 50, 1.0, means, seen)
+
+
+def cells(options: argparse.Namespace) -> Bench:
+    spec = load(EXAMPLES / "nas_bench_201.yaml")
+    candidates, short = judged(spec, "cifar10_val")
+    table = [] if not options.full else [("search.evaluator.table", str(options.full.resolve()))]
+    _, full = judged(spec.set(table) if table else spec, options.column)
+    truth = {i: float(value[0]) for i, value in full.items()}
+    low = {i: float(value[0]) for i, value in short.items()}
+    noise = noise_for(options.agreement, low, truth)
+
+    def seen(name: str, share: float, repeat: int) -> float:
+        if share == 1:
+            return truth[name]
+        return low[name] + noise * float(dice(name, repeat).standard_normal())
+
+    return bench(spec, candidates, options, 10, 0.06, truth, seen)
+
+
+def bench(
+    spec: Spec,
+    candidates: Candidates,
+    options: argparse.Namespace,
+    trials: int,
+    short: float,
+    truth: Mapping[str, float],
+    seen: Callable[[str, float, int], float],
+) -> Bench:
+    features = Features(candidates.domains, numbers_of(spec, options.scores))
+    return Bench(
+        spec=spec,
+        candidates=candidates,
+        trials=trials,
+        short=short,
+        truth=truth,
+        seen=seen,
+        features=features,
+    )
+
+
+def judged(spec: Spec, column: str = "") -> tuple[Candidates, dict[str, tuple[str, ...]]]:
+    """Returns the space and the columns of every row inside the budget, by its picks."""
+    assert spec.search
+    candidates, _ = look(spec)
+    results = read_results(spec.search, EXAMPLES)
+    columns = (column,) if column else next(iter(results.scores["top1"].values()))
+    found = {}
+    for key, row in results.rows.items():
+        candidate = candidates.judge(dict(zip(results.targets, key, strict=True)))
+        if candidate.feasible:
+            found[made(candidate.picks)] = tuple(row[name] for name in columns)
+    return candidates, found
+
+
+def dice(name: str, repeat: int) -> np.random.Generator:
+    """Returns the random numbers of one row in one repeat."""
+    return np.random.default_rng([repeat, crc32(name.encode())])
+
+
+def noise_for(agreement: float, low: Mapping[str, float], truth: Mapping[str, float]) -> float:
+    """Returns the noise with which short scores rank the window as well as asked."""
+    names, rng = sorted(truth), np.random.default_rng(0)
+    a, b = (np.array([each[name] for name in names]) for each in (low, truth))
+    draws = rng.standard_normal((20, len(names)))
+    for noise in np.arange(0, 10, 0.1):
+        if np.mean([spearman(a + noise * d, b) for d in draws]) <= agreement or agreement >= 1:
+            return float(noise)
+    return 10.0
+
+
+class Replayed(Moment):
+    """A moment without a study: the history is given."""
+
+    def __init__(self, bench: Bench, number: int, seed: int, history: list[Past]) -> None:
+        super().__init__(None, number, bench.candidates, seed)  # type: ignore[arg-type]
+        vars(self)["past"] = history
+        vars(self)["begun"] = [(past.identity, past.share) for past in history]
+
+
+def plain(bench: Bench, seed: int, propose: Callable[[Moment], Any], count: int) -> list[Past]:
+    """Runs a strategy without Optuna."""
+    history: list[Past] = []
+    while len(history) < count:
+        moment = Replayed(bench, len(history), seed, history)
+        proposal = propose(moment)
+        if proposal is None:
+            break
+        candidate, share = proposal.candidate, proposal.share
+        assert candidate.feasible and (candidate.identity, share) not in moment.begun
+        score = bench.seen(made(candidate.picks), share, seed)
+        history.append(Past(candidate.picks, candidate.identity, share, score))
+    return history
+
+
+def random(bench: Bench, seed: int) -> list[Past]:
+    return plain(bench, seed, uniform, bench.trials)
+
+
+def evolution(bench: Bench, seed: int) -> list[Past]:
+    def propose(moment: Moment) -> Any:
+        return evolve(moment, None) or uniform(moment)  # type: ignore[arg-type]
+
+    return plain(bench, seed, propose, bench.trials)
+
+
+def screened(bench: Bench, seed: int) -> list[Past]:
+    strategy = Screened(bench.trials, (bench.short,), bench.features)
+    return plain(bench, seed, strategy, strategy.trainings(bench.trials))
+
+
+def halving(bench: Bench, seed: int) -> list[Past]:
+    """The screened strategy while its model is never trusted."""
+    blind = Screened(bench.trials, (bench.short,), bench.features)
+    rungs = blind.rungs
+
+    def propose(moment: Moment) -> Any:
+        if len(moment.begun) < rungs[0][1]:
+            return Proposal(moment.uniform(), rungs[0][0])
+        return blind(moment)
+
+    return plain(bench, seed, propose, sum(count for _, count in rungs))
+
+
+def tpe(bench: Bench, seed: int) -> list[Past]:
+    """Feasible TPE, the default."""
+    strategy = STRATEGIES["tpe"](bench.spec, bench.trials)
+    sampler = FeasibleSampler(bench.candidates, strategy, seed=seed)
+    return asked(bench, sampler, seed)
+
+
+def penalties(bench: Bench, seed: int) -> list[Past]:
+    """Optuna's TPE with the budget as a constraint; what misses it is told, and not trained."""
+    return asked(bench, optuna.samplers.TPESampler(seed=seed, **TPE), seed)
+
+
+def asked(bench: Bench, sampler: optuna.samplers.BaseSampler, seed: int) -> list[Past]:
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    history: list[Past] = []
+    while len(history) < bench.trials:
+        trial = study.ask()
+        picks = {n: suggest(trial, n, d) for n, d in bench.candidates.domains.items()}
+        candidate = bench.candidates.judge(picks)
+        trial.set_user_attr("picks", dict(picks))
+        trial.set_user_attr("identity", candidate.identity)
+        trial.set_constraint("budget", candidate.distance)
+        score = bench.seen(made(picks), 1.0, seed) if candidate.feasible else 0.0
+        if candidate.feasible:
+            history.append(Past(picks, candidate.identity, 1.0, score))
+        study.tell(trial, score)
+    return history
+
+
+RUNS: Mapping[str, Callable[[Bench, int], list[Past]]] = {
+    "random": random,
+    "evolution": evolution,
+    "tpe with penalties": penalties,
+    "tpe": tpe,
+    "halving": halving,
+    "screened": screened,
+}
+
+
+def surrogate(bench: Bench, repeats: int, count: int = 10) -> Iterator[float]:
+    """Yields how well a model of a few random trainings ranks all others inside the window."""
+    pool = list(feasible(bench))
+    groups = bench.features(pool)
+    truth = np.array([bench.truth[made(each.picks)] for each in pool])
+    share = bench.short
+    for repeat in range(repeats):
+        chosen = np.random.default_rng(repeat).choice(len(pool), count, replace=False)
+        scores = [bench.seen(made(pool[at].picks), share, repeat) for at in chosen]
+        predicted = fit([group[chosen] for group in groups], scores)(groups)
+        left = np.setdiff1d(np.arange(len(pool)), chosen)
+        yield spearman(predicted[left], truth[left])
+
+
+def feasible(bench: Bench) -> Iterator[Candidate]:
+    """Yields each network inside the budget once."""
+    seen = set()
+    for point in bench.candidates.points():
+        candidate = bench.candidates.judge(point)
+        if candidate.feasible and candidate.identity not in seen:
+            seen.add(candidate.identity)
+            yield candidate
+
+
+def summary(values: list[float], seconds: float) -> dict[str, float]:
+    error = float(np.std(values, ddof=1) / len(values) ** 0.5)
+    return {
+        "mean": round(float(np.mean(values)), 4),
+        "standard_error": round(error, 4),
+        "repeats": len(values),
+        "cpu_seconds": round(seconds, 1),
+    }
+
+
+def measured(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in options.strategies:
+        repeats = min(options.repeats, options.slow) if "tpe" in name else options.repeats
+        started, regrets, doubles = time.process_time(), [], 0
+        for seed in range(repeats):
+            history = RUNS[name](bench, seed)
+            regrets.append(bench.regret(history))
+            doubles += len(history) - len({(past.identity, past.share) for past in history})
+        found[name] = {**summary(regrets, time.process_time() - started), "duplicates": doubles}
+        print(name, found[name], flush=True)
+    started = time.process_time()
+    agreements = list(surrogate(bench, options.repeats))
+    found["spearman of the model of 10"] = summary(agreements, time.process_time() - started)
+    print(found["spearman of the model of 10"], flush=True)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("bench", choices=("macro", "201"))
+    parser.add_argument("--repeats", type=int, default=500)
+    parser.add_argument("--slow", type=int, default=50, help="most repeats of TPE")
+    parser.add_argument("--strategies", nargs="*", choices=tuple(RUNS), default=tuple(RUNS))
+    parser.add_argument("--full", type=Path, help="CSV of full trainings of NAS-Bench-201")
+    parser.add_argument("--column", default="cifar10_test", help="its column")
+    parser.add_argument("--agreement", type=float, default=1.0, help="Spearman of short and full")
+    parser.add_argument("--scores", nargs="*", default=(), help="scores that the model may use")
+    parser.add_argument("--out", type=Path, help="where the figures go, as JSON")
+    options = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    found = (macro if options.bench == "macro" else cells)(options)
+    networks = len(list(feasible(found)))
+    best = max(found.truth.values())
+    print(f"{len(found.truth)} rows inside the budget, {networks} networks, best {best:.2f}")
+    record = {
+        "command": " ".join(["python", "benchmarks/nas_bench.py", *sys.argv[1:]]),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{platform.system()} {platform.machine()}, shared; CPU seconds of one thread",
+        "rows": len(found.truth),
+        "networks": networks,
+        "spread": round(float(np.std(list(found.truth.values()))), 3),
+        **measured(found, options),
+    }
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

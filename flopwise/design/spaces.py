@@ -1,0 +1,235 @@
+"""What a space holds: its size, how much of it is feasible, costs, values, rates. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from time import process_time
+from typing import Any
+
+import numpy as np
+
+from flopwise.dsl import Domain, Spec, Value, spell
+from flopwise.dsl.stepwise import Unsteady
+from flopwise.errors import Fault, SpecError
+from flopwise.export.tiers import Tiers, tiers
+from flopwise.spaces import METRICS, CostTables, FeasibleSpace, Sample, Share, cost_tables
+from flopwise.spaces.judged import Judged, judged
+
+__all__ = ["Explored", "Marginal", "explore"]
+
+SECONDS = 0.1
+"""CPU time that each rate is measured for."""
+BATCH = 50_000
+"""Candidates that are costed at once while that rate is measured."""
+Ranges = Mapping[str, tuple[int, int]]
+COSTS = METRICS[:3]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marginal:
+    """How often each value of a target is met among the feasible.
+
+    Attributes:
+        target: Its path.
+        values: Each value, spelled, and its share of those in which the target counts.
+        counts: The share of the feasible in which the target counts.
+    """
+
+    target: str
+    values: Sequence[tuple[str, float]]
+    counts: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explored:
+    """What is known of a space under one budget.
+
+    Attributes:
+        name: The spec's name.
+        budget: The windows, by metric, spelled; requirements and a fit among them.
+        share: Size and feasible part.
+        how: How candidates are drawn: listed, counted, thrown or judged.
+        why: Why there are no tables, if there are none.
+        ranges: Smallest and largest cost of all that can be built, by metric.
+        inside: The same of the feasible, as far as they were met.
+        all_ranges: Whether `ranges` is of all instead of those met.
+        all_inside: Whether `inside` is of all feasible instead of those met.
+        marginals: The values among the feasible, target by target.
+        met: How many feasible candidates `inside` and `marginals` come from.
+        rates: What was measured, a second of CPU time: `batch`, `single`, `draws`.
+        tiers: What the networks can be shipped as.
+    """
+
+    name: str
+    budget: Mapping[str, str]
+    share: Share
+    how: str
+    why: str
+    ranges: Ranges
+    inside: Ranges
+    all_ranges: bool
+    all_inside: bool
+    marginals: Sequence[Marginal]
+    met: int
+    rates: Mapping[str, float]
+    tiers: Tiers
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain data, as `flopwise space --json` prints it; null is endless."""
+        share = self.share
+        return {
+            "name": self.name,
+            "budget": dict(self.budget),
+            "size": _plain(share.size),
+            "feasible": {
+                "exact": share.exact,
+                "low": _plain(share.low),
+                "high": _plain(share.high),
+                "estimate": _plain(share.estimate),
+                "error": share.error,
+                "drawn": share.drawn,
+            },
+            "feasible_share": share.share,
+            "ranges": {
+                "space": {m: list(ends) for m, ends in self.ranges.items()},
+                "feasible": {m: list(ends) for m, ends in self.inside.items()},
+                "exact": {"space": self.all_ranges, "feasible": self.all_inside},
+            },
+            "marginals": {each.target: dict(each.values) for each in self.marginals},
+            "method": self.how,
+            "no_tables": self.why,
+            "rates": {name: round(rate) for name, rate in self.rates.items()},
+            "tier": {
+                "written": self.tiers.written.name,
+                "family": self.tiers.written.family,
+                "corners": self.tiers.looked,
+                "native": self.tiers.native,
+            },
+        }
+
+
+def explore(spec: Spec) -> list[Explored]:
+    """Returns what is known of a spec's space, once for each of its budgets.
+
+    Raises:
+        SpecError: It has no search section (E505).
+    """
+    if spec.search is None:
+        raise SpecError([Fault(code="E505", message=f"'{spec.name}' has no search section")])
+    shipped = tiers(spec)
+    budgets = range(max(1, len(spec.search.budget)))
+    try:
+        tables = cost_tables(spec)
+    except Unsteady as reason:
+        return [_judged(spec, each, str(reason), shipped) for each in budgets]
+    return [_counted(spec, each, tables, shipped) for each in budgets]
+
+
+def _counted(spec: Spec, budget: int, tables: CostTables, shipped: Tiers) -> Explored:
+    assert spec.search
+    space = FeasibleSpace(tables, spec.search, budget)
+    share, sample = space.share(), space.sample()
+    counts = tables.counting(sample.codes)
+    return Explored(
+        name=spec.name,
+        budget=_budget(spec, budget),
+        share=share,
+        how=space.method,
+        why="",
+        ranges=tables.ranges,
+        inside=_ends(sample.costs),
+        all_ranges=True,
+        all_inside=sample.whole,
+        marginals=[_marginal(tables, name, sample, counts[name]) for name in space.order],
+        met=sample.codes.shape[1],
+        rates=_rates(space, sample),
+        tiers=shipped,
+    )
+
+
+def _judged(spec: Spec, budget: int, why: str, shipped: Tiers) -> Explored:
+    assert spec.search
+    found = judged(spec, budget)
+    costs = np.array([[each[m] for m in COSTS] for each in found.costs], np.int64).reshape(-1, 3).T
+    inside = [[look.costs[m] for m in COSTS] for look, _ in found.feasible]
+    return Explored(
+        name=spec.name,
+        budget=_budget(spec, budget),
+        share=found.share,
+        how="judged",
+        why=why,
+        ranges=_ends(costs),
+        inside=_ends(np.array(inside, np.int64).reshape(-1, 3).T),
+        all_ranges=False,
+        all_inside=False,
+        marginals=[_weighed(name, d, found) for name, d in spec.search.space.items()],
+        met=len(found.feasible),
+        rates={"judged": found.rate, "draws": found.rate * len(inside) / found.share.drawn},
+        tiers=shipped,
+    )
+
+
+def _budget(spec: Spec, budget: int) -> dict[str, str]:
+    assert spec.search
+    found = {metric: str(window) for metric, window in spec.search.windows(budget)}
+    more = [each.text for each in spec.search.require]
+    return found | ({"require": ", ".join(more)} if more else {})
+
+
+def _ends(costs: Any) -> dict[str, tuple[int, int]]:
+    if not costs.size:
+        return {}
+    return {m: (int(costs[at].min()), int(costs[at].max())) for at, m in enumerate(COSTS)}
+
+
+def _marginal(tables: CostTables, name: str, sample: Sample, counts: Any) -> Marginal:
+    values = tables.values[name]
+    codes = sample.codes[tables.targets.index(name)][counts]
+    many = np.bincount(codes, minlength=len(values))
+    shares = many / max(len(codes), 1)
+    pairs = [(spell(value), float(share)) for value, share in zip(values, shares, strict=True)]
+    return Marginal(target=name, values=pairs, counts=len(codes) / max(len(counts), 1))
+
+
+def _weighed(name: str, domain: Domain, found: Judged) -> Marginal:
+    """Returns the values of a target, each feasible candidate counted by its weight."""
+    values: list[Value] = list(domain.values()) if domain.size <= 1000 else []
+    weights = dict.fromkeys(map(spell, values), 0.0)
+    whole = sum(weight for _, weight in found.feasible)
+    for look, weight in found.feasible:
+        if name in look.picks and spell(look.picks[name]) in weights:
+            weights[spell(look.picks[name])] += weight
+    counted = sum(weight for look, weight in found.feasible if name in look.picks)
+    pairs = [(value, weight / counted if counted else 0.0) for value, weight in weights.items()]
+    return Marginal(target=name, values=pairs, counts=counted / whole if whole else 0.0)
+
+
+def _rates(space: FeasibleSpace, sample: Sample) -> dict[str, float]:
+    """Measures costing and drawing, in CPU time."""
+    tables, rng = space.tables, np.random.default_rng(1)
+    sizes = [len(tables.values[name]) for name in tables.targets]
+    codes = np.stack([rng.integers(size, size=BATCH, dtype=np.int32) for size in sizes] or [[0]])
+    picks = tables.decode(codes[:, :500])
+    rates = {
+        "batch": _rate(lambda: tables.batch(codes).costs.shape[1]),
+        "single": _rate(lambda: len([tables.costs(each) for each in picks])),
+    }
+    if sample.codes.shape[1]:
+        rates["draws"] = _rate(lambda: space.draw(rng, 4096, 20_000).codes.shape[1])
+    return rates
+
+
+def _rate(work: Callable[[], int]) -> float:
+    work()
+    began, done = process_time(), 0
+    while process_time() - began < SECONDS:
+        done += work()
+    return done / (process_time() - began)
+
+
+def _plain(number: float) -> int | float | None:
+    if not isfinite(number):
+        return None
+    return int(number) if number == int(number) and number < 2**53 else number

@@ -1,0 +1,168 @@
+"""The strategies that a spec can name, each a line in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from numpy import nan_to_num
+from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
+
+from flopwise.dsl import Search, Spec
+from flopwise.errors import RunError
+from flopwise.search.candidates import ENUMERABLE, Candidate
+from flopwise.search.evaluators import home_of, imported
+from flopwise.search.evolution import POPULATION, TOURNAMENT, evolve
+from flopwise.search.sampler import PROPOSALS, Inner
+from flopwise.search.scores import Images, scores_of, ways
+from flopwise.search.screened import DRAWN, EXPLORED, LAST, Screened
+from flopwise.search.strategy import Strategy, listed
+from flopwise.search.surrogate import Features
+
+__all__ = ["STRATEGIES", "numbers_of", "screening", "strategy_of"]
+
+TPE: Mapping[str, Any] = {
+    "multivariate": True,
+    "group": False,  # one joint model where every target always counts
+    "constant_liar": True,
+    "n_startup_trials": 10,
+    "n_ei_candidates": 24,
+}
+"""All arguments of TPE that shape a search, written out because Optuna's defaults change."""
+
+NSGA2: Mapping[str, Any] = {"population_size": 16}
+"""Arguments of NSGA-II that shape a search; Optuna's population of 50 is a whole search here."""
+
+
+def strategy_of(spec: Spec, trials: int, *, allow_code: bool = False) -> Strategy:
+    """Returns the strategy that a spec asks for.
+
+    Args:
+        spec: A spec with a search section.
+        trials: What the search may spend, in full trainings.
+        allow_code: Whether a sampler of somebody's own may run although nobody allowed it before.
+
+    Raises:
+        SpecError: There is no such sampler, or it is not allowed to run.
+    """
+    assert spec.search
+    kind = spec.search.sampler.kind
+    if kind == "class":
+        return _imported(spec, spec.search, allow_code)
+    return STRATEGIES[kind](spec, trials)
+
+
+def _tpe(spec: Spec, trials: int) -> Strategy:
+    """TPE; the targets of each branch of a conditional space are modelled together."""
+    options = {**TPE, "group": bool(spec.search and spec.search.when)}
+    return _asking(lambda seed: TPESampler(seed=seed, **options), options)
+
+
+def _nsga2(spec: Spec, trials: int) -> Strategy:
+    return _asking(lambda seed: NSGAIISampler(seed=seed, **NSGA2), NSGA2)
+
+
+def _random(spec: Spec, trials: int) -> Strategy:
+    return Strategy()
+
+
+def _grid(spec: Spec, trials: int) -> Strategy:
+    return Strategy(spare=listed)
+
+
+def _evolution(spec: Spec, trials: int) -> Strategy:
+    facts = {"population": POPULATION, "tournament": TOURNAMENT}
+    return Strategy(propose=evolve, facts=facts)
+
+
+def _screened(spec: Spec, trials: int) -> Strategy:
+    assert spec.search
+    return screening(spec.search, trials, numbers_of(spec, spec.search.sampler.scores))
+
+
+def screening(
+    search: Search, trials: int, more: Callable[[Candidate], Sequence[float]]
+) -> Strategy:
+    """Returns the screened strategy of a search.
+
+    Args:
+        search: The search.
+        trials: What it may spend, in full trainings.
+        more: What its model sees of a candidate besides picks and costs.
+    """
+    features = Features(search.space, more)
+    screened = Screened(trials, search.sampler.short, features)
+    facts = {
+        "rungs": [list(rung) for rung in screened.rungs],
+        "drawn": DRAWN,
+        "explored": EXPLORED,
+        "last": LAST,
+        "scores": list(search.sampler.scores),
+    }
+    return Strategy(
+        propose=lambda moment, _: screened(moment),
+        spare=screened,
+        first=screened.rungs[0][0],
+        trainings=screened.trainings,
+        facts=facts,
+    )
+
+
+def numbers_of(spec: Spec, scores: Sequence[str]) -> Callable[[Candidate], Sequence[float]]:
+    """Returns what a model sees of a network: its ways, and scores; what is not told is 0."""
+
+    def numbers(candidate: Candidate) -> list[float]:
+        network = spec.network(candidate.picks)
+        through = ways(network.graph)[0]
+        assert through, "a network depends on its image"
+        values = [through.shortest, through.longest, through.mean, through.log_count]
+        more = scores_of(scores, network, Images.noise(network)) if scores else {}
+        return [*values, *map(nan_to_num, more.values())]
+
+    return numbers
+
+
+def _imported(spec: Spec, search: Search, allow_code: bool) -> Strategy:
+    choice, place = search.sampler, search.place
+    found = imported(choice.path, home_of(spec), place, allow_code=allow_code)
+
+    def make(seed: int) -> BaseSampler:
+        try:
+            made = found(**choice.args, **({"seed": seed} if _seeded(found) else {}))
+        except (TypeError, ValueError) as error:
+            raise RunError(f"'{choice.path}' cannot be made of these arguments: {error}") from None
+        if not isinstance(made, BaseSampler):
+            raise RunError(f"'{choice.path}' is no sampler of Optuna")
+        return made
+
+    make(search.sampler.seed)  # a mistake shows before anything is trained
+    return _asking(make, {"class": choice.path, **choice.args}, alone=True)
+
+
+def _seeded(found: Any) -> bool:
+    """Whether a class takes a seed."""
+    import inspect
+
+    return "seed" in inspect.signature(found).parameters
+
+
+def _asking(
+    make: Callable[[int], BaseSampler], facts: Mapping[str, Any], *, alone: bool = False
+) -> Strategy:
+    inner = Inner(make, alone)
+    return Strategy(
+        propose=inner.propose,
+        after=inner.after,
+        facts={"proposals": PROPOSALS, "enumerable": ENUMERABLE, **facts},
+    )
+
+
+STRATEGIES: Mapping[str, Callable[[Spec, int], Strategy]] = {
+    "tpe": _tpe,  # Optuna's, feasible and without duplicates
+    "nsga2": _nsga2,  # the same of NSGA-II, for several objectives
+    "random": _random,  # uniform among the feasible
+    "grid": _grid,  # all feasible points in order
+    "evolution": _evolution,  # evolution.py
+    "screened": _screened,  # screened.py
+}
+"""Name -> what makes the strategy of a spec, given what it may spend."""

@@ -1,0 +1,16 @@
+"""Spaces as tables of costs: exact sizes, exact costs, uniform draws of what is feasible."""
+
+from __future__ import annotations
+
+from flopwise.spaces.costs import METRICS, CostTables, cost_tables
+from flopwise.spaces.feasible import FeasibleSpace, Sample, Share, feasible_space
+
+__all__ = [
+    "METRICS",
+    "CostTables",
+    "FeasibleSpace",
+    "Sample",
+    "Share",
+    "cost_tables",
+    "feasible_space",
+]
