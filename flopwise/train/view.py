@@ -62,5 +62,10 @@ def seen_as(size: tuple[int, int], channels: int) -> View:
 
 
 def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """uint8 pixels -> floats, by the very operations of timm's transform, so to the same bits."""
-    return pixels.to(torch.float32).div_(255).sub_(mean).div_(std)
+    """uint8 pixels -> floats, by the very operations of timm's transform, so to the same bits.
+
+    They lie channel by channel, also grey ones, whose layout may be read either way: on some CPUs
+    torch 2.15 writes beyond its memory in narrow networks (under 8 channels) on the other layout.
+    """
+    floats = torch.empty(pixels.shape, dtype=torch.float32, device=pixels.device).copy_(pixels)
+    return floats.div_(255).sub_(mean).div_(std)

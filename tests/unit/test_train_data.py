@@ -330,3 +330,11 @@ def test_a_set_of_torchvision_is_opened_by_name(tmp_path: Path) -> None:
     data = open_data(Recipe(data="torch/mnist"), size=(28, 28), channels=1, cache=tmp_path)
     assert (len(data.train), len(data.validation), len(data.test())) == (200, 100, 50)
     assert data.facts.classes[:3] == ("zero", "one", "two")
+
+
+@pytest.mark.parametrize("settings", [{"crop": 1.0}, {"crop": 0.4}, {"augment": "rand-m9-n2"}])
+def test_images_lie_channel_by_channel(settings: dict[str, object]) -> None:
+    recipe = Recipe(images=64, batch=32, **settings)  # type: ignore[arg-type]
+    data = open_data(recipe, size=(8, 8))
+    images, _ = next(batches(data, recipe, torch.Generator().manual_seed(0)).epoch())
+    assert images.stride() == (64, 64, 8, 1)
