@@ -87,10 +87,29 @@ class FixedSize(Network):
     def fitted(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Returns a checkpoint made at `input_size` as the network takes it at its own size."""
         own = self.state_dict()
+        if self.in_chans != self.input_size[0]:
+            state = {key: self._recoloured(key, value) for key, value in state.items()}
         for name, grid in self.GRIDS.items():
             if name in state and state[name].shape != own[name].shape:
                 state[name] = _resampled(state[name], grid, self.scaled(grid, self.img_size))
         return state
+
+
+    def _recoloured(self, key: str, value: Tensor) -> Tensor:
+        """What reads pixels, for images of other channels than it was made for: their mean.
+
+        timm does this for convolutions, which `FIRST_CONV` names.
+        """
+        places = (key.removesuffix(".weight"), key.rpartition(".")[0])
+        wanted = self.state_dict().get(key, value).shape
+        if {self.FIRST_CONV, self.CLASSIFIER} & {*places} or wanted == value.shape:
+            return value
+        axis = min(1, value.ndim - 1)
+        if wanted[axis] * self.input_size[0] != value.shape[axis] * self.in_chans:
+            return value
+        mean = value.unflatten(axis, (self.input_size[0], -1)).mean(axis, keepdim=True)
+        found = mean.repeat_interleave(self.in_chans, axis).flatten(axis, axis + 1)
+        return found * (self.input_size[0] / self.in_chans) if value.ndim > 1 else found
 
 
 class Windowed(FixedSize):
@@ -111,7 +130,7 @@ class Windowed(FixedSize):
         for _, block, attend in self.attends() if self.img_size != old else ():
             window = _rounded(attend.window, old, self.img_size)
             for name, table in block.named_parameters(recurse=False):
-                if len(table) == _offsets(attend.window):
+                if len(table) == _count_offsets(attend.window):
                     _replace(block, name, _resized(table, attend.window, window))
             shift = tuple(w // 2 if s else 0 for w, s in zip(window, attend.shift, strict=True))
             attend.size = _scaled(attend.size, old, self.img_size)
@@ -139,7 +158,7 @@ class Windowed(FixedSize):
             old = _rounded(attend.window, self.img_size, self.input_size[1:])
             for name, _ in block.named_parameters(recurse=False):
                 key = f"{path}.{name}"
-                if key in state and len(state[key]) == _offsets(old) != _offsets(attend.window):
+                if key in state and len(state[key]) == _count_offsets(old) != _count_offsets(attend.window):
                     state[key] = _resized(state[key], old, attend.window)
         return state
 
@@ -158,7 +177,7 @@ def _rounded(window: Pair, old: Pair, new: Pair) -> Pair:
     return rows, columns
 
 
-def _offsets(window: Pair) -> int:
+def _count_offsets(window: Pair) -> int:
     return (2 * window[0] - 1) * (2 * window[1] - 1)
 
 
