@@ -46,6 +46,7 @@ VERBS: dict[str, tuple[Verb, Options]] = {
     "train": (running.train_verb, running.train_options),
     "search": (running.search_verb, running.search_options),
     "export": (running.export_verb, running.export_options),
+    "import": (running.import_verb, running.import_options),
     "verify": (running.verify_verb, running.verify_options),
 }
 RESUMED = ("train", "search")  # the same command again goes on where it was stopped
