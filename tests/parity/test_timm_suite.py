@@ -32,7 +32,10 @@ ZOO = {  # name for timm -> ours, and what makes it small
     ),
     "fw_mobilenet": ("mobilenetv2_100", {"w": "0.25", "input.size": "64"}),
     "fw_ghostnet": ("ghostnet_100", {"w": "0.25", "input.size": "64"}),
-    "fw_nfnet": ("dm_nfnet_f0", {"w": "32", "input.size": "64", "defaults.nfnet.group_width": "16"}),
+    "fw_nfnet": (
+        "dm_nfnet_f0",
+        {"w": "32", "input.size": "64", "defaults.nfnet.group_width": "16"},
+    ),
     "vit_fw": ("vit_tiny_patch16_224", {"dim": "48", "depth": "4", "input.size": "64"}),
     "vit_fw_t2t": ("t2t_vit_7", {"net.body.depth": "2", "input.size": "64"}),
 }
