@@ -22,6 +22,13 @@ PREFIXES = {
 NORMS = {"bn": {}, "ln": {"norm_layer": "layernorm2d"}, "gn": {"norm_layer": "groupnorm"}}
 POOLS = {"max": {}, "conv": {"replace_stem_pool": True}, "avg": {}, "none": {}}
 
+ENTRYPOINTS = {  # of bottlenecks; what shrinks the map, which JSON cannot say
+    (True, "conv"): "resnet50",
+    (False, "conv"): "resnet18",
+    (True, "pool"): "resnetaa50",
+    (False, "pool"): "resnetaa34d",
+}
+
 
 def read(net: Reading) -> tuple[str, dict[str, Any]]:
     """Returns timm's entrypoint and its arguments."""
@@ -39,14 +46,14 @@ def read(net: Reading) -> tuple[str, dict[str, Any]]:
         "layers": [stage.depth for stage in body],
         "act_layer": net.act([stem, *body]),
         **NORMS.get(norm, {}),
-        **stemmed,
         **_read_shrinking(net, stem, body),
+        **stemmed,
         **_read_gates(net, body),
         **(_read_bottlenecks(net, body) if bottlenecks else _read_basics(net, body)),
     }
     net.fixed(head, "pool", "avg")
     net.fixed(head, "norm", "none")
-    return "resnet50" if bottlenecks else "resnet18", args
+    return ENTRYPOINTS[bottlenecks, net.value(body[-1], "shrink")], args
 
 
 def _read_stem(net: Reading, stem: Stage) -> dict[str, Any]:
@@ -82,7 +89,7 @@ def _read_shrinking(net: Reading, stem: Stage, body: list[Stage]) -> dict[str, A
     )
     return {
         **({"avg_down": True} if shortcut == "pool" else {}),
-        **({"aa_layer": "avg"} if shrink == "pool" else {}),
+        **({"stem_type": "", "avg_down": shortcut == "pool"} if shrink == "pool" else {}),
     }
 
 

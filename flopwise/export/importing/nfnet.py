@@ -12,7 +12,7 @@ from flopwise.blocks.nfnet import GAMMAS
 from flopwise.blocks.parts import divisible
 from flopwise.export.importing.drawing import Each, Line
 from flopwise.export.importing.modules import ANY, NONE, Known, Published, free
-from flopwise.export.importing.resnet import gates
+from flopwise.export.importing.resnet import RATIOS
 
 __all__ = ["KNOWN", "read"]
 
@@ -47,9 +47,10 @@ def read(net: Published) -> list[Line]:
     net.finish()
     model = net.model
     how = _how(net)
+    ratio = _ratio(net)
     lines = [_stem(net, dict(model.stem.named_children()), how)]
     for number, blocks in enumerate(model.stages, start=1):
-        lines.append(_stage(net, f"stage{number}", list(blocks), how))
+        lines.append(_stage(net, f"stage{number}", list(blocks), how, ratio))
     if type(model.final_conv).__name__ == "Identity":
         lines.append(Line("final", "act", {"act": how["act"]}))
     else:
@@ -101,7 +102,9 @@ def _stem(net: Published, parts: dict[str, Any], how: dict[str, Any]) -> Line:
     return Line("stem", "std_stem", {**settings, **how})
 
 
-def _stage(net: Published, name: str, blocks: list[Any], how: dict[str, Any]) -> Line:
+def _stage(
+    net: Published, name: str, blocks: list[Any], how: dict[str, Any], ratio: float | None
+) -> Line:
     first = blocks[0]
     dim = net.one((b.conv3.out_channels for b in blocks), f"{name}: dim")
     hidden = Each(b.conv1.out_channels for b in blocks)
@@ -119,7 +122,7 @@ def _stage(net: Published, name: str, blocks: list[Any], how: dict[str, Any]) ->
         "second": net.one((b.conv2b is not None for b in blocks), f"{name}: extra_conv"),
         "alpha": net.one((b.alpha for b in blocks), f"{name}: alpha"),
         "skipinit": net.one((b.skipinit_gain is not None for b in blocks), f"{name}: skipinit"),
-        **_gates(net, found, middle, hidden, dim),
+        **_gates(net, found, middle, ratio),
         **how,
     }
     net.need(
@@ -129,14 +132,18 @@ def _stage(net: Published, name: str, blocks: list[Any], how: dict[str, Any]) ->
     return Line(name, "nfnet", settings, len(blocks))
 
 
-def _gates(
-    net: Published, found: list[Any], middle: bool, hidden: tuple[int, ...], dim: int
-) -> dict[str, Any]:
+def _ratio(net: Published) -> float | None:
+    """The ratio that gives the width of every squeeze and excitation; None if no usual one does."""
+    found = [(each.fc1.in_channels, each.fc1.out_channels) for each in net.modules("SEModule")]
+    fitting = (r for r in RATIOS if all(divisible(r * x, 8, least=0) == y for x, y in found))
+    return next(fitting, None)
+
+
+def _gates(net: Published, found: list[Any], middle: bool, ratio: float | None) -> dict[str, Any]:
     """Squeeze and excitation or ECA; with `se: 0` where there is none, since 0.5 is the default."""
-    if not middle:
-        return {"se": 0.0, **gates(net, found, dim)}
-    widths = [each.fc1.out_channels for each in found]
-    fitting = (r for r in (0.5, 0.25) if [divisible(r * h, 8, least=0) for h in hidden] == widths)
-    ratio = next(fitting, None)
-    net.need(ratio is not None, f"se {widths} of {list(hidden)} channels (flopwise rounds a ratio)")
-    return {"se": ratio, "gate": "middle"}
+    kind = net.one((type(each).__name__ for each in found), "the attention of a branch")
+    if kind == "SEModule":
+        net.need(ratio is not None, f"the width of se (flopwise rounds one of {RATIOS})")
+        return {"se": ratio, "gate": "middle" if middle else "end"}
+    net.need(kind != "EcaModule" or not middle, "ECA before the last convolution (flopwise: end)")
+    return {"se": 0.0, "eca": kind == "EcaModule"}

@@ -13,7 +13,10 @@ from flopwise.blocks.parts import divisible
 from flopwise.export.importing.drawing import Line
 from flopwise.export.importing.modules import ACT, ANY, NONE, Known, Published, free
 
-__all__ = ["KNOWN", "gates", "read", "stem"]
+__all__ = ["KNOWN", "RATIOS", "read", "stem"]
+
+RATIOS = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
+"""Those of squeeze and excitation that people write."""
 
 NORM = ("BatchNorm2d", "GroupNorm", "LayerNorm2d", "BatchNormAct2d")
 BLOCK = {
@@ -90,7 +93,7 @@ def _stage(net: Published, name: str, blocks: list[Any], how: dict[str, Any]) ->
         "kernel": net.one((b.conv2.kernel_size[0] for b in blocks), f"{name}: kernel"),
         "stride": first.stride,
         **how,
-        **gates(net, [b.se for b in blocks], getattr(first, last).out_channels),
+        **_gates(net, [b.se for b in blocks], getattr(first, last).out_channels),
         "norm": NORMS[type(first.bn1).__name__],
         "act": net.one((net.act(b.act1) for b in blocks), f"{name}: act"),
     }
@@ -120,7 +123,7 @@ def _shrinking(net: Published, firsts: list[Any]) -> dict[str, Any]:
     }
 
 
-def gates(net: Published, found: list[Any], width: int, least: float = 0.0) -> dict[str, Any]:
+def _gates(net: Published, found: list[Any], width: int) -> dict[str, Any]:
     """Returns the settings of what weighs the channels of a stage's branches."""
     kind = net.one((type(each).__name__ for each in found), "the attention of a branch")
     if kind == "EcaModule":
@@ -128,7 +131,7 @@ def gates(net: Published, found: list[Any], width: int, least: float = 0.0) -> d
     if kind != "SEModule":
         return {}
     hidden = net.one((each.fc1.out_channels for each in found), "the width of se")
-    for ratio in (1 / 16, 1 / 8, 1 / 4, 1 / 2):
-        if divisible(width * ratio, 8, least=least) == hidden:
+    for ratio in RATIOS:
+        if divisible(width * ratio, 8, least=0) == hidden:
             return {"se": ratio}
     return {"se": hidden / width, "se_hidden": hidden}
