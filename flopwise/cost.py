@@ -186,7 +186,7 @@ def _conv_linear(layer: Layer) -> int:
 
 def _fvcore(layer: Layer) -> int:
     """Adds 2 per element of batch norm (eval mode), 5 of layer norm, 5 per standardised weight."""
-    weights = {"batch_norm": 2, "layer_norm": 5, "layer_norm2d": 5, "group_norm": 5}
+    weights = {"batch_norm": 2, "layer_norm": 5, "layer_norm2d": 5, "rms_norm": 5, "group_norm": 5}
     work = weights.get(layer.kind, 0) * prod(layer.outputs[0].shape)
     work += 5 * prod(layer.parameters[0].shape) if layer.kind in STANDARDISED else 0
     return layer.macs + work
@@ -249,7 +249,10 @@ VIEWS = frozenset(
         "dropout",
         "first_channels",
         "flatten",
+        "halves",
+        "keys_values",
         "split_heads",
+        "spread",
         "take_token",
         "to_map",
         "to_tokens",

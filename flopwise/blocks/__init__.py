@@ -29,7 +29,7 @@ from flopwise.blocks.join import (
     zero,
 )
 from flopwise.blocks.mobilenet import inverted, separable
-from flopwise.blocks.nfnet import nfnet, nfnet_stem, std_conv_block
+from flopwise.blocks.nfnet import nfnet, nfnet_stem, std_conv_block, std_stem
 from flopwise.blocks.reach import depends, prune
 from flopwise.blocks.residual import basic, residual
 from flopwise.blocks.signature import (
@@ -49,10 +49,12 @@ from flopwise.blocks.swin import swin
 from flopwise.blocks.t2t import performer, soft_split, token_transformer
 from flopwise.blocks.tensor import Map, Tensor, Tokens, Trace, Vec
 from flopwise.blocks.tokens import (
+    attention_pool,
     class_token,
     linear_block,
     patch_embed,
     position,
+    registers,
     to_map,
     to_tokens,
 )
@@ -103,6 +105,7 @@ BLOCKS: dict[str, Block] = {
     "se_gate": se_gate,  # blocks/gates.py
     "eca_gate": eca_gate,
     "nfnet_stem": nfnet_stem,  # blocks/nfnet.py
+    "std_stem": std_stem,
     "nfnet": nfnet,
     "std_conv": std_conv_block,
     "bit_stem": bit_stem,  # blocks/bit.py
@@ -110,6 +113,8 @@ BLOCKS: dict[str, Block] = {
     "patch_embed": patch_embed,  # blocks/tokens.py
     "class_token": class_token,
     "position": position,
+    "registers": registers,
+    "attention_pool": attention_pool,
     "to_tokens": to_tokens,
     "to_map": to_map,
     "linear": linear_block,

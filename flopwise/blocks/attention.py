@@ -8,19 +8,30 @@ from flopwise.blocks import layers
 from flopwise.blocks.layers import (
     act,
     attend,
-    layer_norm,
+    halves,
+    keys_values,
     linear,
     parameter,
     sequence_mean,
     split_heads,
+    spread,
     to_heads,
     token_conv,
 )
+from flopwise.blocks.parts import mlp, token_norm
 from flopwise.blocks.stage import piece
 from flopwise.blocks.tensor import Tokens
 from flopwise.errors import BlockError
 
-__all__ = ["attention", "ghost_attention", "ghost_mlp", "layer_scale", "token_gate"]
+__all__ = [
+    "attention",
+    "gated_mlp",
+    "ghost_attention",
+    "ghost_mlp",
+    "latent_attention",
+    "layer_scale",
+    "token_gate",
+]
 
 
 @piece
@@ -30,15 +41,19 @@ def attention(
     heads: int,
     qkv_bias: bool = True,
     qk_norm: bool = False,
+    norm: str = "ln",
     eps: float = 1e-6,
     scale: str = "head",
     se: bool = False,
+    bias: bool = True,
 ) -> Tokens:
     """Multi-head self-attention (Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2)."""
     q, k, v = split_heads(linear(x, 3 * x.channels, name="qkv", bias=qkv_bias), heads=heads)
     if qk_norm:  # Dehghani et al. 2023, arXiv:2302.05442, section 2
-        q, k = layer_norm(q, name="q_norm", eps=eps), layer_norm(k, name="k_norm", eps=eps)
-    y = linear(attend(q, k, v, over=x if scale == "width" else None), x.channels, name="proj")
+        q = token_norm(q, norm, name="q_norm", eps=eps)
+        k = token_norm(k, norm, name="k_norm", eps=eps)
+    y = attend(q, k, v, over=x if scale == "width" else None)
+    y = linear(y, x.channels, name="proj", bias=bias)
     return token_gate(y, name="se_layer") if se else y
 
 
@@ -49,9 +64,11 @@ def ghost_attention(
     heads: int,
     qkv_bias: bool = True,
     qk_norm: bool = False,
+    norm: str = "ln",
     eps: float = 1e-6,
     scale: str = "head",
     se: bool = False,
+    bias: bool = True,
 ) -> Tokens:
     """Self-attention whose queries, keys and values are half linear and half a cheap copy.
 
@@ -71,9 +88,41 @@ def ghost_attention(
         for half, name in zip(halves, "qkv", strict=True)
     )
     if qk_norm:
-        q, k = layer_norm(q, name="q_norm", eps=eps), layer_norm(k, name="k_norm", eps=eps)
-    y = linear(attend(q, k, v, over=x if scale == "width" else None), x.channels, name="proj")
+        q = token_norm(q, norm, name="q_norm", eps=eps)
+        k = token_norm(k, norm, name="k_norm", eps=eps)
+    y = attend(q, k, v, over=x if scale == "width" else None)
+    y = linear(y, x.channels, name="proj", bias=bias)
     return token_gate(y, name="se_layer") if se else y
+
+
+@piece
+def gated_mlp(x: Tokens, *, hidden: int, function: str, split: bool, bias: bool) -> Tokens:
+    """An MLP whose hidden channels are weighed by as many activated ones; one matrix, or two.
+
+    Source: Shazeer 2020, arXiv:2002.05202, eq. 6; timm `GluMlp` and `SwiGLU`.
+    """
+    if split:
+        gate = linear(x, hidden, name="fc1_g", bias=bias)
+        y = linear(x, hidden, name="fc1_x", bias=bias)
+    else:
+        gate, y = halves(linear(x, hidden, name="fc1", bias=bias))
+    return linear(act(gate, function) * y, x.channels, name="fc2", bias=bias)
+
+
+@piece
+def latent_attention(
+    x: Tokens, *, heads: int, hidden: int, function: str, norm: str, eps: float
+) -> Tokens:
+    """A learned token that attends to the sequence, and an MLP on what it finds.
+
+    Source: Zhai et al. 2022, arXiv:2106.04560, section 3.2; timm `AttentionPoolLatent`.
+    """
+    token = parameter(x, (1, 1, x.channels), name="latent", init="trunc_normal")
+    q = to_heads(linear(spread(token, x), x.channels, name="q"), heads=heads)
+    k, v = keys_values(linear(x, 2 * x.channels, name="kv"), heads=heads)
+    y = linear(attend(q, k, v), x.channels, name="proj")
+    z = token_norm(y, norm, name="norm", eps=eps)
+    return y + mlp(z, name="mlp", hidden=hidden, function=function)
 
 
 @piece

@@ -26,7 +26,9 @@ __all__ = ["convnext", "downsample"]
 T = TypeVar("T", bound=Tensor)
 
 
-def downsample(x: Map, *, dim: Positive | None = None, stride: Positive = 1) -> Map:
+def downsample(
+    x: Map, *, dim: Positive | None = None, stride: Positive = 1, eps: Share = 1e-6
+) -> Map:
     """Layer norm, then a convolution whose kernel is its stride.
 
     Source: Liu et al. 2022, arXiv:2201.03545, section 2.6 "Separate downsampling layers".
@@ -34,10 +36,11 @@ def downsample(x: Map, *, dim: Positive | None = None, stride: Positive = 1) -> 
     Settings:
         dim: Output channels; the input's if not written.
         stride: Factor by which the map shrinks before the first block; 1 keeps it.
+        eps: Added to the variance in the norm.
     """
     if stride == 1:
         return x
-    x = layer_norm(x, name="0")
+    x = layer_norm(x, name="0", eps=eps)
     return conv(x, dim or x.channels, name="1", kernel=stride, stride=stride, pad=0)
 
 
@@ -52,6 +55,7 @@ def convnext(
     layer_scale: Share = 1e-6,
     grn: bool = False,
     pointwise: Literal["linear", "conv"] = "linear",
+    eps: Share = 1e-6,
 ) -> Map:
     """ConvNeXt block: depthwise convolution, then a two-layer MLP on the channels.
 
@@ -69,15 +73,18 @@ def convnext(
         grn: Global response normalisation inside the MLP.
         pointwise: The MLP's layers: linear puts channels last, conv keeps them first; the outputs
             are the same.
+        eps: Added to the variance in the layer norms.
     """
     keep_width(x, dim, "convnext", "write stride: 2 to downsample")
     y = depthwise(x, name="conv_dw", kernel=kernel)
     hidden = max(1, int(expand * x.channels))
     if pointwise == "conv":
-        y = _mlp(layer_norm(y, name="norm"), name="mlp", hidden=hidden, function=act, energy=grn)
+        y = _mlp(
+            layer_norm(y, name="norm", eps=eps), name="mlp", hidden=hidden, function=act, energy=grn
+        )
         y = channels_first(_scaled(channels_last(y), layer_scale)) if layer_scale else y
     else:
-        z = layer_norm(channels_last(y), name="norm")
+        z = layer_norm(channels_last(y), name="norm", eps=eps)
         z = _mlp(z, name="mlp", hidden=hidden, function=act, energy=grn)
         y = channels_first(_scaled(z, layer_scale) if layer_scale else z)
     return x + drop_path(y)

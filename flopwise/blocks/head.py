@@ -11,13 +11,13 @@ from flopwise.blocks.layers import (
     dropout,
     flatten,
     global_mean,
-    layer_norm,
     linear,
     take_token,
     token_mean,
     unflatten,
 )
 from flopwise.blocks.parts import norm as normalise
+from flopwise.blocks.parts import token_norm
 from flopwise.blocks.signature import Local, Positive, Share, block, only
 from flopwise.blocks.tensor import Map, Tensor, Tokens, Vec
 from flopwise.errors import BlockError
@@ -30,7 +30,7 @@ def classifier(
     x: Map | Tokens | Vec,
     *,
     pool: Literal["avg", "cls"] = "avg",
-    norm: Local[Literal["ln", "none"]] = "none",
+    norm: Local[Literal["ln", "rms", "none"]] = "none",
     norm_first: Annotated[bool, only("norm")] = False,
     eps: Annotated[Share, only("norm")] = 1e-6,
     hidden: Positive | None = None,
@@ -53,8 +53,8 @@ def classifier(
         hidden_norm: What stands between that layer and its activation (MobileNetV4).
         classes: Outputs; the spec's number of classes if not written.
     """
-    first = norm == "ln" and norm_first and pool == "avg"
-    x = layer_norm(x, name="norm", eps=eps) if first else x
+    first = norm != "none" and norm_first and pool == "avg"
+    x = token_norm(x, norm, name="norm", eps=eps) if first else x
     y = _pooled(x, pool, "none" if first else norm, eps)
     y = _hidden(y, hidden, hidden_act, hidden_norm) if hidden else y
     return linear(dropout(y, name="drop"), classes or 1000, name="fc")
@@ -68,7 +68,7 @@ def _hidden(x: Vec, dim: int, function: str, how: str) -> Vec:
 
 def _pooled(x: Map | Tokens | Vec, pool: str, norm: str, eps: float) -> Vec:
     if isinstance(x, Tokens) and pool == "cls":
-        return take_token(layer_norm(x, name="norm", eps=eps) if norm == "ln" else x)
+        return take_token(token_norm(x, norm, name="norm", eps=eps))
     if pool == "cls":
         raise BlockError(
             "E309",
@@ -79,7 +79,7 @@ def _pooled(x: Map | Tokens | Vec, pool: str, norm: str, eps: float) -> Vec:
     name = "fc_norm" if isinstance(x, Tokens) else "norm"
     y = token_mean(x) if isinstance(x, Tokens) else global_mean(x) if isinstance(x, Map) else x
     assert isinstance(y, Vec)
-    return layer_norm(y, name=name, eps=eps) if norm == "ln" else y
+    return token_norm(y, norm, name=name, eps=eps)
 
 
 def _word(x: Tensor) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 from flopwise.blocks import layers, parts
 from flopwise.blocks.graph import describe
 from flopwise.blocks.layers import Act, resize
-from flopwise.blocks.signature import Natural, Positive, block
+from flopwise.blocks.parts import token_norm
+from flopwise.blocks.signature import Natural, Positive, Share, block, only
 from flopwise.blocks.tensor import Map, Tensor, Tokens, Vec
 from flopwise.errors import BlockError
 
@@ -170,14 +171,20 @@ def global_pool(x: Map | Tokens) -> Vec:
 
 
 @block(once=True)
-def norm(x: Map | Tokens | Vec, *, norm: Literal["bn", "ln"] = "bn") -> Tensor:
+def norm(
+    x: Map | Tokens | Vec,
+    *,
+    norm: Literal["bn", "ln", "rms"] = "bn",
+    eps: Annotated[Share, only("norm", "ln", "rms")] = 1e-6,
+) -> Tensor:
     """One norm.
 
     Settings:
-        norm: bn is batch norm, for maps only; ln is layer norm.
+        norm: bn is batch norm, for maps only; ln is layer norm; rms leaves out its mean and bias.
+        eps: Added to the variance in a norm of the channels.
     """
-    if isinstance(x, Map):
-        return _norm(x, norm, name="norm")
+    if isinstance(x, Map) and norm != "rms":
+        return _norm(x, norm, name="norm", eps=eps)
     if norm == "bn":
         raise BlockError(
             "E322",
@@ -185,7 +192,14 @@ def norm(x: Map | Tokens | Vec, *, norm: Literal["bn", "ln"] = "bn") -> Tensor:
             setting="norm",
             helps=("write  norm: ln",),
         )
-    return layers.layer_norm(x, name="norm")
+    if isinstance(x, Map):
+        raise BlockError(
+            "E322",
+            "rms is for tokens and vectors, and this is a map",
+            setting="norm",
+            helps=("write  norm: ln",),
+        )
+    return token_norm(x, norm, name="norm", eps=eps)
 
 
 @block(once=True)

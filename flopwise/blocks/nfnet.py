@@ -7,12 +7,13 @@ from typing import Literal
 
 from flopwise.blocks import layers
 from flopwise.blocks.layers import drop_path, gamma_act, parameter, shrink, times
-from flopwise.blocks.parts import se_module
+from flopwise.blocks.parts import eca_module, se_module
 from flopwise.blocks.signature import First, Odd, Positive, Rate, Share, block
 from flopwise.blocks.stage import piece
 from flopwise.blocks.tensor import Map
+from flopwise.errors import BlockError
 
-__all__ = ["GAMMAS", "downsample", "nfnet", "nfnet_stem", "std_conv_block"]
+__all__ = ["GAMMAS", "downsample", "nfnet", "nfnet_stem", "std_conv_block", "std_stem"]
 
 Act = Literal[
     "relu", "relu6", "gelu", "gelu_tanh", "silu", "hardswish", "tanh", "sigmoid", "none"
@@ -68,6 +69,37 @@ def nfnet_stem(
     return x
 
 
+@block(once=True, init="nfnet")
+def std_stem(
+    x: Map,
+    *,
+    dim: Positive = 64,
+    kernel: Odd = 7,
+    stride: Positive = 2,
+    pool: Literal["max", "none"] = "max",
+    act: Act = "relu",
+    gamma: Gamma = "act",
+    pad: Pad = "same",
+) -> Map:
+    """One strided standardised convolution and 3x3/2 max pooling; no activation follows.
+
+    Source: Brock et al. 2021, arXiv:2101.08692, section 4.1; timm `create_stem`, `7x7_pool`.
+
+    Settings:
+        dim: Output channels.
+        kernel: Size of the convolution, odd.
+        stride: Step of the convolution.
+        pool: Whether 3x3 max pooling with stride 2 follows.
+        act: The activation of the network, whose constant the weights may carry.
+        gamma: Where the constant of the activation stands, on it or on the weights before it.
+        pad: same pads as TensorFlow does; even pads both sides alike.
+    """
+    weights = _on_weights(act, gamma)
+    conv = partial(layers.std_conv, kernel=kernel, same=pad == "same", gamma=weights)
+    y = conv(x, dim, name="conv", stride=stride)
+    return layers.max_pool(y, kernel=3, stride=2, pad=1) if pool == "max" else y
+
+
 @block(init="nfnet")
 def nfnet(
     x: Map,
@@ -79,6 +111,8 @@ def nfnet(
     group_width: Positive = 128,
     second: bool = True,
     se: Rate = 0.5,
+    gate: Literal["end", "middle"] = "end",
+    eca: bool = False,
     alpha: Share = 0.2,
     skipinit: bool = True,
     act: Act = "gelu",
@@ -99,12 +133,21 @@ def nfnet(
         group_width: Channels of a group of the spatial convolutions.
         second: Whether a second spatial convolution follows the first.
         se: Squeeze-and-excitation ratio; 0 is none. Its output is doubled.
+        gate: Where that stands: at the end of the branch, or before its last convolution.
+        eca: Efficient channel attention at the end of the branch, doubled too.
         alpha: Weight of the branch.
         skipinit: Whether a learned number that starts at 0 weighs the branch too.
         act: Activation function.
         gamma: Where the constant of the activation stands, on it or on the weights after it.
         pad: same pads as TensorFlow does; even pads both sides alike.
     """
+    if se and eca:
+        raise BlockError(
+            "E340",
+            f"se: {se} and eca: true both weigh the channels of one branch",
+            setting="eca",
+            helps=("write se: 0, or eca: false",),
+        )
     dim = dim or x.channels
     hidden = hidden or max(1, dim // 2)
     on_weights, expected = _on_weights(act, gamma), x.type.variance
@@ -118,9 +161,12 @@ def nfnet(
     for name, step in (("conv2", stride), ("conv2b", 1))[: 2 if second else 1]:
         y = conv(_act(y, act, gamma), hidden, name=name, kernel=kernel, stride=step, groups=groups)
     last = "" if skipinit else "zero_gain"
+    if se and gate == "middle":
+        y = times(se_module(y, name="attn", ratio=se), 2.0, name="attn_gain")
     y = conv(_act(y, act, gamma), dim, name="conv3", kernel=1, init=last)
-    if se:
-        y = times(se_module(y, name="attn_last", ratio=se), 2.0, name="attn_gain")
+    if eca or (se and gate == "end"):
+        weigh = eca_module if eca else partial(se_module, ratio=se)
+        y = times(weigh(y, name="attn_last"), 2.0, name="attn_gain")
     y = drop_path(y)
     if skipinit:
         y = y * parameter(y, (), name="skipinit_gain", init=0.0)

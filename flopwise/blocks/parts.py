@@ -11,8 +11,11 @@ from flopwise.blocks.layers import (
     channel_conv,
     conv,
     global_mean,
+    group_norm,
     layer_norm,
     linear,
+    rms_norm,
+    shrink,
 )
 from flopwise.blocks.stage import piece
 from flopwise.blocks.tensor import Map, Tensor
@@ -28,17 +31,20 @@ __all__ = [
     "norm",
     "projection",
     "se_module",
+    "token_norm",
 ]
 
-Norm = Literal["bn", "ln", "none"]
+Norm = Literal["bn", "ln", "gn", "none"]
 T = TypeVar("T", bound=Tensor)
 
 
-def norm(x: Map, how: str, *, name: str, init: str = "") -> Map:
-    """Batch norm, layer norm over the channels, or nothing."""
+def norm(x: Map, how: str, *, name: str, init: str = "", eps: float = 1e-6) -> Map:
+    """Batch norm, layer norm over the channels with its eps, group norm, or nothing."""
     if how == "bn":
         return batch_norm(x, name=name, init=init)
-    return layer_norm(x, name=name) if how == "ln" else x
+    if how == "gn":
+        return group_norm(x, name=name, init=init)
+    return layer_norm(x, name=name, eps=eps) if how == "ln" else x
 
 
 def depthwise(x: Map, *, name: str, kernel: int, stride: int = 1, bias: bool = True) -> Map:
@@ -61,6 +67,13 @@ def keep_width(x: Tensor, dim: int | None, block: str, mend: str) -> None:
             setting="dim",
             helps=(f"{mend}, or dim: {x.channels}",),
         )
+
+
+def token_norm(x: T, how: str, *, name: str, eps: float = 1e-6) -> T:
+    """Layer norm, its form without mean and bias, or nothing."""
+    if how == "rms":
+        return rms_norm(x, name=name, eps=eps)
+    return layer_norm(x, name=name, eps=eps) if how == "ln" else x
 
 
 @piece
@@ -114,14 +127,20 @@ def divisible(width: float, divisor: int, *, least: float = 0.9) -> int:
 
 
 @piece
-def mlp(x: T, *, hidden: int, function: str) -> T:
+def mlp(x: T, *, hidden: int, function: str, bias: bool = True) -> T:
     """Two linear layers with an activation between them."""
-    y = act(linear(x, hidden, name="fc1"), function)
-    return linear(y, x.channels, name="fc2")
+    y = act(linear(x, hidden, name="fc1", bias=bias), function)
+    return linear(y, x.channels, name="fc2", bias=bias)
 
 
 @piece
-def projection(x: Map, *, dim: int, stride: int, how: str) -> Map:
-    """The shortcut of a residual block that changes shape: 1x1 convolution and norm."""
+def projection(x: Map, *, dim: int, stride: int, how: str, pooled: bool = False) -> Map:
+    """The shortcut of a residual block that changes shape: 1x1 convolution and norm.
+
+    With `pooled` an average over the stride stands before a convolution without one.
+    """
+    if pooled:
+        x = shrink(x, stride=stride, name="0")
+        return norm(conv(x, dim, name="1", kernel=1, bias=how == "none"), how, name="2")
     x = conv(x, dim, name="0", kernel=1, stride=stride, bias=how == "none")
     return norm(x, how, name="1")

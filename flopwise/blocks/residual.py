@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from flopwise.blocks import layers, parts
 from flopwise.blocks.ghost import ghost_module
-from flopwise.blocks.layers import Act, conv, drop_path, parameter
+from flopwise.blocks.layers import Act, avg_pool, conv, drop_path, parameter
 from flopwise.blocks.parts import Norm, eca_module, keep_width, projection, se_module
 from flopwise.blocks.signature import First, Odd, Positive, Rate, Share, block, only
 from flopwise.blocks.tensor import Map
@@ -22,6 +22,8 @@ def basic(
     dim: Positive | None = None,
     kernel: Odd = 3,
     stride: First[Positive] = 1,
+    shortcut: Literal["conv", "pool"] = "conv",
+    shrink: Literal["conv", "pool"] = "conv",
     se: Rate = 0.0,
     se_divisor: Annotated[Positive, only("se")] = 8,
     se_hidden: Annotated[Positive | None, only("se")] = None,
@@ -38,6 +40,10 @@ def basic(
         dim: Output channels; the input's if not written.
         kernel: Size of both convolutions, odd.
         stride: Step of the first convolution of the first repetition.
+        shortcut: How the shortcut changes its shape: a 1x1 convolution with the stride, or average
+            pooling before one without (ResNet-D).
+        shrink: What makes the map smaller: the stride of the convolution, or 2x2 average pooling
+            behind it.
         se: Squeeze-and-excitation ratio; 0 is none.
         se_divisor: What the hidden width of squeeze and excitation is a multiple of.
         se_hidden: That width itself; `se * dim`, rounded, if not written.
@@ -46,12 +52,13 @@ def basic(
         act: Activation function.
     """
     dim, plain = dim or x.channels, norm == "none"
-    y = conv(x, dim, name="conv1", kernel=kernel, stride=stride, bias=plain)
-    y = layers.act(parts.norm(y, norm, name="bn1"), act)
+    step = 1 if shrink == "pool" else stride
+    y = conv(x, dim, name="conv1", kernel=kernel, stride=step, bias=plain)
+    y = _pooled(layers.act(parts.norm(y, norm, name="bn1"), act), stride, shrink)
     y = conv(y, dim, name="conv2", kernel=kernel, bias=plain)
     y = parts.norm(y, norm, name="bn2", init="zeros")
     y = _attended(y, se, se_divisor, se_hidden, eca)
-    return _join(x, y, stride, norm, act)
+    return _join(x, y, stride, norm, act, shortcut)
 
 
 def downsample(
@@ -87,6 +94,8 @@ def residual(
     acts: Literal["all", "one"] = "all",
     norms: Literal["all", "one"] = "all",
     downsample: Literal["shortcut", "separate"] = "shortcut",
+    shortcut: Literal["conv", "pool"] = "conv",
+    shrink: Annotated[Literal["conv", "pool"], only("spatial", "dense", "depthwise")] = "conv",
     layer_scale: Share = 0.0,
     se: Rate = 0.0,
     se_divisor: Annotated[Positive, only("se")] = 8,
@@ -119,6 +128,10 @@ def residual(
         norms: all normalises after every convolution; one only after the spatial one.
         downsample: shortcut strides inside the first block; separate puts a norm and a
             convolution with the stride before it, so that no shortcut projects.
+        shortcut: How the shortcut changes its shape: a 1x1 convolution with the stride, or average
+            pooling before one without (ResNet-D).
+        shrink: What makes the map smaller: the stride of the convolution, or 2x2 average pooling
+            behind it.
         layer_scale: Initial value of a learned scale of the branch; 0 leaves it out.
         se: Squeeze-and-excitation ratio; 0 is none.
         se_divisor: What the hidden width of squeeze and excitation is a multiple of.
@@ -143,7 +156,7 @@ def residual(
         plain = norm == "none" or (norms == "one" and (number != place or norm == "ln"))
         if number == place:
             groups = width if spatial == "depthwise" else groups
-            window = (kernel, stride, groups)
+            window = (kernel, 1 if shrink == "pool" else stride, groups)
         else:
             window = (1, 1, 1)
         y = _conv(y, width, f"conv{number}", window, bias=plain)
@@ -151,12 +164,14 @@ def residual(
             y = parts.norm(y, norm, name=f"bn{number}", init="zeros" if number == 3 else "")
         if number == 2 or (number == 1 and acts == "all"):
             y = layers.act(y, act)
+        if number == place:
+            y = _pooled(y, stride, shrink)
     if layer_scale:
         y = y * parameter(y, (dim, 1, 1), name="gamma", init=layer_scale)
     y = _attended(y, se, se_divisor, se_hidden, eca)
     if norms == "one":
         norm = "none"
-    return _join(x, y, stride, norm, act if acts == "all" else "none")
+    return _join(x, y, stride, norm, act if acts == "all" else "none", shortcut)
 
 
 def _conv(x: Map, dim: int, name: str, window: tuple[int, int, int], *, bias: bool) -> Map:
@@ -178,9 +193,14 @@ def _attended(y: Map, se: float, divisor: int, hidden: int | None, eca: bool) ->
     return se_module(y, name="se", ratio=se, divisor=divisor, hidden=hidden) if se else y
 
 
-def _join(x: Map, y: Map, stride: int, norm: str, act: str) -> Map:
+def _pooled(x: Map, stride: int, shrink: str) -> Map:
+    return avg_pool(x, kernel=stride, stride=stride) if shrink == "pool" and stride > 1 else x
+
+
+def _join(x: Map, y: Map, stride: int, norm: str, act: str, shortcut: str) -> Map:
     """Adds the branch `y` to the shortcut from `x` and activates the sum."""
     y = drop_path(y)
     if stride != 1 or x.channels != y.channels:
-        x = projection(x, name="downsample", dim=y.channels, stride=stride, how=norm)
+        pooled = shortcut == "pool"
+        x = projection(x, name="downsample", dim=y.channels, stride=stride, how=norm, pooled=pooled)
     return layers.act(y + x, act)

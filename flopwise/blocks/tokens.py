@@ -5,17 +5,21 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from flopwise.blocks import layers
+from flopwise.blocks.attention import latent_attention
 from flopwise.blocks.graph import describe
-from flopwise.blocks.layers import Act, act, fixed, layer_norm, linear, parameter, prepend
+from flopwise.blocks.layers import Act, act, fixed, linear, parameter, prepend
+from flopwise.blocks.parts import token_norm
 from flopwise.blocks.signature import Count, Local, Positive, Share, block, only
-from flopwise.blocks.tensor import Map, Tokens
+from flopwise.blocks.tensor import Map, Tokens, Vec
 from flopwise.errors import BlockError
 
 __all__ = [
+    "attention_pool",
     "class_token",
     "linear_block",
     "patch_embed",
     "position",
+    "registers",
     "to_map",
     "to_tokens",
 ]
@@ -27,7 +31,8 @@ def patch_embed(
     *,
     patch: Positive = 16,
     dim: Positive,
-    norm: Local[Literal["ln", "none"]] = "none",
+    bias: Local[bool] = True,
+    norm: Local[Literal["ln", "rms", "none"]] = "none",
     eps: Annotated[Share, only("norm")] = 1e-6,
 ) -> Tokens:
     """Patch embedding: non-overlapping patches, each projected to one token.
@@ -37,12 +42,13 @@ def patch_embed(
     Settings:
         patch: Size of a patch in pixels.
         dim: Channels of a token.
+        bias: Whether the projection has a bias.
         norm: What follows the projection.
         eps: Added to the variance in the norm.
     """
-    y = layers.conv(x, dim, name="proj", kernel=patch, stride=patch, pad=0, init="linear")
-    tokens = layers.to_tokens(y)
-    return layer_norm(tokens, name="norm", eps=eps) if norm == "ln" else tokens
+    window = {"kernel": patch, "stride": patch, "pad": 0}
+    y = layers.conv(x, dim, name="proj", bias=bias, init="linear", **window)
+    return token_norm(layers.to_tokens(y), norm, name="norm", eps=eps)
 
 
 @block(once=True, init="vit")
@@ -63,6 +69,54 @@ def class_token(x: Tokens, *, registers: Count = 0, std: Share = 1e-6) -> Tokens
         extra = parameter(x, (1, registers, x.channels), name="reg_token", init=init)
         x = prepend(x, extra)
     return prepend(x, token)
+
+
+@block(once=True, init="vit")
+def registers(x: Tokens, *, count: Positive, std: Share = 1e-6) -> Tokens:
+    """Puts learned tokens before the sequence that nobody reads, without a class token.
+
+    Source: Darcet et al. 2024, arXiv:2309.16588, section 2.2.
+
+    Settings:
+        count: How many.
+        std: Standard deviation of the initial values.
+    """
+    extra = parameter(x, (1, count, x.channels), name="reg_token", init=f"normal_{std:g}")
+    return prepend(x, extra)
+
+
+@block(once=True, init="vit")
+def attention_pool(
+    x: Tokens,
+    *,
+    heads: Positive,
+    mlp: Share = 4.0,
+    act: Act = "gelu",
+    norm: Local[Literal["ln", "rms", "none"]] = "ln",
+    eps: Annotated[Share, only("norm")] = 1e-6,
+) -> Vec:
+    """Norm, then one learned token that attends to all others, and an MLP on what it finds.
+
+    Source: Zhai et al. 2022, arXiv:2106.04560, section 3.2, and Zhai et al. 2023,
+    arXiv:2303.15343; timm `AttentionPoolLatent`.
+
+    Settings:
+        heads: Attention heads; they divide the channels.
+        mlp: Hidden channels of the MLP over the channels of a token.
+        act: Activation function of the MLP.
+        norm: What stands before the pooling; before the MLP there is one of the same kind.
+        eps: Added to the variance in the norms.
+    """
+    y = latent_attention(
+        token_norm(x, norm, name="norm", eps=eps),
+        name="attn_pool",
+        heads=heads,
+        hidden=max(1, int(mlp * x.channels)),
+        function=act,
+        norm=norm,
+        eps=eps,
+    )
+    return layers.take_token(y)
 
 
 @block(once=True, init="vit")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from flopwise.blocks import layers
-from flopwise.blocks.attention import attention, ghost_attention, ghost_mlp, layer_scale
-from flopwise.blocks.layers import Act, drop_path, layer_norm, linear
-from flopwise.blocks.parts import keep_width, mlp
+from flopwise.blocks.attention import attention, gated_mlp, ghost_attention, ghost_mlp, layer_scale
+from flopwise.blocks.layers import Act, drop_path, linear
+from flopwise.blocks.parts import keep_width, mlp, token_norm
 from flopwise.blocks.signature import Local, Positive, Share, block
 from flopwise.blocks.tensor import Tokens
 
@@ -21,13 +21,16 @@ def vit(
     dim: Positive | None = None,
     heads: Positive,
     mlp: Share = 4.0,
+    gate: Literal["none", "packed", "split"] = "none",
     qkv_bias: bool = True,
+    bias: bool = True,
     qk_norm: bool = False,
     scale: Literal["head", "width"] = "head",
     act: Act = "gelu",
     layer_scale: Share = 0.0,
     se: Local[bool] = False,
     ghost: bool = False,
+    norm: Local[Literal["ln", "rms"]] = "ln",
     eps: Share = 1e-6,
 ) -> Tokens:
     """Pre-norm transformer encoder block: multi-head self-attention, then an MLP.
@@ -39,34 +42,43 @@ def vit(
         dim: Channels of a token; the input's if not written.
         heads: Attention heads; they divide the channels.
         mlp: Hidden channels of the MLP over the channels of a token.
+        gate: Whether half of the MLP's hidden channels weigh the others, once they are activated:
+            packed makes both in one matrix of the hidden width, split in two of it each.
         qkv_bias: Whether queries, keys and values have a bias.
-        qk_norm: Whether the queries and keys of each head are layer-normalised.
+        bias: Whether the other linear layers have one.
+        qk_norm: Whether the queries and keys of each head are normalised.
         scale: q k^T is divided by the root of the channels of a head, or of a token (width, as in
             the released weights of T2T-ViT).
         act: Activation function of the MLP.
         layer_scale: Initial value of the learned scales of both branches; 0 leaves them out.
         se: Whether squeeze and excitation over all tokens gates the attention branch.
         ghost: Whether half of q, k, v and all but one width of the MLP are cheap copies.
-        eps: Added to the variance in the layer norms.
+        norm: ln is layer norm; rms leaves out its mean and bias.
+        eps: Added to the variance in the norms.
     """
     keep_width(x, dim, "vit", f"put {{block: linear, dim: {dim}}} before it")
     attend = ghost_attention if ghost else attention
     y = attend(
-        layer_norm(x, name="norm1", eps=eps),
+        token_norm(x, norm, name="norm1", eps=eps),
         name="attn",
         heads=heads,
         qkv_bias=qkv_bias,
         qk_norm=qk_norm,
+        norm=norm,
+        bias=bias,
         eps=eps,
         scale=scale,
         se=se,
     )
     x = x + drop_path(_scaled(y, "ls1", layer_scale), name="drop_path1")
-    y = layer_norm(x, name="norm2", eps=eps)
+    y, hidden = token_norm(x, norm, name="norm2", eps=eps), max(1, int(mlp * x.channels))
     if ghost:
         y = ghost_mlp(y, name="mlp", ratio=mlp, function=act)
+    elif gate != "none":
+        split = gate == "split"
+        y = gated_mlp(y, name="mlp", hidden=hidden, function=act, split=split, bias=bias)
     else:
-        y = _mlp(y, name="mlp", hidden=max(1, int(mlp * x.channels)), function=act)
+        y = _mlp(y, name="mlp", hidden=hidden, function=act, bias=bias)
     return x + drop_path(_scaled(y, "ls2", layer_scale), name="drop_path2")
 
 

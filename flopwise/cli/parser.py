@@ -50,6 +50,7 @@ VERBS: dict[str, tuple[Verb, Options]] = {
     "status": (sharing.status_verb, sharing.status_options),
     "replay": (sharing.replay_verb, sharing.replay_options),
     "export": (running.export_verb, running.export_options),
+    "import": (running.import_verb, running.import_options),
     "verify": (running.verify_verb, running.verify_options),
 }
 RESUMED = ("train", "search", "table", "worker")  # the same command again goes on where it was stopped

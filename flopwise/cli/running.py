@@ -1,4 +1,4 @@
-"""The verbs that take time: build, train, search, export, verify."""
+"""The verbs that take time: build, train, search, export, import, verify."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ __all__ = [
     "build_verb",
     "export_options",
     "export_verb",
+    "import_options",
+    "import_verb",
     "search_options",
     "search_verb",
     "train_options",
@@ -112,6 +114,39 @@ def export_verb(args: argparse.Namespace) -> None:
     _export(args.study, args.out, args.trial, args.also, args.command)
 
 
+def import_verb(args: argparse.Namespace) -> None:
+    """Writes a timm model as a spec: a registered one by its name, or an exported folder.
+
+    Every module of timm's model is read; what the vocabulary lacks is refused by
+    its name. The spec has the same parameters and checkpoint keys, and up to 100
+    million parameters the same outputs, compared with drawn weights; with --prove
+    always. Weights in a file are written beside the spec, for train --from.
+
+    Examples:
+      flopwise import timm:resnet50 -o resnet50.yaml
+      flopwise import timm:convnext_tiny.fb_in1k -o net.yaml --weights model.safetensors
+      flopwise import local-dir:digits-net -o net.yaml
+    """
+    from flopwise.design import import_timm
+    from flopwise.design.importing import weights_beside
+
+    file = None if args.out == "-" else Path(args.out)
+    prove = True if args.prove else None
+    done = import_timm(args.model, file, weights=args.weights, classes=args.classes, prove=prove)
+    if file is None:
+        print(done.text, end="")
+        return
+    same = "outputs not compared (--prove does)"
+    if done.difference is not None:
+        same = f"outputs differ by {done.difference:.1g}"
+    print(f"wrote {file}: {done.keys} checkpoint keys map to timm's and back, {same}")
+    for note in done.notes:
+        print(f"note: {note}")
+    if done.weights is not None:
+        beside = weights_beside(file)
+        print(f"wrote {beside}; start from it:  flopwise train {file} --from {beside}")
+
+
 def verify_verb(args: argparse.Namespace) -> None:
     """Checks an exported folder again: files, weights, logits, accuracy.
 
@@ -192,6 +227,21 @@ def export_options(verb: argparse.ArgumentParser) -> None:
         type=lambda text: [word.strip() for word in text.split(",")],
         help="other forms to lay beside, separated by commas: onnx, program, state-dict",
     )
+
+
+def import_options(verb: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `import`."""
+    verb.add_argument(
+        "model", metavar="MODEL", help="timm:NAME, local-dir:DIR or the path of an exported folder"
+    )
+    text = "the spec to write; - for standard output"
+    verb.add_argument("-o", "--out", metavar="FILE", required=True, help=text)
+    text = "timm's weights for the model: safetensors, or a checkpoint of plain tensors"
+    verb.add_argument("--weights", metavar="FILE", type=Path, help=text)
+    text = "another number of classes than timm's"
+    verb.add_argument("--classes", metavar="N", type=count, help=text)
+    text = "compare outputs however large the model is"
+    verb.add_argument("--prove", action="store_true", help=text)
 
 
 def verify_options(verb: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flopwise.design.facade import Design, export, load, loads, search, table, verify
+from flopwise.design.importing import import_timm
 from flopwise.errors import FlopwiseError, RunError, SpecError
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "RunError",
     "SpecError",
     "export",
+    "import_timm",
     "load",
     "loads",
     "search",

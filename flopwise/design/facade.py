@@ -188,16 +188,31 @@ class Design:
 
         return nets.source(self.network)
 
-    def build(self, *, seed: int | None = None, device: str | None = None) -> Module:
+    def build(
+        self, *, seed: int | None = None, device: str | None = None, **options: Any
+    ) -> Module:
         """Returns the network as a torch module with timm's model contract.
+
+        >>> model = load("std/resnet18").build(device="meta", num_classes=7, in_chans=1)
+        >>> model.get_classifier()
+        Linear(in_features=512, out_features=7, bias=True)
+        >>> model.feature_info[-1]
+        {'num_chs': 512, 'reduction': 32, 'module': 'stage4'}
 
         Args:
             seed: Seed of the weights; None draws from torch's global generator.
             device: Where it is built; `meta` allocates nothing.
+            **options: What timm's models take: `num_classes`, `in_chans`, `global_pool` ("" leaves
+                features as they are), `drop_rate`, `drop_path_rate`, `dtype`; and `img_size` for a
+                network that belongs to one size of images.
+
+        Raises:
+            TypeError: The network knows no such option.
+            ValueError: It has no such pooling, or its grids do not fit such images.
         """
         from flopwise import nets
 
-        return nets.build(self.network, seed=seed, device=device)
+        return nets.build(self.network, seed=seed, device=device, **options)
 
     def train(
         self,

@@ -27,6 +27,7 @@ __all__ = [
     "read_file",
     "starter",
     "upgrade_file",
+    "write_new",
     "write_starter",
 ]
 
@@ -171,9 +172,18 @@ def write_starter(name: str, path: Path) -> None:
     Raises:
         SpecError: The file exists (E123).
     """
+    write_new(path, starter(name))
+
+
+def write_new(path: Path, text: str) -> None:
+    """Writes a file that does not exist yet.
+
+    Raises:
+        SpecError: The file exists (E123).
+    """
     try:
         with path.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(starter(name))
+            file.write(text)
     except FileExistsError:
         fact = f"'{path}' exists already, and is not overwritten"
         help_ = "name another file with -o, or delete this one first"

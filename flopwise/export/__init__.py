@@ -16,6 +16,7 @@ from flopwise.export.tiers import Tiers, tiers
 
 if TYPE_CHECKING:
     from flopwise.export.folder import export, from_timm
+    from flopwise.export.importing import Imported, NotExpressibleError, import_timm
     from flopwise.export.proof import Case, Proof, verify, verify_all
     from flopwise.export.rechecking import Recheck, recheck
 
@@ -24,7 +25,9 @@ __all__ = [
     "Case",
     "Facts",
     "Family",
+    "Imported",
     "Native",
+    "NotExpressibleError",
     "NotNativeError",
     "Proof",
     "Recheck",
@@ -32,6 +35,7 @@ __all__ = [
     "Tiers",
     "export",
     "from_timm",
+    "import_timm",
     "recheck",
     "recognise",
     "rename",
@@ -45,6 +49,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in ("export", "from_timm"):
         from flopwise.export import folder as room
+    elif name in ("Imported", "NotExpressibleError", "import_timm"):
+        from flopwise.export import importing as room  # type: ignore[no-redef]
     elif name in ("Case", "Proof", "verify", "verify_all"):
         from flopwise.export import proof as room  # type: ignore[no-redef]
     elif name in ("Recheck", "recheck"):

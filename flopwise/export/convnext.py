@@ -28,6 +28,7 @@ def read(net: Reading) -> tuple[str, dict[str, Any]]:
     stem, *body, head = net.layout(r"patchify( convnext)+ classifier", words)
     net.need(len(body) == 4, f"{len(body)} stages (timm's ConvNeXt has four)")
     patch = _read_stem(net, stem)
+    eps = net.shared([stem, *body, head], "eps")
     for number, stage in enumerate(body):
         net.fixed(stage, "stride", 2 if number or patch == 2 else 1)
         _read_block(net, stage)
@@ -46,6 +47,7 @@ def read(net: Reading) -> tuple[str, dict[str, Any]]:
         "kernel_sizes": [net.value(stage, "kernel") for stage in body],
         "patch_size": patch,
         "act_layer": net.act(body),
+        **({} if eps == 1e-6 else {"norm_eps": eps}),
         **({"conv_mlp": True} if net.shared(body, "pointwise") == "conv" else {}),
         **scale,
     }

@@ -20,6 +20,7 @@ from flopwise.export import (
     hybrid,
     mobilenet,
     nfnet,
+    regnet,
     resnet,
     swin,
     vit,
@@ -30,6 +31,7 @@ from flopwise.export.reading import NotNativeError, Reading
 __all__ = [
     "CARRIER",
     "FAMILIES",
+    "REGNET",
     "Family",
     "Native",
     "Tier",
@@ -84,6 +86,15 @@ CARRIER = Family(
     fill=carrier.fill,
 )
 """The class that carries what `FAMILIES` take no settings of from JSON."""
+REGNET = Family(
+    name="timm's RegNet",
+    body=frozenset({"residual"}),
+    prefixes=regnet.PREFIXES,
+    read=regnet.read,
+    first_conv="stem.conv",
+    classifier="head.fc",
+)
+"""Its blocks are ResNet's, but its first stage halves the map instead of the stem."""
 FAMILIES = {
     "resnet": Family(
         name="timm's ResNet",
@@ -293,6 +304,15 @@ def _cut(prefix: str, rest: str) -> tuple[int, str] | None:
     return repetition, rest
 
 
+def _halves_in_its_stages(network: Network) -> bool:
+    """Whether the stem has no pooling and the first bottlenecks a stride, as in RegNet."""
+    first = {stage.block.name: stage for stage in reversed(network.stages)}
+    if not {"conv_stem", "residual"} <= first.keys():
+        return False
+    stem, body = first["conv_stem"].settings[0], first["residual"].settings[0]
+    return bool(stem["pool"] == "none" and body["stride"] == 2)
+
+
 def family_of(network: Network) -> Family:
     """Returns the family whose blocks the network repeats.
 
@@ -302,6 +322,8 @@ def family_of(network: Network) -> Family:
     names = {stage.block.name for stage in network.stages}
     fitting = [f for f in FAMILIES.values() if f.body & names and f.marks <= names]
     fitting = [family for family in fitting if family.marks] or fitting
+    if fitting == [FAMILIES["resnet"]] and _halves_in_its_stages(network):
+        return REGNET
     if len(fitting) == 1:
         return fitting[0]
     known = ", ".join(family.name for family in FAMILIES.values())

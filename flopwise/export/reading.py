@@ -19,6 +19,7 @@ ACTS = {  # our word for an activation -> timm's
     "relu6": "relu6",
     "gelu": "gelu",
     "gelu_tanh": "gelu_tanh",
+    "quick_gelu": "quick_gelu",
     "silu": "silu",
     "hardswish": "hard_swish",
     "tanh": "tanh",

@@ -19,7 +19,15 @@ PREFIXES = {
     "residual": {"#": "layer{number}.{repetition}"},
     "classifier": {"fc": "fc"},
 }
-NORMS = {"bn": {}, "ln": {"norm_layer": "layernorm2d"}}
+NORMS = {"bn": {}, "ln": {"norm_layer": "layernorm2d"}, "gn": {"norm_layer": "groupnorm"}}
+POOLS = {"max": {}, "conv": {"replace_stem_pool": True}, "avg": {}, "none": {}}
+
+ENTRYPOINTS = {  # of bottlenecks; what shrinks the map, which JSON cannot say
+    (True, "conv"): "resnet50",
+    (False, "conv"): "resnet18",
+    (True, "pool"): "resnetaa50",
+    (False, "pool"): "resnetaa34d",
+}
 
 
 def read(net: Reading) -> tuple[str, dict[str, Any]]:
@@ -28,7 +36,7 @@ def read(net: Reading) -> tuple[str, dict[str, Any]]:
     stem, *body, head = net.layout(r"conv_stem(( basic)+|( residual)+) classifier", words)
     bottlenecks = body[0].block.name == "residual"
     net.need(len(body) == 4, f"{len(body)} stages (timm's ResNet has four)")
-    _read_stem(net, stem)
+    stemmed = _read_stem(net, stem)
     for number, stage in enumerate(body):
         net.fixed(stage, "kernel", 3)
         net.fixed(stage, "stride", 2 if number else 1)
@@ -38,19 +46,55 @@ def read(net: Reading) -> tuple[str, dict[str, Any]]:
         "layers": [stage.depth for stage in body],
         "act_layer": net.act([stem, *body]),
         **NORMS.get(norm, {}),
+        **_read_shrinking(net, stem, body),
+        **stemmed,
         **_read_gates(net, body),
         **(_read_bottlenecks(net, body) if bottlenecks else _read_basics(net, body)),
     }
     net.fixed(head, "pool", "avg")
     net.fixed(head, "norm", "none")
-    return "resnet50" if bottlenecks else "resnet18", args
+    return ENTRYPOINTS[bottlenecks, net.value(body[-1], "shrink")], args
 
 
-def _read_stem(net: Reading, stem: Stage) -> None:
-    net.fixed(stem, "dim", 64)
-    net.fixed(stem, "kernel", 7)
+def _read_stem(net: Reading, stem: Stage) -> dict[str, Any]:
+    """One convolution of 7x7 to 64 channels, or three of 3x3, the last twice as wide as before."""
     net.fixed(stem, "stride", 2)
-    net.fixed(stem, "pool", "max")
+    pool, deep = net.value(stem, "pool"), net.value(stem, "deep")
+    net.need(pool != "none", f"{stem.name}.pool none (timm's ResNet shrinks the map there)")
+    if not deep:
+        net.fixed(stem, "dim", 64)
+        net.fixed(stem, "kernel", 7)
+        return dict(POOLS[pool])
+    net.fixed(stem, "kernel", 3)
+    width = deep[-1]
+    net.fixed(stem, "dim", 2 * width)
+    kinds = {(width, width): "deep", (3 * (width // 4), width): "deep_tiered"}
+    net.need(
+        deep in kinds,
+        f"{stem.name}.deep {list(deep)} (timm's ResNet has {' or '.join(map(str, kinds))})",
+    )
+    return {"stem_type": kinds.get(deep, "deep"), "stem_width": width, **POOLS[pool]}
+
+
+def _read_shrinking(net: Reading, stem: Stage, body: list[Stage]) -> dict[str, Any]:
+    """Pooled shortcuts are all or none; pooling behind convolutions goes with that of the stem."""
+    made = [stage for number, stage in enumerate(body) if number or _projects(net, stage)]
+    shortcut = net.shared(made, "shortcut")
+    shrink, pool = net.shared(body[1:], "shrink"), net.value(stem, "pool")
+    for stage in body:
+        net.covered(stage, "shortcut", "shrink")
+    net.need(
+        (shrink == "pool") == (pool == "avg"),
+        f"shrink {shrink} beside {stem.name}.pool {pool} (timm's ResNet pools in both or neither)",
+    )
+    return {
+        **({"avg_down": True} if shortcut == "pool" else {}),
+        **({"stem_type": "", "avg_down": shortcut == "pool"} if shrink == "pool" else {}),
+    }
+
+
+def _projects(net: Reading, stage: Stage) -> bool:
+    return any(key.startswith(f"{stage.name}.0.downsample.") for key in net.keys)
 
 
 def _read_gates(net: Reading, body: list[Stage]) -> dict[str, Any]:

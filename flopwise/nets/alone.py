@@ -111,13 +111,15 @@ def stand_alone(source: str) -> Alone:
     for each in made.statements:
         walk.follow("", made, each.reads())
     walk.fill_tables()
-    names = {name for each in (*made.statements, *walk.taken) for name in each.names}
+    defined = [name for each in (*made.statements, *walk.taken) for name in each.names]
+    names = frozenset(defined)
+    assert len(names) == len(defined), "two of our files define one name"
     start = _start(made.statements[0].nodes[0])
     return Alone(
         imports=frozenset(walk.imports),
         pieces=tuple(walk.pieces()),
         classes="\n".join(source.splitlines()[start:]),
-        names=frozenset(names),
+        names=names,
     )
 
 

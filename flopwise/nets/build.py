@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import accumulate
 from typing import Any
 
@@ -43,14 +44,19 @@ def build(
         network: A network or its graph.
         seed: Seed of the weights; the global generator is left as it was. None draws from it.
         device: Where it is built; `meta` allocates nothing.
-        **options: `num_classes`, `in_chans`, `drop_rate`, `drop_path_rate`.
+        **options: `num_classes`, `in_chans`, `global_pool`, `drop_rate`, `drop_path_rate`, `dtype`;
+            `img_size` if the network belongs to one size of images.
+
+    Raises:
+        TypeError: The network knows no such option.
+        ValueError: It has no such pooling, or its grids do not fit such images.
     """
     graph = network if isinstance(network, Graph) else network.graph
     made = load_source(source(graph), graph.title).__dict__[class_name(graph.title)]
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        with torch.device(device or "cpu"):
+        with torch.device(device) if device else nullcontext():
             model = made(**options)
     assert isinstance(model, Network)
     return model

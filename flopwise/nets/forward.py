@@ -92,6 +92,8 @@ class _Writer:
         """Takes back the last line if it is a product and only the product to write reads it."""
         if layer.kind not in PRODUCTS or self.product != inputs[0].text or inputs[0].uses:
             return text
+        if not text.startswith(f"{self.product} "):  # it does more with the product than multiply
+            return text
         before = self.lines.pop().removeprefix(f"{self.product} = ")
         return before + text.removeprefix(self.product)
 

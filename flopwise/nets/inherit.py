@@ -9,6 +9,7 @@ timm/layers/pos_embed_rel.py, `resize_rel_pos_bias_table`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -163,7 +164,9 @@ def _take(key: str, mine: Tensor, theirs: Tensor, here: _Tables, there: _Tables 
         return "resampled"
     if key in here.windows and len(mine) != len(theirs):
         shape = (len(mine), theirs.shape[1])
-        _copy(mine, resize_rel_pos_bias_table(theirs, here.windows[key], shape))
+        with warnings.catch_warnings():  # of the memory layout inside timm's interpolation
+            warnings.simplefilter("ignore")
+            _copy(mine, resize_rel_pos_bias_table(theirs, here.windows[key], shape))
         return "resampled"
     parts = here.parts.get(key.rpartition(".")[0], 1)
     for own, other in zip(mine.chunk(parts), theirs.chunk(parts), strict=True):

@@ -58,7 +58,7 @@ class FixedSize(Network):
         """
         old = self.img_size
         size = old if img_size is None else _pair(img_size)
-        axes = zip(self.axes(), old, strict=True)
+        axes = zip(self._axes(), old, strict=True)
         steps = [lcm(*(side // gcd(each, side) for each in axis)) for axis, side in axes]
         if any(n < 1 or n % step for n, step in zip(size, steps, strict=True)):
             told, wanted = (" x ".join(map(str, each)) for each in (size, steps))
@@ -66,31 +66,49 @@ class FixedSize(Network):
         for name, grid in self.GRIDS.items() if size != old else ():
             owner, _, word = name.rpartition(".")
             module = self.get_submodule(owner)
-            before, after = self.scaled(grid, old), self.scaled(grid, size)
+            before, after = self._at(grid, old), self._at(grid, size)
             _replace(module, word, _resampled(getattr(module, word), before, after))
         for module in self.modules():
             if isinstance(module, ToMap):
                 module.grid = _scaled(module.grid, old, size)
         self.img_size = size
 
-    def axes(self) -> Iterator[list[int]]:
+    def _axes(self) -> Iterator[list[int]]:
         """Yields the rows of every grid, then the columns."""
         maps = [module.grid for module in self.modules() if isinstance(module, ToMap)]
-        tables = [self.scaled(grid, self.img_size) for grid in self.GRIDS.values()]
+        tables = [self._at(grid, self.img_size) for grid in self.GRIDS.values()]
         for axis in (0, 1):
             yield [grid[axis] for grid in (*maps, *tables) if grid[axis]]
 
-    def scaled(self, grid: Pair, size: Pair) -> Pair:
+    def _at(self, grid: Pair, size: Pair) -> Pair:
         """What a grid at `input_size` is at another size of images."""
         return _scaled(grid, self.input_size[1:], size)
 
     def fitted(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Returns a checkpoint made at `input_size` as the network takes it at its own size."""
         own = self.state_dict()
+        if self.in_chans != self.input_size[0]:
+            state = {key: self._recoloured(key, value) for key, value in state.items()}
         for name, grid in self.GRIDS.items():
             if name in state and state[name].shape != own[name].shape:
-                state[name] = _resampled(state[name], grid, self.scaled(grid, self.img_size))
+                state[name] = _resampled(state[name], grid, self._at(grid, self.img_size))
         return state
+
+    def _recoloured(self, key: str, value: Tensor) -> Tensor:
+        """What reads pixels, for images of other channels than it was made for: their mean.
+
+        timm does this for convolutions, which `FIRST_CONV` names.
+        """
+        places = (key.removesuffix(".weight"), key.rpartition(".")[0])
+        wanted = self.state_dict().get(key, value).shape
+        if {self.FIRST_CONV, self.CLASSIFIER} & {*places} or wanted == value.shape:
+            return value
+        axis = min(1, value.ndim - 1)
+        if wanted[axis] * self.input_size[0] != value.shape[axis] * self.in_chans:
+            return value
+        mean = value.unflatten(axis, (self.input_size[0], -1)).mean(axis, keepdim=True)
+        found = mean.repeat_interleave(self.in_chans, axis).flatten(axis, axis + 1)
+        return found * (self.input_size[0] / self.in_chans) if value.ndim > 1 else found
 
 
 class Windowed(FixedSize):
@@ -108,10 +126,10 @@ class Windowed(FixedSize):
         """
         old = self.img_size
         super().set_input_size(img_size)
-        for _, block, attend in self.attends() if self.img_size != old else ():
+        for _, block, attend in self._attends() if self.img_size != old else ():
             window = _rounded(attend.window, old, self.img_size)
             for name, table in block.named_parameters(recurse=False):
-                if len(table) == _offsets(attend.window):
+                if len(table) == _count_offsets(attend.window):
                     _replace(block, name, _resized(table, attend.window, window))
             shift = tuple(w // 2 if s else 0 for w, s in zip(window, attend.shift, strict=True))
             attend.size = _scaled(attend.size, old, self.img_size)
@@ -120,26 +138,26 @@ class Windowed(FixedSize):
             with torch.device(attend.index.device):
                 attend.reset_parameters()
 
-    def attends(self) -> Iterator[tuple[str, nn.Module, WindowAttend]]:
+    def _attends(self) -> Iterator[tuple[str, nn.Module, WindowAttend]]:
         """Yields every block with windows, by name, and its attention."""
         for name, block in self.named_modules():
             for child in block.children():
                 if isinstance(child, WindowAttend):
                     yield name, block, child
 
-    def axes(self) -> Iterator[list[int]]:
+    def _axes(self) -> Iterator[list[int]]:
         """Yields the rows of every grid, then the columns."""
-        for axis, others in enumerate(super().axes()):
-            yield [*others, *(attend.size[axis] for _, _, attend in self.attends())]
+        for axis, others in enumerate(super()._axes()):
+            yield [*others, *(attend.size[axis] for _, _, attend in self._attends())]
 
     def fitted(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Returns a checkpoint made at `input_size` as the network takes it at its own size."""
         state = super().fitted(state)
-        for path, block, attend in self.attends():
+        for path, block, attend in self._attends():
             old = _rounded(attend.window, self.img_size, self.input_size[1:])
             for name, _ in block.named_parameters(recurse=False):
                 key = f"{path}.{name}"
-                if key in state and len(state[key]) == _offsets(old) != _offsets(attend.window):
+                if key in state and old != attend.window and len(state[key]) == _count_offsets(old):
                     state[key] = _resized(state[key], old, attend.window)
         return state
 
@@ -158,7 +176,7 @@ def _rounded(window: Pair, old: Pair, new: Pair) -> Pair:
     return rows, columns
 
 
-def _offsets(window: Pair) -> int:
+def _count_offsets(window: Pair) -> int:
     return (2 * window[0] - 1) * (2 * window[1] - 1)
 
 

@@ -210,11 +210,12 @@ class Network(nn.Module):
         Args:
             num_classes: How many classes.
             global_pool: The network's own way of pooling; "" leaves features as they are, which
-                takes 0 classes; None keeps it.
+                takes 0 classes; None keeps it, or brings it back for a classifier.
         """
         if not self.CLASSIFIER:
             raise ValueError("this network ends without a classifier")
-        pool = self.global_pool if global_pool is None else global_pool
+        kept = self.global_pool or (self.POOL if num_classes else "")
+        pool = kept if global_pool is None else global_pool
         if pool not in ("", self.POOL):
             raise ValueError(f"this network pools by {self.POOL!r} or '', not {pool!r}")
         if num_classes and not pool:

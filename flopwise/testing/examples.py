@@ -141,6 +141,8 @@ def values(field: Field) -> Sequence[Any]:
         return field.choices
     if field.type == "bool":
         return (True, False)
+    if field.type == "list[int]":
+        return ((8,), (8, 16))
     low = -1.0 if field.low is None else field.low
     high = float("inf") if field.high is None else field.high
     tried: Sequence[int | float] = WHOLE if field.type == "int" else SHARES

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from flopwise import nets
 from flopwise.blocks import Graph
+from flopwise.nets.resizing import FixedSize
 from flopwise.nets.runtime import Network
 from flopwise.testing.checks import (
     check_counts,
@@ -23,6 +24,12 @@ from flopwise.testing.checks import (
     check_layouts,
     images,
     roughened,
+)
+from flopwise.testing.contract import (
+    check_levels,
+    check_pooling,
+    check_pruning,
+    check_resizing,
 )
 
 __all__ = ["NetworkCase"]
@@ -125,6 +132,38 @@ class NetworkCase:
         for key, parameter in model.named_parameters():
             exempt = parameter.ndim <= 1 or key in model.no_weight_decay() or key.endswith("bias")
             assert (id(parameter) in free) == exempt, key
+
+    def test_levels_of_features_are_those_of_timms_wrappers(self, name: str) -> None:
+        """forward_intermediates, FeatureGetterNet and FeatureHookNet agree."""
+        check_levels(self.network(name).eval(), self.images(name))
+
+    def test_a_network_can_be_cut_off_at_a_level(self, name: str) -> None:
+        """prune_intermediate_layers leaves nothing that is not used."""
+        check_pruning(self.network(name).eval(), self.images(name))
+
+    def test_frozen_weights_stay_frozen(self, name: str) -> None:
+        """reset_classifier with and without pooling."""
+        check_pooling(self.network(name).eval(), self.images(name))
+
+    @pytest.mark.filterwarnings("ignore:torch.searchsorted")  # by timm, about its own speed
+    def test_images_of_another_size_where_the_network_says_so(self, name: str) -> None:
+        """set_input_size is a build at that size with fitted weights; others have none."""
+        model = self.network(name)
+        height, width = model.input_size[1:]
+        if isinstance(model, FixedSize):
+            size = (2 * height, 2 * width)
+            check_resizing(model, nets.build(self.graphs[name], img_size=size))
+            with pytest.raises(ValueError, match="must be a multiple"):
+                model.set_input_size(height + 1)
+
+    def test_device_and_dtype_are_arguments(self, name: str) -> None:
+        """As timm passes them, without a context."""
+        model = nets.build(self.graphs[name], device="meta", dtype=torch.bfloat16)
+        tensors = [*model.parameters(), *model.buffers()]
+        assert {each.device.type for each in tensors} == {"meta"}
+        assert {each.dtype for each in tensors if each.is_floating_point()} == {torch.bfloat16}
+        placed = type(model)(device="meta", dtype=torch.float64)
+        assert {each.device.type for each in placed.parameters()} == {"meta"}
 
     def test_the_source_reads_as_if_a_person_wrote_it(self, name: str) -> None:
         """Lines of at most 100 letters, and a `forward` that fits the eye."""

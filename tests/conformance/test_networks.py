@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import subprocess
 import sys
+import warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
@@ -133,3 +135,14 @@ def test_long_lines_are_broken_into_valid_python() -> None:
     graph = dsl.loads(LONG).network().graph
     assert max(map(len, nets.source(graph).splitlines())) <= 100
     assert nets.build(graph)(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
+@torch.no_grad()
+def test_machine_code_for_a_network_computes_the_same() -> None:
+    model, x = network("vit_tiny_patch16_224").eval(), images("vit_tiny_patch16_224")
+    with warnings.catch_warnings():  # of inductor itself
+        warnings.simplefilter("ignore")
+        compiled = torch.compile(model, backend="inductor", fullgraph=True)(x)
+    torch.testing.assert_close(compiled, model(x), rtol=1e-4, atol=1e-4)

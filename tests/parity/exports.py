@@ -102,6 +102,39 @@ def vit(
     return _spec(lines, size, channels)
 
 
+def regnet(
+    *, dims: tuple[int, ...] = (24, 56, 152, 368), depths: tuple[int, ...] = (1, 1, 4, 7), act: str
+) -> str:
+    body = "".join(
+        f"\n  at{dim}: {{block: residual, dim: {dim}, hidden: {dim}, groups: {dim // 8}, "
+        f"depth: {depth}, stride: 2, act: {act}}}"
+        for dim, depth in zip(dims, depths, strict=True)
+    )
+    lines = f"""
+  bottom: {{block: conv_stem, kernel: 3, pool: none, dim: 16, act: {act}}}{body}
+  top:    {{block: classifier}}"""
+    return _spec(lines, 64, 3)
+
+
+def mobile(*, act: str = "relu", head: str = "", last: str = "relu") -> str:
+    lines = f"""
+  stem:  {{block: conv_stem, kernel: 3, pool: none, dim: 16, act: {act}}}
+  one:   {{block: separable, dim: 16}}
+  two:   {{block: inverted, dim: 24, stride: 2, depth: 2, kernel: "$(pick(i, 5, 3))"}}
+  three: {{block: inverted, dim: 40, stride: 2, depth: 2, se: 0.25, act: silu}}
+  four:  {{block: conv, dim: 64, norm: bn, act: {last}, stride: 2, groups: 4}}
+  head:  {{block: classifier{head}}}"""
+    return _spec(lines, 64, 3)
+
+
+HYBRID = """
+spec: 1
+name: net
+extends: std/vit_small_r26_s32_224
+input: {size: 64}
+classes: 7
+vars: {dim: 48, depth: 2, heads: 4}
+"""
 GATED = ", se: 0.0625"
 NATIVE = {
     "convnext 8x8 grey": convnext(size=8, channels=1),
@@ -115,11 +148,18 @@ NATIVE = {
         "residual", each=tuple(f", groups: 4, hidden: {h}" for h in (16, 32, 48, 64))
     ),
     "densenet": densenet(),
+    "regnet": regnet(act="relu"),
+    "carrier": mobile(),
     "vit class token": vit(),
     "vit mean, scales": vit(head="pool: avg, norm: ln", more=", layer_scale: 0.1"),
     "vit 8x8 grey": vit(middle=(PLACE,), patch=2, size=8, channels=1, head="pool: avg, norm: ln"),
 }
 SLOW = {
+    "hybrid": HYBRID,
+    "regnet silu": regnet(dims=(16, 32, 64, 128), depths=(1, 2, 3, 5), act="silu"),
+    "carrier of relu6": mobile(act="relu6", last="relu6"),
+    "carrier, hidden": mobile(act="silu", head=", hidden: 48, hidden_act: silu", last="none"),
+    "carrier, hidden bn": mobile(head=", hidden: 48, hidden_norm: bn", last="silu"),
     "convnext patch 3": convnext(patch=3, size=48),
     "convnext patch 7": convnext(patch=7, size=64),
     "convnext oblong": convnext(size=[16, 24]),

@@ -23,20 +23,13 @@ from flopwise.errors import SpecError
 from flopwise.export import Facts, tier
 from flopwise.export.folder import shipped_as, write_folder
 from flopwise.export.proof import images_like
-from tests.parity.exports import convnext, densenet, resnet, vit
+from tests.parity.exports import convnext, densenet, mobile, resnet, vit
 
 WINNERS = int(os.environ.get("FLOPWISE_WINNERS", "11"))
 STRANGER = Path(__file__).with_name("stranger.py")
 HEAD = "\nspec: 1\nname: net\ninput: {size: 64}\nclasses: 7\n"
-MOBILE = f"""{HEAD}net:
-  stem:  {{block: conv_stem, kernel: 3, pool: none, dim: 16, act: relu}}
-  one:   {{block: separable, dim: 16}}
-  two:   {{block: inverted, dim: 24, stride: 2, depth: 2}}
-  three: {{block: inverted, dim: 40, stride: 2, depth: 2}}
-  four:  {{block: conv, dim: 64, norm: bn, act: relu, stride: 2}}
-  head:  {{block: classifier}}
-"""
-HIDDEN = MOBILE.replace("classifier", "classifier, hidden: 48, hidden_act: relu")
+MOBILE = mobile()
+HIDDEN = mobile(head=", hidden: 48, hidden_act: relu")
 NFNET = f"""{HEAD}net:
   stem:  {{block: nfnet_stem, dim: 16}}
   one:   {{block: nfnet, dim: 16, group_width: 8}}

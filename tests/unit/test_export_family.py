@@ -5,21 +5,36 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from timm.models import PretrainedCfg
+from timm.models.regnet import generate_regnet, model_cfgs
 
 from flopwise.cli import main
 from flopwise.dsl import load, loads
 from flopwise.export import Facts, NotNativeError, Tier, recognise, tier
 from flopwise.export.card import make_card
 from flopwise.export.config import make_config
+from flopwise.export.regnet import rule_of
 from flopwise.export.resnet import base_width
 from flopwise.export.tiers import tiers
-from tests.parity.exports import CLASS, NATIVE, SLOW, convnext, densenet, network, resnet, vit
+from tests.parity.exports import (
+    CLASS,
+    HYBRID,
+    NATIVE,
+    SLOW,
+    convnext,
+    densenet,
+    mobile,
+    network,
+    regnet,
+    resnet,
+    vit,
+)
 
 SHIPPED = [
     "resnet18",
@@ -93,7 +108,7 @@ REASONS = {
     ),
     "no pool": (
         resnet("basic").replace("conv_stem", "conv_stem, pool: none"),
-        "bottom.pool none (timm's ResNet fixes max)",
+        "bottom.pool none (timm's ResNet shrinks the map there)",
     ),
     "gate ratio": (
         resnet("basic", dims=(64, 128, 192, 256), more=", se: 0.25"),
@@ -117,6 +132,15 @@ REASONS = {
         resnet("basic").replace("four:   {block: basic", "four:   {block: residual"),
         "the stages are conv_stem, basic, basic, basic, residual, classifier",
     ),
+    "widths of no rule": (
+        regnet(dims=(16, 32, 64, 72), depths=(3, 3, 3, 3), act="relu"),
+        "no line through 3 x 16, 3 x 32, 3 x 64, 3 x 72 is rounded to them by RegNet's rule",
+    ),
+    "depths before a ViT": (
+        f"{HYBRID}net: {{stage1: {{depth: 1}}}}\n",
+        "depths [1, 2, 2, 2] of bit (timm's hybrid ViT has [2, 2, 2, 2] or",
+    ),
+    "signed features": (mobile(last="none"), "changes those behind no activation"),
     "heads": (
         vit().replace("depth: 1, heads: 3", "depth: 1, heads: 4"),
         "heads differs between stages (early 3, late 4)",
@@ -221,11 +245,22 @@ def test_config_falls_into_no_known_trap(text: str) -> None:
 
 def test_the_card_tells_how_to_load_and_where_it_comes_from() -> None:
     net = network(convnext())
-    config = make_config(net, recognise(net), Facts(), {})
-    card = make_card(config, {"macs": 5, "spec": "spec: 1\nname: n\n", "trial": None}, "mine")
+    known = {"macs": 5, "spec": "spec: 1\nname: n\n", "trial": None}
+    card = make_card(make_config(net, recognise(net), Facts(), known), "mine")
     assert 'timm.create_model("local-dir:PATH/TO/mine", pretrained=True)' in card
     assert "- macs: 5 (multiply" in card and "## spec\n\n```yaml\nspec: 1" in card
     assert "trial" not in card
+
+
+def test_four_numbers_of_the_rule_give_timms_own_regnets_back() -> None:
+    """Against timm's own rule, for every RegNet it has."""
+    for name, cfg in model_cfgs.items():
+        widths, _, _ = generate_regnet(cfg.wa, cfg.w0, cfg.wm, cfg.depth, cfg.group_size)
+        counts = Counter(widths)
+        found = rule_of(sorted(counts), [counts[width] for width in sorted(counts)])
+        assert found is not None, name
+        w0, wa, wm = found
+        assert generate_regnet(wa, w0, wm, cfg.depth, cfg.group_size)[0] == widths, name
 
 
 def test_facts_take_what_they_know() -> None:

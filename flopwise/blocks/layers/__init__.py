@@ -11,6 +11,8 @@ from __future__ import annotations
 from flopwise.blocks.layers.attention import (
     attend,
     chunk,
+    halves,
+    keys_values,
     linear_attend,
     merge_heads,
     random_features,
@@ -43,13 +45,14 @@ from flopwise.blocks.layers.convolution import (
     unflatten,
     weight_std_conv,
 )
-from flopwise.blocks.layers.norm import batch_norm, grn, group_norm, layer_norm
+from flopwise.blocks.layers.norm import batch_norm, grn, group_norm, layer_norm, rms_norm
 from flopwise.blocks.layers.tokens import (
     channels_first,
     channels_last,
     grid_table,
     prepend,
     sequence_mean,
+    spread,
     take_token,
     to_map,
     to_tokens,
@@ -87,6 +90,8 @@ __all__ = [
     "grid_table",
     "grn",
     "group_norm",
+    "halves",
+    "keys_values",
     "layer_norm",
     "linear",
     "linear_attend",
@@ -97,9 +102,11 @@ __all__ = [
     "parameter",
     "prepend",
     "random_features",
+    "rms_norm",
     "sequence_mean",
     "shrink",
     "split_heads",
+    "spread",
     "std_conv",
     "take_token",
     "times",

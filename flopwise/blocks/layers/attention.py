@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TypeVar, cast
 
 from flopwise.blocks.graph import Type
 from flopwise.blocks.tensor import Heads, Tensor, Tokens
@@ -12,12 +12,17 @@ __all__ = [
     "attend",
     "check_heads",
     "chunk",
+    "halves",
+    "keys_values",
     "linear_attend",
     "merge_heads",
     "random_features",
     "split_heads",
     "to_heads",
 ]
+
+
+Any_ = TypeVar("Any_", bound=Tensor)
 
 
 def split_heads(x: Tokens, *, heads: int) -> tuple[Heads, Heads, Heads]:
@@ -50,19 +55,35 @@ def chunk(x: Tokens) -> tuple[Tokens, Tokens, Tokens]:
     return cast(tuple[Tokens, Tokens, Tokens], x.trace.append("chunk", [x], [out] * 3))
 
 
+def halves(x: Any_) -> tuple[Any_, Any_]:
+    """(L, 2 * C) -> two sequences of (L, C)."""
+    shape = (*x.shape[:-1], x.channels // 2)
+    out = Type(x.type.kind, shape, x.type.extra, x.type.grid)
+    return cast(tuple[Any_, Any_], x.trace.append("halves", [x], [out] * 2))
+
+
+def keys_values(x: Tokens, *, heads: int) -> tuple[Heads, Heads]:
+    """(L, 2 * C) -> keys and values of (heads, L, C / heads)."""
+    width = x.channels // 2
+    check_heads(heads, width)
+    out = Type("heads", (heads, x.length, width // heads), x.extra, x.grid)
+    return cast(tuple[Heads, Heads], x.trace.append("keys_values", [x], [out] * 2, heads=heads))
+
+
 def attend(q: Heads, k: Heads, v: Heads, *, over: Tensor | None = None) -> Tokens:
     """Scaled dot-product attention: softmax(q k^T / sqrt(d)) v, heads merged to (L, C).
 
     d is the channels of a head, or those of `over` if it is given.
-    MACs = 2 * heads * L * L * d: the products q k^T and (.) v.
+    MACs = 2 * heads * L * S * d for S keys: the products q k^T and (.) v.
     """
     heads, length, depth = q.shape
+    keys = k.shape[1]
     (y,) = q.trace.append(
         "attend" if over is None else "attend_over",
         [q, k, v] if over is None else [q, k, v, over],
         [Type("tokens", (length, heads * depth), q.type.extra, q.type.grid)],
-        macs=2 * heads * length * length * depth,
-        activations=heads * length * length + length * heads * depth,
+        macs=2 * heads * length * keys * depth,
+        activations=heads * length * keys + length * heads * depth,
     )
     return cast(Tokens, y)
 

@@ -28,6 +28,7 @@ Act = Literal[
     "relu6",
     "gelu",
     "gelu_tanh",
+    "quick_gelu",
     "silu",
     "hardswish",
     "tanh",

@@ -216,10 +216,14 @@ def avg_pool(x: Map, *, kernel: int, stride: int) -> Map:
     return cast(Map, x.trace.append("avg_pool", [x], [out], kernel=kernel, stride=stride)[0])
 
 
-def shrink(x: Map, *, stride: int) -> Map:
-    """Mean over windows as large as the stride; what hangs over the edge does not count."""
+def shrink(x: Map, *, stride: int, name: str = "") -> Map:
+    """Mean over windows as large as the stride; what hangs over the edge does not count.
+
+    With a name it counts in a numbered chain.
+    """
     out = Type("map", (x.channels, -(-x.height // stride), -(-x.width // stride)))
-    return cast(Map, x.trace.append("shrink", [x], [out], stride=stride)[0])
+    kind = "shrinking" if name else "shrink"
+    return cast(Map, x.trace.append(kind, [x], [out], name=name, stride=stride)[0])
 
 
 def global_mean(x: Map, *, keep: bool = False) -> Tensor:

@@ -9,7 +9,7 @@ from flopwise.blocks.graph import Parameter
 from flopwise.blocks.tensor import Map, Tensor
 from flopwise.errors import BlockError
 
-__all__ = ["batch_norm", "grn", "group_norm", "layer_norm"]
+__all__ = ["batch_norm", "grn", "group_norm", "layer_norm", "rms_norm"]
 
 Any_ = TypeVar("Any_", bound=Tensor)
 
@@ -66,6 +66,18 @@ def layer_norm(x: Any_, *, name: str, eps: float = 1e-6) -> Any_:
     kind = "layer_norm2d" if isinstance(x, Map) else "layer_norm"
     (y,) = x.trace.append(
         kind, [x], [x.type], name=name, parameters=learned, channels=x.channels, eps=eps
+    )
+    return cast(Any_, y)
+
+
+def rms_norm(x: Any_, *, name: str, eps: float = 1e-6) -> Any_:
+    """Division of each position by the root mean square of its channels, and a learned weight.
+
+    Source: Zhang & Sennrich 2019, arXiv:1910.07467, eq. 4.
+    """
+    learned = [Parameter("weight", (x.channels,))]
+    (y,) = x.trace.append(
+        "rms_norm", [x], [x.type], name=name, parameters=learned, channels=x.channels, eps=eps
     )
     return cast(Any_, y)
 

@@ -16,6 +16,7 @@ __all__ = [
     "grid_table",
     "prepend",
     "sequence_mean",
+    "spread",
     "take_token",
     "to_map",
     "to_tokens",
@@ -92,6 +93,12 @@ def grid_table(columns: Tensor, rows: Tensor) -> Tensor:
     (_, width, half), height = columns.shape, rows.shape[1]
     out = Type("table", (1, height * width, 2 * half))
     return columns.trace.append("grid_table", [columns, rows], [out])[0]
+
+
+def spread(token: Tensor, x: Tokens) -> Tokens:
+    """Learned tokens (1, n, C) as a sequence for each image that `x` holds."""
+    out = Type("tokens", token.shape[1:], extra=token.shape[1])
+    return cast(Tokens, x.trace.append("spread", [token, x], [out])[0])
 
 
 def token_conv(x: Tokens, *, name: str) -> Tokens:
