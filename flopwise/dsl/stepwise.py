@@ -40,6 +40,8 @@ from flopwise.errors import BlockError
 __all__ = ["Step", "steps_of"]
 
 T = TypeVar("T")
+COMPOSITE = 20
+"""How long a composite block takes, about, next to a block that is a function."""
 Picks: TypeAlias = Mapping[str, Value]
 
 
@@ -57,12 +59,14 @@ class Step:
         targets: The targets it depends on.
         reads: What it reads.
         run: Edges and the picks that count to what it gives and costs.
+        weight: How long a run takes, about, next to one of a single block.
     """
 
     name: str
     targets: frozenset[str]
     reads: tuple[str, ...]
     run: Callable[[Edges, Picks], Result]
+    weight: int = 1
 
 
 def steps_of(
@@ -152,7 +156,12 @@ class _Walk:
 
         around = self._part(targets, lambda around: around)
         label = f"{name} {part}".strip()
-        return Step(label, targets, reads, lambda edges, picks: applied(edges, around(picks)))
+        weight = COMPOSITE if self.needed.composite(self.stage) else 1
+
+        def run_at(edges: Edges, picks: Picks) -> Result:
+            return applied(edges, around(picks))
+
+        return Step(label, targets, reads, run_at, weight)
 
     def _gone(self, edge: Edge) -> Result:
         return dict.fromkeys((*self.wanted, self.stage.name), edge), Spent()
@@ -251,7 +260,8 @@ class _Walk:
             left = max(count - len(row), 0)
             return {name: row[:count][-1][0]}, spent + times(row[-1][1], left)
 
-        return Step(f"{name} body", targets | depths_, (name,), run)
+        weight = COMPOSITE if self.needed.composite(self.stage) else 1
+        return Step(f"{name} body", targets | depths_, (name,), run, weight)
 
     def _depth(self, around: Around) -> int:
         """Returns how deep the stage is; 0 where it is left out."""

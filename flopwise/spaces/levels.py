@@ -28,7 +28,8 @@ __all__ = ["compile_route"]
 CELLS = 1_000_000
 """Most cells of all tables together."""
 RUNS = 200_000
-"""Most steps that are run while the tables are filled."""
+"""Most steps that are run while the tables are filled, each by its weight."""
+TOO_MANY = "too many different stages would have to be traced, one for each set of values they need"
 WIDE = 400
 """Most choices of one level, where its targets can be spread over several."""
 
@@ -108,6 +109,7 @@ class _Compiler:
         decided: set[str] = set()
         checks = [check for check in self.route.checks if check not in self.late]
         for step in self.route.steps:
+            self._refuse_many(step)
             items += self._spread(self._closed(step.targets, decided), step)
         asked = frozenset().union(*(check.targets for check in checks))
         items += self._spread(self._closed(asked, decided), None)
@@ -121,6 +123,12 @@ class _Compiler:
                 raise Unsteady(f"'{name}' has endlessly many values, and conditions ask for it")
         self._place(items, checks)
         return items
+
+    def _refuse_many(self, step: Step) -> None:
+        """Refuses a step that is surely run too often."""
+        always = [self.values.get(n, ()) for n in step.targets if n not in self.route.conditions]
+        if step.weight * prod(map(len, always)) > RUNS:
+            raise Unsteady(TOO_MANY)
 
     def _closed(self, targets: Any, decided: set[str]) -> list[str]:
         """Returns targets in an order in which each comes after those that it depends on."""
@@ -194,9 +202,9 @@ class _Compiler:
         read = edges if len(edges) == 1 else tuple(e for e in edges if e[0] in step.reads)
         key = (step.name, read, *(codes[name] for name in self.order[step.name]))
         if key not in self._results:
-            self.runs += 1
+            self.runs += step.weight
             if self.runs > RUNS:
-                raise Unsteady(f"stages would have to be run more than {RUNS:,} times")
+                raise Unsteady(TOO_MANY)
             picks = {name: values[name] for name in step.targets if name in values}
             try:
                 made, spent = step.run(dict(read), picks)

@@ -52,7 +52,7 @@ class Compiled:
         allowed: Whether it meets the requirements that no cost enters.
         free: Targets that no network and no other target depends on, with endlessly many values.
         late: Checks left for whole picks.
-        runs: How many steps were run.
+        runs: How many steps were run, each by its weight.
     """
 
     levels: tuple[Level, ...]
