@@ -1,4 +1,4 @@
-"""The verbs about a study that runs or ran: worker, status, replay."""
+"""The verbs about a study that runs or ran: worker, status, scores, replay."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 __all__ = [
     "replay_options",
     "replay_verb",
+    "scores_options",
+    "scores_verb",
     "status_options",
     "status_verb",
     "worker_options",
@@ -62,6 +65,30 @@ def status_verb(args: argparse.Namespace) -> None:
     print(json.dumps(facts, indent=2) if args.json else "\n".join(status_lines(facts)))
 
 
+def scores_verb(args: argparse.Namespace) -> None:
+    """Tells how well scores without training rank the trained networks of a search.
+
+    All of them lie inside its budget. MACs, params and activations are the plain
+    baselines; an interval that holds 0 says nothing. Images are noise.
+
+    Examples:
+      flopwise scores runs/quickstart
+      flopwise scores runs/quickstart --score naswot --score synflow --json
+    """
+    from flopwise.design.scoring import study_scores
+    from flopwise.dsl.tables import SCORES
+
+    found = study_scores(args.study, args.score or SCORES)
+    if args.json:
+        print(json.dumps([asdict(each) for each in found], indent=2))
+        return
+    from rich.console import Console
+
+    from flopwise.search.tables import agreement_table
+
+    Console(width=None if sys.stdout.isatty() else 100).print(agreement_table(found))
+
+
 def replay_verb(args: argparse.Namespace) -> int:
     """Trains a trial of a search again and compares what comes out, digit by digit.
 
@@ -96,6 +123,16 @@ def worker_options(verb: argparse.ArgumentParser) -> None:
 def status_options(verb: argparse.ArgumentParser) -> None:
     """Adds the arguments of `status`."""
     _add_study(verb)
+    verb.add_argument("--json", action="store_true", help="print it as JSON")
+
+
+def scores_options(verb: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `scores`."""
+    from flopwise.dsl.tables import SCORES
+
+    _add_study(verb)
+    text = f"one of {', '.join(SCORES)}; repeatable, all if left out"
+    verb.add_argument("--score", metavar="NAME", choices=SCORES, action="append", help=text)
     verb.add_argument("--json", action="store_true", help="print it as JSON")
 
 

@@ -7,7 +7,7 @@ the setting that holds for each of its fields, and evaluate it for each repetiti
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -169,10 +169,8 @@ def _without_echoes(faults: Sequence[Fault]) -> Iterator[Fault]:
 def _held(
     stage: Stage, inputs: tuple[str, ...], written: Written, scope: Mapping[str, Value]
 ) -> Held:
-    settings = [
-        *written.whole.values(),
-        *(s for each in written.single.values() for s in each.values()),
-    ]
+    single = (setting for each in written.single.values() for setting in each.values())
+    settings = [*written.whole.values(), *single]
     names = tuple(sorted({"classes"}.union(*(setting.names for setting in settings))))
     return Held(stage.block, inputs, names, _worth(names, scope), stage, written)
 
@@ -214,6 +212,7 @@ def fitted(value: Value, rule: RuleLike, what: str, name: str, setting: Setting)
 
 
 def block_of(plan: StagePlan, around: Around) -> Block:
+    """Returns the block of a stage, or tells that there is none of its name (E101)."""
     setting = around.picks.get(f"net.{plan.name}.block", plan.block)
     name, blocks = setting.evaluate(around.scope), around.blocks
     if isinstance(name, str) and name in blocks:
@@ -334,8 +333,9 @@ def evaluated(
         elif field.required:
             help_ = f"add  {name}: ...  to stage '{plan.name}'"
             fact = f"block '{block.name}' needs '{name}'"
-            told = Fault(code="E103", message=fact, place=plan.place, helps=(help_,))
-            raise SpecError([replace(told, notes=(field.doc,) if field.doc else ())])
+            notes = (field.doc,) if field.doc else ()
+            told = Fault(code="E103", message=fact, place=plan.place, helps=(help_,), notes=notes)
+            raise SpecError([told])
         else:
             yield name, scope["classes"] if name == "classes" else field.default
     for name in block.scope:

@@ -14,7 +14,7 @@ from flopwise.dsl.fitting import MOST, Look, monotone, solve
 from flopwise.dsl.space import Fit, Search, Window
 from flopwise.errors import Fault, SpecError
 
-__all__ = ["Probe", "probe"]
+__all__ = ["Probe", "impossible", "probe"]
 
 Picks: TypeAlias = Mapping[str, Value]
 LookAt: TypeAlias = Callable[[Picks], Look | None]
@@ -85,7 +85,7 @@ def probe(
     if feasible < FEW * looked:
         suggestion = _suggestion(search, look, seen, budget, end + seconds)
         if not (feasible or suggestion):
-            raise SpecError([_impossible(search, budget, seen, ranges, looked)])
+            raise SpecError([_unmet(search, budget, seen, ranges, looked)])
         warnings.append(_rare(search, feasible, looked, suggestion))
     if fit := search.fit:
         at = seen[0].picks
@@ -103,15 +103,13 @@ def _points(space: Mapping[str, Domain], draws: int, random: Random) -> Iterator
         yield {target: domain.draw(dice) for target, domain in space.items()}
 
 
-def _impossible(
+def _unmet(
     search: Search,
     budget: int,
     seen: Sequence[Look],
     ranges: Mapping[str, tuple[int, int]],
     looked: int,
 ) -> Fault:
-    windows = dict(search.windows(budget))
-    wanted = ", ".join(f"{metric} {window}" for metric, window in windows.items())
     spans = ", ".join(f"{metric} from {low} to {high}" for metric, (low, high) in ranges.items())
     notes = [f"of {looked} candidates looked at, {len(seen)} can be built: {spans or 'none'}"]
     if seen:
@@ -121,6 +119,22 @@ def _impossible(
     required = [reason for found in seen for reason in found.reasons if reason.startswith("not")]
     if required:
         notes.append(f"{max(set(required), key=required.count)} in most of them")
+    return impossible(search, budget, ranges, notes)
+
+
+def impossible(
+    search: Search, budget: int, ranges: Mapping[str, tuple[int, int]], notes: Sequence[str]
+) -> Fault:
+    """Tells that no candidate meets a budget (E501).
+
+    Args:
+        search: The space.
+        budget: Which budget.
+        ranges: Smallest and largest value of each cost among those that can be built.
+        notes: What was seen of the space.
+    """
+    windows = dict(search.windows(budget))
+    wanted = ", ".join(f"{metric} {window}" for metric, window in windows.items())
     which = f"budget {budget + 1}" if len(search.budget) > 1 else "the budget"
     return Fault(
         code="E501",

@@ -17,7 +17,8 @@ from flopwise.dsl.plan import Plan
 from flopwise.dsl.recipe import recipe_rules
 from flopwise.dsl.resolve import TYPED, Resolver
 from flopwise.dsl.space import Search, Window
-from flopwise.dsl.stepwise import Step, Unsteady, steps_of
+from flopwise.dsl.spent import Unsteady
+from flopwise.dsl.stepwise import Step, steps_of
 from flopwise.dsl.tables import METRICS
 from flopwise.dsl.targets import Names
 
@@ -162,7 +163,7 @@ def _window(expression: Expression) -> tuple[str, Window] | None:
     found = expression.compared()
     if found is None or found[0] not in TOTALS or not isinstance(found[2], int | float):
         return None
-    name, word, number = found
+    name, word, number = found[0], found[1], float(found[2])
     whole = int(number // 1)
     exact = whole == number
     return {

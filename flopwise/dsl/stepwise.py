@@ -13,7 +13,7 @@ from functools import lru_cache
 from inspect import signature
 from typing import Any, TypeAlias, TypeVar
 
-from flopwise.blocks import Block, Graph, Trace, Type, call_stage, depends, prune
+from flopwise.blocks import Block, Trace, Type, call_stage
 from flopwise.blocks.stage import converted, enter, trace_repetition
 from flopwise.blocks.tensor import Tensor
 from flopwise.dsl.composite import Vocabulary
@@ -31,59 +31,18 @@ from flopwise.dsl.expr import Value
 from flopwise.dsl.needed import Needed
 from flopwise.dsl.network import Input, Stage
 from flopwise.dsl.plan import Fixed, Plan, StagePlan
+from flopwise.dsl.spent import Edge, Edges, Spent, Unsteady, times, told
 from flopwise.dsl.targets import depths
 from flopwise.dsl.tracing import check_ports, refuse_conversions
 from flopwise.dsl.wire import Wiring, stage_of
 from flopwise.errors import BlockError
 
-__all__ = ["Edge", "Edges", "Spent", "Step", "Unsteady", "steps_of"]
+__all__ = ["Step", "steps_of"]
 
 T = TypeVar("T")
+COMPOSITE = 20
+"""How long a composite block takes, about, next to a block that is a function."""
 Picks: TypeAlias = Mapping[str, Value]
-
-
-class Unsteady(Exception):  # noqa: N818 - no error, but the reason why there are no steps
-    """Why what a step costs cannot be told from its own inputs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Edge:
-    """A value between steps: its type, and whether it depends on the images."""
-
-    type: Type
-    alive: bool
-
-
-Edges: TypeAlias = Mapping[str, Edge]
-"""What is read, by a stage's id or `id.output`, to what it is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """What a step adds to a network.
-
-    Attributes:
-        macs: Multiply-adds.
-        params: Learned numbers.
-        activations: Elements put out by the layers that have MACs.
-        depth: Repetitions, of blocks that can be repeated.
-        blocks: Inner graphs.
-    """
-
-    macs: int = 0
-    params: int = 0
-    activations: int = 0
-    depth: int = 0
-    blocks: int = 0
-
-    def __add__(self, other: Spent) -> Spent:
-        return Spent(
-            self.macs + other.macs,
-            self.params + other.params,
-            self.activations + other.activations,
-            self.depth + other.depth,
-            self.blocks + other.blocks,
-        )
 
 
 Result: TypeAlias = tuple[dict[str, Edge], Spent]
@@ -100,12 +59,14 @@ class Step:
         targets: The targets it depends on.
         reads: What it reads.
         run: Edges and the picks that count to what it gives and costs.
+        weight: How long a run takes, about, next to one of a single block.
     """
 
     name: str
     targets: frozenset[str]
     reads: tuple[str, ...]
     run: Callable[[Edges, Picks], Result]
+    weight: int = 1
 
 
 def steps_of(
@@ -195,7 +156,12 @@ class _Walk:
 
         around = self._part(targets, lambda around: around)
         label = f"{name} {part}".strip()
-        return Step(label, targets, reads, lambda edges, picks: applied(edges, around(picks)))
+        weight = COMPOSITE if self.needed.composite(self.stage) else 1
+
+        def run_at(edges: Edges, picks: Picks) -> Result:
+            return applied(edges, around(picks))
+
+        return Step(label, targets, reads, run_at, weight)
 
     def _gone(self, edge: Edge) -> Result:
         return dict.fromkeys((*self.wanted, self.stage.name), edge), Spent()
@@ -242,7 +208,7 @@ class _Walk:
         if not kept:
             raise Unsteady(f"nothing reads stage '{stage.name}'")
         graph = trace.close(*(named[read] for read in kept))
-        types, alive, spent = _told(graph)
+        types, alive, spent = told(graph)
         reads = [edges[read].alive for read in stage.inputs]
         found = {
             read: Edge(type, any(reads[at] for at in inputs))
@@ -265,7 +231,7 @@ class _Walk:
         check_ports(stage)
         self._refuse(stage, tensors)
         made = enter(block, converted(block, tensors, self.stage.name), settings)
-        (type_,), (reads,), spent = _told(trace.close(*made))
+        (type_,), (reads,), spent = told(trace.close(*made))
         return {self.stage.name: Edge(type_, edge.alive and bool(reads))}, spent
 
     def _body(self, block: Block, targets: frozenset[str]) -> Step:
@@ -292,9 +258,10 @@ class _Walk:
                 row.append(self._repeated(held, before, len(row), count))
             spent = sum((each for _, each in row[:count]), Spent(blocks=1))
             left = max(count - len(row), 0)
-            return {name: row[:count][-1][0]}, spent + _times(row[-1][1], left)
+            return {name: row[:count][-1][0]}, spent + times(row[-1][1], left)
 
-        return Step(f"{name} body", targets | depths_, (name,), run)
+        weight = COMPOSITE if self.needed.composite(self.stage) else 1
+        return Step(f"{name} body", targets | depths_, (name,), run, weight)
 
     def _depth(self, around: Around) -> int:
         """Returns how deep the stage is; 0 where it is left out."""
@@ -329,7 +296,7 @@ class _Walk:
         block = block_of(self.stage, around)
         settings = {**self._settings(block, around, block.own, at, depth), "i": at, "n": depth}
         graph = trace_repetition(block, [edge.type], settings)
-        (type_,), (reads,), spent = _told(graph)
+        (type_,), (reads,), spent = told(graph)
         return Edge(type_, edge.alive and bool(reads)), spent + Spent(depth=1, blocks=1)
 
 
@@ -340,31 +307,7 @@ def _vocabulary(
     return vocabulary.blocks(dict(given))
 
 
-def _times(one: Spent, count: int) -> Spent:
-    """Returns what several of the same cost."""
-    numbers = (one.macs, one.params, one.activations, one.depth, one.blocks)
-    return Spent(*(count * number for number in numbers))
-
-
 def _open(edges: Sequence[Edge]) -> tuple[Trace, list[Tensor]]:
     """Returns a trace and its inputs."""
     trace = Trace()
     return trace, [trace.input(edge.type) for edge in edges]
-
-
-@lru_cache(maxsize=1 << 16)
-def _told(graph: Graph) -> tuple[tuple[Type, ...], tuple[frozenset[int], ...], Spent]:
-    """Returns the types a graph gives, which inputs each depends on, and what it costs.
-
-    Facts that change no cost are forgotten.
-
-    Raises:
-        Unsteady: It does not need all it reads, so what is before it would cost less.
-    """
-    kept = prune(graph)
-    read = {index for layer in kept.layers for index in layer.inputs} | {*kept.outputs}
-    if not read.issuperset(range(len(kept.inputs))):
-        raise Unsteady("at some picks a stage does not need all it reads")
-    types = tuple(replace(kept.types[index], variance=1.0) for index in kept.outputs)
-    spent = Spent(kept.macs, kept.params, kept.activations, 0, kept.blocks)
-    return types, depends(kept), spent

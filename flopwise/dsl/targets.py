@@ -19,7 +19,7 @@ from flopwise.dsl.tables import INPUT, TOP, fields_of
 from flopwise.dsl.values import Rule, RuleLike
 from flopwise.errors import Fault, Place, Source, SpecError
 
-__all__ = ["Activity", "NOWHERE", "Names", "depths", "needs", "settings_of", "target_rules"]
+__all__ = ["NOWHERE", "Activity", "Names", "depths", "needs", "settings_of", "target_rules"]
 
 VALUE = Rule(name="", type="value")
 LISTED = 20_000

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from flopwise.report.explored import Explored, Marginal
 from flopwise.report.words import quantity
-
-if TYPE_CHECKING:  # types only: this room is below
-    from flopwise.design.spaces import Explored, Marginal
 
 __all__ = ["show_spaces"]
 

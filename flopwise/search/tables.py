@@ -8,11 +8,19 @@ from typing import Any, TypeAlias
 
 from rich.table import Table
 
+from flopwise.search.agreement import Agreement
 from flopwise.search.candidates import grouped, made
 from flopwise.search.front import Objectives
 from flopwise.search.record import FinalRow, TrialRow
 
-__all__ = ["budget_table", "final_table", "fresh_text", "front_table", "trial_table"]
+__all__ = [
+    "agreement_table",
+    "budget_table",
+    "final_table",
+    "fresh_text",
+    "front_table",
+    "trial_table",
+]
 
 WIDE = 8
 """Most targets that have a column each."""
@@ -48,6 +56,27 @@ def budget_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         costs = (f"{row[name] / 1e6:,.3f}" for name in ("macs", "params"))
         star = "*" if row["front"] else ""
         table.add_row(row["folder"], row["budget"], f"{row['winner']}{star}", *costs, row["picks"])
+    return table
+
+
+def agreement_table(rows: Sequence[Agreement]) -> Table:
+    """Returns how scores without training rank trained networks, with 95 % intervals."""
+    most = max(row.trials for row in rows)
+    table = Table(title=f"rank correlation with the objective, {most} networks of one budget")
+    table.add_column("score")
+    for head in ("Spearman", "95 %", "Kendall", "95 %", "networks"):
+        table.add_column(head, justify="right")
+    for row in rows:
+        spans = (f"{low:+.2f} .. {high:+.2f}" for low, high in (row.spearman_95, row.kendall_95))
+        first, second = spans
+        table.add_row(
+            row.score,
+            f"{row.spearman:+.2f}",
+            first,
+            f"{row.kendall:+.2f}",
+            second,
+            str(row.trials),
+        )
     return table
 
 

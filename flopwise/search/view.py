@@ -163,8 +163,11 @@ def plan_lines(plan: Plan) -> list[str]:
     """Says a plan in words."""
     probe = plan.probe
     size = f"{probe.size:,.0f} points" if probe.size < 1e12 else f"{probe.size:.2g} points"
-    how = "all of them judged" if probe.complete else f"{probe.looked} drawn at random"
-    lines = [f"space: {size}; {probe.feasible} feasible of {probe.looked} ({how})"]
+    how = "all of them counted" if probe.complete else f"{probe.looked} drawn at random"
+    counted = f"{probe.feasible:,} feasible of {probe.looked:,} ({how})"
+    if probe.share is not None and not probe.complete:
+        counted = f"about {100 * probe.share:.3g} % of them feasible"
+    lines = [f"space: {size}; {counted}"]
     if plan.done:
         lines.append(f"going on after {plan.done} trials")
     work = f"plan: {plan.trials} trials x {plan.epochs} epochs"

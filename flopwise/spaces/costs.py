@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from flopwise.dsl import Spec, Value
 from flopwise.dsl.route import Route
-from flopwise.dsl.stepwise import Unsteady
+from flopwise.dsl.spent import Unsteady
 from flopwise.errors import SpecError
-from flopwise.spaces.levels import COLUMNS, Compiled, compile_route
+from flopwise.spaces.levels import compile_route
+from flopwise.spaces.tables import COLUMNS, Compiled
 
 __all__ = ["METRICS", "Batch", "CostTables", "cost_tables"]
 

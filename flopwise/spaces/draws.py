@@ -83,7 +83,7 @@ class _Binned:
         self.useful: list[Array] = []
         for level in reversed(tables.levels):
             self.useful.insert(0, level.told & alive[level.next])
-            alive = self.useful[0].any(axis=1)
+            alive = np.asarray(self.useful[0].any(axis=1))
         self.costs = self._above_least(METRICS.index(metric))
         span = sum(int(cost.max(initial=0)) for cost in self.costs)
         low = 0 if window.low is None else max(window.low - self.least, 0)
@@ -189,7 +189,7 @@ class PathDraws:
         """For every level, whether all choices cost the same and lead to one state."""
         pairs = zip(self.tables.levels, self._binned.useful, self._binned.bins, strict=True)
         return [
-            bool(level.sizes) and useful.all() and not bins.any() and not np.ptp(level.next)
+            bool(level.sizes and useful.all() and not bins.any() and not np.ptp(level.next))
             for level, useful, bins in pairs
         ]
 

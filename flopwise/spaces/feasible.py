@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from flopwise.dsl import Dice, Spec, Value, Window
 from flopwise.dsl.fitting import Look, solve
+from flopwise.dsl.probe import impossible
 from flopwise.dsl.space import Search
-from flopwise.errors import SpecError
+from flopwise.errors import Fault, SpecError
 from flopwise.spaces.costs import METRICS, CostTables, cost_tables
 from flopwise.spaces.draws import BINS, Bracket, PathDraws, bracket, every_path
 
@@ -115,7 +116,7 @@ class FeasibleSpace:
 
         A space of at most `most` sets of picks is listed.
         """
-        self.tables, self.search, self.most = tables, search, most
+        self.tables, self.search, self.most, self.budget = tables, search, most, budget
         self.windows = _joined([*search.windows(budget), *tables.route.windows])
         self.free = tables.compiled.free
         late = tables.compiled.late or tables.route.others
@@ -235,6 +236,15 @@ class FeasibleSpace:
             error=error,
             drawn=draws,
         )
+
+    def impossible(self) -> Fault:
+        """Tells that nothing is feasible (E501), with the true ends of every cost."""
+        ranges = self.tables.ranges
+        spans = ", ".join(
+            f"{metric} from {low} to {high}" for metric, (low, high) in ranges.items()
+        )
+        many = f"all {self.tables.buildable:,} networks of the space were counted"
+        return impossible(self.search, self.budget, ranges, [f"{many}: {spans or 'none'}"])
 
     def sample(self, count: int = 10_000, seed: int = 0, tries: int = 200_000) -> Sample:
         """Returns all feasible candidates where these are listed, else uniform draws."""

@@ -65,7 +65,8 @@ def judged(
     rng, space, began = np.random.default_rng(seed), spec.search.space, process_time()
     dice = Dice(lambda n: int(rng.integers(n)), lambda a, b: float(rng.uniform(a, b)))
     whole = prod(domain.size for domain in space.values() if isfinite(domain.size))
-    weights, good, costs = [], [], list[Mapping[str, int]]()
+    weights, good = list[float](), list[float]()
+    costs: list[Mapping[str, int]] = []
     feasible: list[tuple[Look, float]] = []
     while len(weights) < draws and (process_time() - began < seconds or len(weights) < LEAST):
         picks = spec.active({name: domain.draw(dice) for name, domain in space.items()})

@@ -9,74 +9,32 @@ So every path through the levels is one set of picks, and its costs are a sum of
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import isfinite, prod
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flopwise.dsl import Domain, Value
+from flopwise.dsl import Value
 from flopwise.dsl.route import Check, Route
-from flopwise.dsl.stepwise import Edge, Step, Unsteady
-from flopwise.dsl.telling import MAX_BLOCKS
+from flopwise.dsl.spent import Edge, Unsteady
+from flopwise.dsl.stepwise import Step
 from flopwise.errors import BlockError, SpecError
+from flopwise.spaces.tables import COLUMNS, Compiled, Level, contracted, smallest
 
-__all__ = ["COLUMNS", "Compiled", "Level", "compile_route"]
+__all__ = ["compile_route"]
 
-COLUMNS = ("macs", "params", "activations", "depth_total", "blocks")
 CELLS = 1_000_000
 """Most cells of all tables together."""
 RUNS = 200_000
-"""Most steps that are run while the tables are filled."""
+"""Most steps that are run while the tables are filled, each by its weight."""
+TOO_MANY = "too many different stages would have to be traced, one for each set of values they need"
 WIDE = 400
 """Most choices of one level, where its targets can be spread over several."""
 
 Edges: TypeAlias = tuple[tuple[str, Edge], ...]
 Array: TypeAlias = NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """One level of choices.
-
-    Attributes:
-        targets: The targets it decides.
-        sizes: How many values each has.
-        next: (states, choices): the state after it.
-        cost: (states, choices, columns): what is added.
-        told: (states, choices): False where a choice only repeats another, since a target in which
-            they differ does not count.
-        counts: (states, choices, targets): which of its targets count.
-    """
-
-    targets: tuple[str, ...]
-    sizes: tuple[int, ...]
-    next: Array
-    cost: Array
-    told: Array
-    counts: Array
-
-
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """The levels of a space.
-
-    Attributes:
-        levels: In the order in which they are decided; the first has one state.
-        built: Whether a last state is a network.
-        allowed: Whether it meets the requirements that no cost enters.
-        free: Targets that no network and no other target depends on, with endlessly many values.
-        late: Checks left for whole picks.
-        runs: How many steps were run.
-    """
-
-    levels: tuple[Level, ...]
-    built: Array
-    allowed: Array
-    free: Mapping[str, Domain]
-    late: tuple[Check, ...]
-    runs: int
 
 
 @dataclass(slots=True)
@@ -100,12 +58,12 @@ def compile_route(route: Route) -> Compiled:
         Unsteady: The space cannot be compiled; it says why.
     """
     try:
-        return _Compiler(route, ()).run()
+        return smallest(contracted(_Compiler(route, ()).run()))
     except Unsteady:
         late = tuple(check for check in route.checks if len(check.targets) > 1)
         if not late:
             raise
-        return _Compiler(route, late).run()
+        return smallest(contracted(_Compiler(route, late).run()))
 
 
 class _Compiler:
@@ -140,8 +98,7 @@ class _Compiler:
         alive = [all(e in edges and edges[e].alive for e in self.route.ends) for edges in ends]
         built = np.array(alive)
         allowed = np.array([ok for _, ok, _ in states]) & built
-        found = Compiled(tuple(levels), built, allowed, self.free, self.late, self.runs)
-        return _smallest(_contracted(found))
+        return Compiled(tuple(levels), built, allowed, self.free, self.late, self.runs)
 
     def _decided(self) -> set[str]:
         return {name for item in self.items for name in item.own}
@@ -152,6 +109,7 @@ class _Compiler:
         decided: set[str] = set()
         checks = [check for check in self.route.checks if check not in self.late]
         for step in self.route.steps:
+            self._refuse_many(step)
             items += self._spread(self._closed(step.targets, decided), step)
         asked = frozenset().union(*(check.targets for check in checks))
         items += self._spread(self._closed(asked, decided), None)
@@ -165,6 +123,12 @@ class _Compiler:
                 raise Unsteady(f"'{name}' has endlessly many values, and conditions ask for it")
         self._place(items, checks)
         return items
+
+    def _refuse_many(self, step: Step) -> None:
+        """Refuses a step that is surely run too often."""
+        always = [self.values.get(n, ()) for n in step.targets if n not in self.route.conditions]
+        if step.weight * prod(map(len, always)) > RUNS:
+            raise Unsteady(TOO_MANY)
 
     def _closed(self, targets: Any, decided: set[str]) -> list[str]:
         """Returns targets in an order in which each comes after those that it depends on."""
@@ -238,9 +202,9 @@ class _Compiler:
         read = edges if len(edges) == 1 else tuple(e for e in edges if e[0] in step.reads)
         key = (step.name, read, *(codes[name] for name in self.order[step.name]))
         if key not in self._results:
-            self.runs += 1
+            self.runs += step.weight
             if self.runs > RUNS:
-                raise Unsteady(f"stages would have to be run more than {RUNS:,} times")
+                raise Unsteady(TOO_MANY)
             picks = {name: values[name] for name in step.targets if name in values}
             try:
                 made, spent = step.run(dict(read), picks)
@@ -327,74 +291,3 @@ class _Filler:
         self.counts[index] = [codes[name] >= 0 for name in self.item.own]
         self.next[index] = self.found.setdefault(state, len(self.found))
         self.told[tuple(0 if isinstance(at, slice) else at for at in index)] = True
-
-
-def _contracted(found: Compiled) -> Compiled:
-    """Returns the same with levels that leave no choice taken into those beside them."""
-    levels = list(found.levels)
-    for at in range(len(levels) - 1, 0, -1):
-        if levels[at].next.shape[1] == 1:
-            before, gone = levels[at - 1], levels.pop(at)
-            cost = before.cost + gone.cost[before.next, 0]
-            after = gone.next[before.next, 0]
-            levels[at - 1] = replace(before, next=after, cost=cost)
-    if len(levels) > 1 and levels[0].next.shape[1] == 1:
-        first, second = levels[0], levels[1]
-        only = _rows(second, [first.next[0, 0]])
-        levels[:2] = [replace(only, cost=only.cost + first.cost[0, 0])]
-    rest = (found.built, found.allowed, found.free, found.late, found.runs)
-    return Compiled(tuple(levels), *rest)
-
-
-def _smallest(found: Compiled) -> Compiled:
-    """Returns the same with states that nothing later tells apart made one."""
-    ends, number = np.unique(
-        np.stack([found.built, found.allowed], axis=1), axis=0, return_inverse=True
-    )
-    number, alive = number.reshape(-1), ends[:, 0]
-    levels: list[Level] = []
-    for level in reversed(found.levels):
-        after = number[level.next]
-        cost = np.where(alive[after][..., None], level.cost, 0)
-        parts = [after[..., None], level.told[..., None], level.counts, cost]
-        kept, number = _distinct(np.concatenate(parts, axis=2).reshape(len(after), -1))
-        levels.append(_rows(replace(level, next=after, cost=cost), kept))
-        alive = alive[levels[-1].next].any(axis=1)
-    assert len(levels[-1].next) == 1, "there is one beginning"
-    if int(_most(levels)) > MAX_BLOCKS:
-        raise Unsteady(f"some networks may have more than {MAX_BLOCKS:,} blocks")
-    rest = (found.free, found.late, found.runs)
-    return Compiled(tuple(levels[::-1]), ends[:, 0], ends[:, 1], *rest)
-
-
-def _rows(level: Level, kept: Any) -> Level:
-    """Returns a level with some of its states only."""
-    return replace(
-        level,
-        next=level.next[kept],
-        cost=level.cost[kept],
-        told=level.told[kept],
-        counts=level.counts[kept],
-    )
-
-
-def _distinct(rows: Array) -> tuple[Array, Array]:
-    """Returns which rows are the first of their kind, and the number of every row's kind."""
-    seen: dict[bytes, int] = {}
-    kept: list[int] = []
-    number = np.empty(len(rows), np.int64)
-    for at, row in enumerate(rows):
-        key = row.tobytes()
-        if key not in seen:
-            seen[key] = len(kept)
-            kept.append(at)
-        number[at] = seen[key]
-    return np.array(kept, np.int64), number
-
-
-def _most(levels: Sequence[Level]) -> int:
-    """Returns the most blocks a network may have, at most; levels come last first."""
-    most = np.zeros(int(levels[0].next.max()) + 1, np.int64)
-    for level in levels:
-        most = (level.cost[..., COLUMNS.index("blocks")] + most[level.next]).max(axis=1)
-    return int(most[0])

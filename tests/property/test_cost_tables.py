@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from flopwise.dsl import Spec, loads
-from flopwise.dsl.stepwise import Unsteady
+from flopwise.dsl.spent import Unsteady
 from flopwise.search.candidates import Candidate, Candidates, made
 from flopwise.search.identity import judge
 from flopwise.spaces import METRICS, FeasibleSpace, cost_tables

@@ -1,0 +1,47 @@
+"""Scores without training, beside what the trainings of a study gave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from flopwise import dsl
+from flopwise.dsl.tables import SCORES
+from flopwise.search.agreement import Agreement, agreements
+from flopwise.search.record import trial_row
+from flopwise.search.status import find
+
+__all__ = ["study_scores"]
+
+
+def study_scores(place: str | Path, names: Sequence[str] = SCORES) -> list[Agreement]:
+    """Returns how scores without training rank the trained networks of a study.
+
+    Args:
+        place: The folder of a search, or the URL of its database.
+        names: The scores; MACs and parameters are the baselines to beat.
+
+    Raises:
+        RunError: There is no study, or too few networks were trained.
+    """
+    found = find(place)
+    way, metric = found.study.user_attrs["identity"]["objective"].split(", ")[0].split()
+    trials = [trial for trial in found.trials if trial.user_attrs.get("about")]
+    rows = [trial_row(trial) for trial in trials]
+    done = {row.number for row in rows if row.state == "done"}
+    networks = {t.number: _network(t.user_attrs["about"]) for t in trials if t.number in done}
+    return agreements(rows, networks, (way, metric), names)
+
+
+def _network(about: Mapping[str, Any]) -> dsl.Network:
+    """Returns the network of a trial from what is on record of it."""
+    if not about["codes"]:
+        return dsl.loads(about["resolved"], name="resolved.yaml").network()
+    with TemporaryDirectory() as folder:
+        for name, text in {**about["codes"], "resolved.yaml": about["resolved"]}.items():
+            path = Path(folder) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        return dsl.load(Path(folder) / "resolved.yaml").network()

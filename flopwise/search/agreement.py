@@ -1,0 +1,121 @@
+"""How well scores without training rank the trained networks of a study, beside plain baselines.
+
+All trials of a study lie inside its budget, so this is the correlation *within the window*: the one
+that a search under a budget could use. Over networks of all sizes nearly any score correlates with
+accuracy, since larger networks are better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flopwise.dsl import Network
+from flopwise.errors import RunError
+from flopwise.search.record import TrialRow
+from flopwise.search.scores import Images, scores_of
+from flopwise.search.surrogate import spearman
+
+__all__ = ["FEWEST", "Agreement", "agreements", "interval", "kendall"]
+
+Array: TypeAlias = NDArray[np.float64]
+Correlation: TypeAlias = Callable[[Array, Array], float]
+
+FEWEST = 5
+"""Trained networks that are needed to speak of a correlation."""
+RESAMPLES = 1000
+"""Bootstrap samples behind an interval."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """How a score ranks trained networks.
+
+    Attributes:
+        score: The score.
+        trials: Networks behind it: those for which the score can be told.
+        spearman: Rank correlation with the objective, turned so that more is better.
+        spearman_95: Its 95 % bootstrap interval over networks.
+        kendall: Share of pairs ranked alike minus share ranked otherwise (tau-b).
+        kendall_95: The same for it.
+    """
+
+    score: str
+    trials: int
+    spearman: float
+    spearman_95: tuple[float, float]
+    kendall: float
+    kendall_95: tuple[float, float]
+
+
+def agreements(
+    rows: Sequence[TrialRow],
+    networks: Mapping[int, Network],
+    objective: tuple[str, str],
+    names: Sequence[str],
+) -> list[Agreement]:
+    """Returns how each score ranks the longest trainings of a study.
+
+    Args:
+        rows: Trials of the study.
+        networks: Number of a trial -> its network.
+        objective: Direction and metric.
+        names: The scores.
+
+    Raises:
+        RunError: Fewer than `FEWEST` networks were trained.
+    """
+    done = [row for row in rows if row.state == "done"]
+    done = [row for row in done if row.share == max(each.share for each in done)]
+    if len(done) < FEWEST:
+        fact = f"the study has {len(done)} trained networks of equal length"
+        raise RunError(f"{fact}; {FEWEST} are needed to say how a score ranks them")
+    direction, metric = objective
+    sign = 1.0 if direction == "maximize" else -1.0
+    truth = np.array([sign * row.scores[metric] for row in done])
+    told = []
+    for row in done:
+        network = networks[row.number]
+        told.append(scores_of(names, network, Images.noise(network)))
+    return [_agreement(name, np.array([each[name] for each in told]), truth) for name in names]
+
+
+def _agreement(name: str, score: Array, truth: Array) -> Agreement:
+    known = np.isfinite(score)
+    score, truth = score[known], truth[known]
+    return Agreement(
+        score=name,
+        trials=len(score),
+        spearman=spearman(score, truth),
+        spearman_95=interval(spearman, score, truth),
+        kendall=kendall(score, truth),
+        kendall_95=interval(kendall, score, truth),
+    )
+
+
+def kendall(first: Array, second: Array) -> float:
+    """Returns Kendall's tau-b; 0 where one row is constant.
+
+    >>> round(kendall(np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0])), 6)
+    0.333333
+    """
+    signs = [np.sign(each[:, None] - each[None]) for each in (first, second)]
+    pairs = [float((each**2).sum()) for each in signs]
+    if not all(pairs):
+        return 0.0
+    return float((signs[0] * signs[1]).sum() / (pairs[0] * pairs[1]) ** 0.5)
+
+
+def interval(of: Correlation, first: Array, second: Array) -> tuple[float, float]:
+    """Returns the 95 % percentile interval of a correlation over resampled networks."""
+    if len(first) < 2:
+        return -1.0, 1.0
+    rng = np.random.default_rng(0)
+    draws = rng.integers(len(first), size=(RESAMPLES, len(first)))
+    found = [of(first[at], second[at]) for at in draws]
+    low, high = np.percentile(found, (2.5, 97.5))
+    return float(low), float(high)

@@ -1,0 +1,78 @@
+"""Both benchmarks of trained networks, in our language, against what their authors count."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flopwise.dsl import Network, load
+from flopwise.search.scores import ways
+
+FOLDER = Path(__file__).parents[2] / "examples" / "nas_bench"
+EDGES = {"e10": (0, 1), "e20": (0, 2), "e21": (1, 2), "e30": (0, 3), "e31": (1, 3), "e32": (2, 3)}
+OPS = ("none", "skip", "conv1", "conv3", "pool")
+
+
+def test_all_networks_of_nas_bench_macro_have_the_published_parameters_and_macs() -> None:
+    spec = load(FOLDER / "nas_bench_macro.yaml")
+    with gzip.open(FOLDER / "nas_bench_macro.csv.gz", "rt") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3**8
+    for row in rows:
+        graph = spec.network({f"l{at}": row[f"l{at}"] for at in range(1, 9)}).graph
+        assert (graph.params, graph.macs) == (int(row["params"]), int(row["macs"])), row
+
+
+def cell(*ops: str) -> Network:
+    return load(FOLDER / "nas_bench_201.yaml").network(dict(zip(EDGES, ops, strict=True)))
+
+
+def test_the_largest_cell_of_nas_bench_201_has_the_published_parameters_and_macs() -> None:
+    graph = cell(*["conv3"] * 6).graph
+    assert graph.params == 1_531_546  # 1.531546 M
+    assert graph.macs == 220_119_690 - 10  # 220.11969 M, the bias of the classifier included
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_cells_without_none_cost_what_their_convolutions_do(seed: int) -> None:
+    ops = [str(op) for op in np.random.default_rng(seed).choice(OPS[1:], 6)]
+    graph = cell(*ops).graph
+    three, one = ops.count("conv3"), ops.count("conv1")
+    widths = (16, 32, 64)
+    params = {k: 5 * sum(k * k * w * w + 2 * w for w in widths) for k in (1, 3)}
+    macs = {k: 5 * sum(k * k * w * w * (512 // w) ** 2 for w in widths) for k in (1, 3)}
+    assert graph.params == 73_306 + three * params[3] + one * params[1]
+    assert graph.macs == 7_783_040 + three * macs[3] + one * macs[1]
+
+
+def test_ways_through_a_cell_are_those_that_can_be_listed() -> None:
+    def listed(ops: dict[str, str]) -> list[int]:
+        """Returns the convolutions on every way from the input to the last node."""
+        found = []
+        for length in (1, 2, 3):
+            for names in product(EDGES, repeat=length):
+                nodes = [0, *(EDGES[name][1] for name in names)]
+                starts = [EDGES[name][0] for name in names]
+                live = all(ops[name] != "none" for name in names)
+                if starts == nodes[:-1] and nodes[-1] == 3 and live:
+                    found.append(sum(ops[name].startswith("conv") for name in names))
+        return found
+
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        ops = {name: str(rng.choice(OPS)) for name in EDGES}
+        one = listed(ops)
+        if not one:
+            continue
+        through = ways(cell(*ops.values()).graph)[0]
+        assert through
+        # 15 cells in a row; each reduction has a way of 2 and one of 1 convolutions
+        assert through.shortest == 15 * min(one) + 1 + 2 * 1 + 1
+        assert through.longest == 15 * max(one) + 1 + 2 * 2 + 1
+        assert through.mean == pytest.approx(15 * np.mean(one) + 1 + 2 * 1.5 + 1)
+        assert through.log_count == pytest.approx(15 * np.log(len(one)) + 2 * np.log(2))
