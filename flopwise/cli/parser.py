@@ -54,7 +54,8 @@ VERBS: dict[str, tuple[Verb, Options]] = {
     "import": (running.import_verb, running.import_options),
     "verify": (running.verify_verb, running.verify_options),
 }
-RESUMED = ("train", "search", "table", "worker")  # the same command again goes on where it was stopped
+RESUMED = ("train", "search", "table", "worker")
+"""Verbs whose command, given again, goes on where it was stopped."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

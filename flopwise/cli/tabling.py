@@ -84,7 +84,7 @@ def table_verb(args: argparse.Namespace) -> None:
         return
     if args.sets:
         raise RunError(
-            "--set and --epochs change rows that are trained: name images too, such as  --train digits"
+            "--set and --epochs change rows that are trained: name images, as in  --train digits"
         )
     tables = _tables(args)
     if args.json:

@@ -89,12 +89,7 @@ class Explored:
             "method": self.how,
             "no_tables": self.why,
             "rates": {name: round(rate) for name, rate in self.rates.items()},
-            "tier": {
-                "written": self.tiers.written.name,
-                "family": self.tiers.written.family,
-                "corners": self.tiers.looked,
-                "native": self.tiers.native,
-            },
+            "tier": self.tiers.as_dict(),
         }
 
 

@@ -54,7 +54,7 @@ def test_equal_networks_are_ties_and_a_large_difference_is_not() -> None:
         name: {seed: dice.random(1000) < share for seed in range(3)}
         for name, share in shares.items()
     }
-    found = contrasts({name: "base" for name in ("same", "better", "worse")}, correct)
+    found = contrasts(dict.fromkeys(("same", "better", "worse"), "base"), correct)
     assert {each.row: each.word for each in found} == {
         "same": "a tie",
         "better": "better",
