@@ -254,6 +254,7 @@ VIEWS = frozenset(
         "split_heads",
         "spread",
         "take_token",
+        "to_heads",
         "to_map",
         "to_tokens",
         "unflatten",

@@ -122,7 +122,8 @@ def latent_attention(
     k, v = keys_values(linear(x, 2 * x.channels, name="kv"), heads=heads)
     y = linear(attend(q, k, v), x.channels, name="proj")
     z = token_norm(y, norm, name="norm", eps=eps)
-    return y + mlp(z, name="mlp", hidden=hidden, function=function)
+    made: Tokens = y + mlp(z, name="mlp", hidden=hidden, function=function)
+    return made
 
 
 @piece

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from flopwise.design.facade import Design, export, load, loads, search, table, verify
+from flopwise.design.facade import Design, load, loads, search, table
+from flopwise.design.folders import export, verify
 from flopwise.design.importing import import_timm
 from flopwise.errors import FlopwiseError, RunError, SpecError
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +26,6 @@ if TYPE_CHECKING:  # types only: most of these rooms import torch
     from flopwise.design.tables import PaperTable
     from flopwise.dsl.differing import Comparison
     from flopwise.dsl.explained import Explained
-    from flopwise.export.proof import Proof
-    from flopwise.export.rechecking import Recheck
     from flopwise.export.tiers import Tiers
     from flopwise.nets.inherit import Start
     from flopwise.nets.latency import Latency
@@ -36,7 +34,7 @@ if TYPE_CHECKING:  # types only: most of these rooms import torch
     from flopwise.search import Outcome, Watch, Winner
     from flopwise.train import Epoch
 
-__all__ = ["Design", "export", "load", "loads", "search", "table", "verify"]
+__all__ = ["Design", "load", "loads", "search", "table"]
 
 NAME = re.compile(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*")
 
@@ -358,51 +356,6 @@ def search(
     """Searches a design, or the spec at a path; see `Design.search` for the options."""
     found = design if isinstance(design, Design) else load(design)
     return found.search(folder, **options)
-
-
-def export(
-    study: str | Path,
-    folder: str | Path,
-    *,
-    trial: int | None = None,
-    also: Sequence[str] = (),
-    command: str = "",
-) -> Proof:
-    """Writes what a search or a training gave as a folder that timm loads.
-
-    Args:
-        study: The folder of a search or training.
-        folder: Where to write.
-        trial: Number of another trial than the winner.
-        also: Other forms to lay beside: `onnx`, `program`, `state-dict`.
-        command: The command that asked for it, for the records.
-
-    Returns:
-        The proof, found in processes that import only timm: the lowest and the newest.
-
-    Raises:
-        RunError: There is nothing to export, or the proof fails.
-    """
-    from flopwise.design.shipping import export_study
-
-    return export_study(Path(study), Path(folder), trial, also=also, command=command)
-
-
-def verify(folder: str | Path, data: str = "", *, allow_code: bool = False) -> Recheck:
-    """Checks an exported folder again: files, weights, logits and, with images, the accuracy.
-
-    Args:
-        folder: An exported folder.
-        data: Where test images lie: digits, a folder, a tar, torch/NAME or hfds/NAME.
-        allow_code: Whether code in the folder may run although it is not what flopwise writes and
-            nobody has allowed it before; from then on it is.
-
-    Raises:
-        RunError: Something does not hold; every reason is named.
-    """
-    from flopwise.design.shipping import verify_folder
-
-    return verify_folder(Path(folder), data, allow_code=allow_code)
 
 
 def _opened(start: str | Path | None) -> Start | None:

@@ -44,8 +44,7 @@ class BlockCase:
             found = [each for block in self.blocks for each in self.examples(block)]
             metafunc.parametrize("example", found, ids=str)
         if "main" in metafunc.fixturenames:
-            found = [each for block in self.blocks for each in _main(self.examples(block))]
-            metafunc.parametrize("main", found, ids=str)
+            metafunc.parametrize("main", self.main(), ids=str)
         if "block" in metafunc.fixturenames:
             metafunc.parametrize("block", self.blocks, ids=[block.name for block in self.blocks])
 
@@ -53,6 +52,19 @@ class BlockCase:
     def examples(cls, block: Block) -> list[Example]:
         """Returns the derived examples of a block and those that were given."""
         return [*derive(block), *(case for case in cls.cases if case.block is block)]
+
+    @classmethod
+    def main(cls) -> list[Example]:
+        """Returns the plain and the fullest examples, and one of every layer kind they lack."""
+        groups = [cls.examples(block) for block in cls.blocks]
+        found = [each for group in groups for each in _main(group)]
+        seen = {layer.kind for each in found for _, layer in each.graph.walk()}
+        for example in (each for group in groups for each in group):
+            kinds = {layer.kind for _, layer in example.graph.walk()}
+            if not kinds <= seen:
+                found.append(example)
+                seen |= kinds
+        return found
 
     def test_there_is_an_example_and_a_docstring(self, block: Block) -> None:
         """Its signature leads to an example, and its docstring says what every setting is."""

@@ -17,10 +17,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from flopwise import dsl, nets
-from flopwise.blocks import Graph
-from flopwise.cost import peak_memory
+from flopwise.blocks import BLOCKS, Graph
+from flopwise.blocks.graph import TABLES
+from flopwise.cost import VIEWS, peak_memory
 from flopwise.dsl.shipped import presets, shipped_rows
+from flopwise.nets.forms import FORMS
 from flopwise.nets.runtime import Block, Network
+from flopwise.testing import LayerKindCase
+from flopwise.testing.checks import images
 
 
 class Tracker(TorchDispatchMode):
@@ -106,6 +110,15 @@ NAMES = [  # one of every family of layers
     *("vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "t2t_vit_7", "t2t_vit_t_14"),
     *("t2t_vit_14_resnext", "t2t_vit_16_ghost", "vit_small_r26_s32_224"),
 ]
+
+
+class Kinds(LayerKindCase):
+    blocks = tuple(BLOCKS.values())
+
+
+KINDS = Kinds()
+ONE_HEAD = "merge_heads"
+"""A copy, but for a single head, and no block of the vocabulary has it with more."""
 OTHERS = sorted({*presets(), *(row for _, row in shipped_rows())} - set(NAMES))
 
 
@@ -119,3 +132,15 @@ def test_peak_memory_is_what_a_dispatcher_sees(name: str) -> None:
 @pytest.mark.parametrize("name", OTHERS)
 def test_so_it_is_of_the_other_shipped_networks(name: str) -> None:
     test_peak_memory_is_what_a_dispatcher_sees(name)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", sorted(set(FORMS) - {*TABLES, ONE_HEAD}))
+def test_a_layer_kind_is_a_view_where_its_output_is_no_new_memory(kind: str) -> None:
+    assert all(map(is_view, KINDS.layers(kind))) == (kind in VIEWS)
+
+
+def is_view(graph: Graph) -> bool:
+    layer = nets.build(graph, device="meta").eval().get_submodule("layer")
+    inputs = [images(type, 2, device="meta") for type in graph.inputs[1:]]
+    return _storage(layer(*inputs)) in map(_storage, inputs)

@@ -14,7 +14,7 @@ from torch import nn
 from flopwise.errors import RunError
 from flopwise.export.reading import ACTS
 
-__all__ = ["ANY", "COMMON", "Known", "NotExpressibleError", "Published", "free"]
+__all__ = ["ANY", "COMMON", "Known", "NotExpressibleError", "Published", "facts", "free"]
 
 ANY = None
 """A rule for what a reader asks for, what follows from shapes, or what no output depends on."""
