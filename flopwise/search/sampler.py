@@ -60,7 +60,7 @@ class FeasibleSampler(BaseSampler):
     def spare(self, study: Study, number: int) -> Proposal | None:
         """Returns what stands in for a trial's proposal; None when there is nothing left to try."""
         (known, found), moment = self._spare, self._moment(study, number)
-        taken = found is not None and found.candidate.identity in moment.tried
+        taken = found and (found.candidate.identity, found.share) in moment.begun
         if known != number or taken:  # another worker was faster
             self._spare = number, self.strategy.spare(moment)
         return self._spare[1]
