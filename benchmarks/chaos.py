@@ -174,7 +174,7 @@ def counted(args: argparse.Namespace, url: str) -> dict[str, Any]:
     lines = [line.split() for line in (args.folder / "notes.txt").read_text().splitlines()]
     ends = Counter(place for what, place, _, _ in lines if what == "end")
     epochs = Counter((place, number) for what, place, number, _ in lines if what == "epoch")
-    resumed = Counter(place for what, place, number, _ in lines if what == "begin" and number != "0")
+    again = {place for what, place, number, _ in lines if what == "begin" and number != "0"}
     done = {f"trials/{t.user_attrs['identity']}" for t in trials if t.state.name == "COMPLETE"}
     finals = [place for place in ends if place.startswith("finals/")]
     reasons = [t.user_attrs.get("reason", "") for t in trials if t.state.name == "FAIL"]
@@ -190,7 +190,7 @@ def counted(args: argparse.Namespace, url: str) -> dict[str, Any]:
         "trainings that ended twice": sum(count - 1 for count in ends.values()),
         "epochs": sum(epochs.values()),
         "epochs done twice": sum(count - 1 for count in epochs.values()),
-        "trainings resumed from a checkpoint": len(resumed),
+        "trainings resumed from a checkpoint": len(again),
         "finals": len(finals),
         "winner": json.loads((args.folder / "winner" / "winner.json").read_text())["name"],
     }
@@ -206,7 +206,7 @@ def main() -> None:
     parser.add_argument("--kill", type=float, default=3.0, help="seconds between kills, on average")
     parser.add_argument("--away", type=float, default=4.0, help="seconds without the database")
     parser.add_argument("--span", type=float, default=60.0, help="seconds that a run takes")
-    parser.add_argument("--limit", type=float, default=600.0, help="seconds after which it is stuck")
+    parser.add_argument("--limit", type=float, default=600.0, help="seconds until it is stuck")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()

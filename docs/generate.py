@@ -115,6 +115,8 @@ def _plain(value: object) -> str:
 
 
 def _word(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_word, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -69,7 +69,7 @@ EVALUATOR = by_key(
     Rule(
         name="key",
         type="any",
-        example="key: [w, d]",
+        example="key: {w: width}",
         doc="Which row: targets that are columns, a map from target to column, or hash; all "
         "targets if not written.",
     ),
@@ -77,7 +77,7 @@ EVALUATOR = by_key(
         name="scores",
         type="map",
         example="scores: {top1: [accuracy_1, accuracy_2]}",
-        doc="Score -> column, or columns of several seeds; or a map from epochs to these.",
+        doc="Score -> column, or columns of several seeds; or a map such as {at_12: ..., at_200: ...}.",
     ),
     Rule(
         name="function",

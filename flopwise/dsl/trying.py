@@ -24,6 +24,7 @@ ONLY = {"key": "table", "scores": "table", "insist": "score"}
 """Keys of an evaluator that only one kind of them has."""
 PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 FUNCTION = re.compile(r"(.+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
+EPOCHS = re.compile(r"at_[0-9]{1,6}")
 VALUE = Rule(name="", type="value")
 
 
@@ -180,14 +181,14 @@ def _scores(checker: Checker, node: Section) -> Iterator[tuple[str, Mapping[int,
             helps = [f"did you mean '{near}'?"] if near else []
             fact, note = f"'{name}' is no score", f"scores: {', '.join(OBJECTIVES)}"
             checker.fault("E522", fact, node.keys[name], *helps, note=note)
-        by_epochs = inner.entries if isinstance(inner, Section) else {"0": inner}
-        wrong = [epochs for epochs in by_epochs if not epochs.isdecimal()]
-        if wrong or not by_epochs:
-            fact = f"the columns of '{name}' are told apart by epochs, which '{wrong}' is not"
-            help_ = f"write  {name}: {{12: COLUMN, 200: COLUMN}}"
+        by_epochs = inner.entries if isinstance(inner, Section) else {"at_0": inner}
+        wrong = [key for key in by_epochs if not EPOCHS.fullmatch(key)]
+        if wrong:
+            fact = f"'{name}' has columns for several lengths of training, but '{wrong[0]}' is none"
+            help_ = f"write  {name}: {{at_12: COLUMN, at_200: COLUMN}}"
             checker.fault("E522", fact, inner.place, help_)
             continue
-        yield name, {int(epochs): _columns(each) for epochs, each in by_epochs.items()}
+        yield name, {int(key[3:]): _columns(each) for key, each in by_epochs.items()}
 
 
 def _columns(node: Node) -> tuple[str, ...]:

@@ -89,7 +89,7 @@ class Explored:
             "method": self.how,
             "no_tables": self.why,
             "rates": {name: round(rate) for name, rate in self.rates.items()},
-            "tier": self.tiers.as_dict(),
+            **self.tiers.as_dict(),
         }
 
 

@@ -197,15 +197,16 @@ class Candidates:
         Of several draws one that is feasible is taken, if there is any; uniformly among the
         feasible where tables say which these are.
         """
-        drawn = [{**self.draw(rng), **known} for _ in range(COMPLETIONS if self.feasible else 1)]
-        if self.feasible:
-            held = [{n: snap(d, each[n]) for n, d in self.domains.items()} for each in drawn]
-            try:
-                good = self.feasible.feasible(self.feasible.tables.encode(held))[0]
-            except KeyError:  # what is known lies outside the space
-                return drawn[0]
-            drawn = [each for each, met in zip(drawn, good, strict=True) if met] or drawn
-        return drawn[0]
+        feasible = self.feasible
+        if feasible is None or feasible.search.fit:
+            return {**self.draw(rng), **known}
+        drawn = [{**self.draw(rng), **known} for _ in range(COMPLETIONS)]
+        held = [{n: snap(d, each[n]) for n, d in self.domains.items()} for each in drawn]
+        try:
+            good = feasible.feasible(feasible.tables.encode(held))[0]
+        except KeyError:  # what is known lies outside the space
+            return drawn[0]
+        return drawn[int(good.argmax())]  # the first that is feasible, if there is one
 
     def _drawn(
         self, feasible: FeasibleSpace, rng: np.random.Generator, tried: Collection[str]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial
 
 from flopwise.dsl import Spec
@@ -100,20 +101,28 @@ class Loop:
             known = self.study.trials
             self._hear(known, wanted)
             for trial in known[:wanted]:
-                if not trial.state.is_finished() and self.worker.take(key_of(trial.number)):
-                    if self.study.trials[trial.number].state.is_finished():  # just now
-                        continue
-                    if not self._deadly(trial.number, wanted):
-                        return trial.number
+                mine = not trial.state.is_finished() and self._takes(trial.number)
+                if mine and not self._deadly(trial.number, wanted):
+                    return trial.number
             number = len(known)
             room = number < wanted and self.sampler.spare(self.study.optuna, number) is not None
             if not room and all(trial.state.is_finished() for trial in known[:wanted]):
                 return None
-            if room and self.worker.take(key_of(number)):
-                if len(self.study.trials) <= number:
-                    self.study.new()
+            if room and self._takes(number):
                 return number
             self.worker.rest()
+
+    def _takes(self, number: int) -> bool:
+        """Takes the lease of a trial, which is added if it is new; False when it is not to be had.
+
+        What was read before the lease was taken may be old: its last holder may have ended it.
+        """
+        if not self.worker.take(key_of(number)):
+            return False
+        known = self.study.trials
+        if len(known) <= number:
+            self.study.new()
+        return len(known) <= number or not known[number].state.is_finished()
 
     def _deadly(self, number: int, of: int) -> bool:
         """Records a trial that took its worker down twice in the same epoch as a failure."""
@@ -150,7 +159,10 @@ class Loop:
 
     def _train(self, number: int, of: int) -> str:
         """Trains one trial and records what came out; returns the kind of failure, if any."""
-        trial, picks = self._announce(number)
+        try:
+            trial, picks = self._announce(number)
+        except UpdateFinishedTrialError:  # by a worker that slept too long, and then woke up
+            return ""
         folder = self.folder.trial_folder(trial.user_attrs["identity"])
         write_resolved(folder, self.spec, picks)
         self.watch.begin(trial_row(self.study.trials[number]), of)

@@ -64,8 +64,8 @@ class Results:
         scores, epochs = {}, 0
         for name, by_epochs in self.scores.items():
             known = [each for each in by_epochs if each <= recipe.epochs]
-            epochs = max(known, default=min(by_epochs))
-            columns = by_epochs[epochs]
+            length = max(known, default=min(by_epochs))
+            columns, epochs = by_epochs[length], max(epochs, length)
             scores[name] = self._number(self.rows[key], columns[recipe.seed % len(columns)])
         return Measure(scores=scores, epochs=epochs or recipe.epochs)
 

@@ -59,8 +59,10 @@ class FeasibleSampler(BaseSampler):
 
     def spare(self, study: Study, number: int) -> Proposal | None:
         """Returns what stands in for a trial's proposal; None when there is nothing left to try."""
-        if self._spare[0] != number:
-            self._spare = number, self.strategy.spare(self._moment(study, number))
+        (known, found), moment = self._spare, self._moment(study, number)
+        taken = found and (found.candidate.identity, found.share) in moment.begun
+        if known != number or taken:  # another worker was faster
+            self._spare = number, self.strategy.spare(moment)
         return self._spare[1]
 
     def share(self, number: int) -> float:
@@ -197,7 +199,7 @@ class Inner:
         fixed = {n: next(iter(d.values())) for n, d in domains.items() if d.size == 1}
         known_ = {**fixed, **decoded(moment.candidates, found)}
         open_ = len(known_) < len(domains)
-        return {**moment.candidates.draw(rng), **known_} if open_ else known_
+        return moment.candidates.completed(known_, rng) if open_ else known_
 
 
 def decoded(candidates: Candidates, found: Mapping[str, Any]) -> dict[str, Pick]:

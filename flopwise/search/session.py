@@ -35,6 +35,7 @@ from flopwise.search.pruning import pruner_of
 from flopwise.search.recalling import recollection
 from flopwise.search.record import FinalRow, TrialRow, write_csv
 from flopwise.search.sampler import FeasibleSampler
+from flopwise.search.storage import LostError
 from flopwise.search.strategies import strategy_of
 from flopwise.search.study import Study
 from flopwise.search.watch import Plan, Watch
@@ -169,8 +170,14 @@ class Session:
 
     def run(self, trials: int) -> Outcome:
         """Runs what that many full trainings are worth, then the last step, and writes it all."""
-        with stoppable(), self.loop.worker:
-            return self._run(self.loop.sampler.strategy.trainings(trials))
+        wanted = self.loop.sampler.strategy.trainings(trials)
+        with stoppable():
+            while True:
+                try:
+                    with self.loop.worker:
+                        return self._run(wanted)
+                except LostError as error:
+                    self.loop.watch.note(f"{error}; going on as a new worker")
 
     def _run(self, trials: int) -> Outcome:
         loop, watch = self.loop, self.loop.watch
@@ -352,6 +359,8 @@ def look(spec: Spec) -> tuple[Candidates, Probe]:
     candidates = space_of(spec)
     probe = candidates.probe()
     if not probe.feasible and candidates.find(np.random.default_rng(0), ()) is None:
+        if candidates.feasible and probe.complete:
+            raise SpecError([candidates.feasible.impossible()])
         spec.probe()  # says what was seen instead, and points at the budget
         raise SpecError([Fault(code="E501", message="no candidate meets the budget")])
     return candidates, probe

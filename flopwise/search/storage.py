@@ -31,6 +31,7 @@ __all__ = [
     "DiskFullError",
     "JournalLock",
     "LeaveError",
+    "LostError",
     "Patience",
     "StoreGoneError",
     "causes",
@@ -55,6 +56,10 @@ LONGEST = 15.0
 
 class LeaveError(RunError):
     """A worker must go, and its trial is no failure: another will continue it."""
+
+
+class LostError(LeaveError):
+    """Others took this worker for dead; what it held is theirs."""
 
 
 class DiskFullError(LeaveError):

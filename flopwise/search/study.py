@@ -75,8 +75,9 @@ class Study:
         while True:
             trial = self.back(number)
             if trial.user_attrs.get("picks") is None:
+                picks = sampler.settled(trial.relative_params)  # proposes
                 self._mark(trial, "share", sampler.share(number))
-                self._mark(trial, "picks", sampler.settled(trial.relative_params))
+                self._mark(trial, "picks", picks)
             candidate = sampler.candidates.judge(thawed(trial.user_attrs["picks"]))
             identity = shortened(candidate.identity, trial.user_attrs.get("share", 1.0))
             self._mark(trial, "identity", identity)

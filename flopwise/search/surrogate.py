@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from flopwise.dsl import Choice, Domain, Permutation, Range, Subset
 from flopwise.search.candidates import Candidate, Pick, ladder
 
-__all__ = ["Features", "Model", "fit", "ranks", "spearman"]
+__all__ = ["NOISES", "Features", "Model", "fit", "ranks", "spearman"]
 
 Array = NDArray[np.float64]
 KERNELS = (0.0, 1.0, 0.5)

@@ -44,7 +44,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from flopwise.search.storage import LeaveError, Patience
+from flopwise.search.storage import LeaveError, LostError, Patience
 
 __all__ = ["GRACE", "Register", "Worker", "alive", "here", "stoppable"]
 
@@ -202,6 +202,7 @@ class Worker:
     _record: FrozenTrial | None = field(default=None, init=False)
     _done: threading.Event = field(default_factory=threading.Event, init=False)
     _why: str = field(default="", init=False)
+    _lost: bool = field(default=False, init=False)
     _seen: dict[str, tuple[int, float]] = field(default_factory=dict, init=False)
     _looked: float = field(default=0.0, init=False)
     _pause: float = field(default=RESTS[0], init=False)
@@ -209,6 +210,8 @@ class Worker:
 
     def __enter__(self) -> Worker:
         """Joins the study, and buries what is plainly dead, such as an earlier self."""
+        self._done.clear()
+        self._lost = False
         self._record = self.register.join({**here(), **self.about})
         self.register.refresh()
         self._watch()
@@ -239,6 +242,11 @@ class Worker:
 
     def check(self) -> None:
         """Raises when this worker must not go on."""
+        if self._lost:
+            raise LostError(
+                f"this worker gave no sign of life for {self.grace:g} s and counted as dead; "
+                "its trial went to another"
+            )
         if self._why:
             raise LeaveError(self._why)
 
@@ -305,14 +313,8 @@ class Worker:
         try:
             self.patience(lambda: self.register.note(record, name, value))
         except UpdateFinishedTrialError:
-            self._lose()
+            self._lost = True
             self.check()
-
-    def _lose(self) -> None:
-        self._why = (
-            f"this worker gave no sign of life for {self.grace:g} s and counts as dead; "
-            "its trial went to another"
-        )
 
     def _holders(self, key: str) -> list[str]:
         """Returns all owners of a lease, the present one last."""
@@ -338,7 +340,7 @@ class Worker:
                 self.register.take_in(self.register.records())
                 self._watch()
             except UpdateFinishedTrialError:
-                self._lose()
+                self._lost = True
                 return
             except Exception:  # the store is away: the work itself will say so if it lasts
                 continue

@@ -71,7 +71,23 @@ CONTEXTS = {  # where the example of a key stands in a spec, and the keys for wh
         "step": "search: {space: {k: {choice: [3, 5]}}, fit: "
                 "{vary: w, to: {macs: 1G}, range: [48, 128], ...}}",
     }),
-    "sampler": (SPACE.replace("...", "sampler: {...}"), {}),
+    "sampler": (SPACE.replace("...", "sampler: {...}"), {
+        "short": SPACE.replace("...", "sampler: {kind: screened, ...}"),
+        "scores": SPACE.replace("...", "sampler: {kind: screened, ...}"),
+        "args": SPACE.replace("...", "sampler: {class: optuna.samplers.TPESampler, ...}"),
+    }),
+    "evaluator": (SPACE.replace("...", "evaluator: {...}"), {
+        "table": SPACE.replace("...", "evaluator: {..., scores: {top1: accuracy}}"),
+        "key": SPACE.replace("...", "evaluator: {table: a.csv, scores: {top1: accuracy}, ...}"),
+        "scores": SPACE.replace("...", "evaluator: {table: results.csv, ...}"),
+        "score": SPACE.replace("...", "evaluator: {..., insist: true}"),
+        "insist": SPACE.replace("...", "evaluator: {score: synflow, ...}"),
+    }),
+    "pruner": (SPACE.replace("...", "pruner: {...}"), {
+        "args": SPACE.replace("...", "pruner: {class: optuna.pruners.MedianPruner, ...}"),
+        "within": SPACE.replace("...", "pruner: {kind: halving, ...}"),
+    }),
+    "export": ("export: {...}", {}),
     "final": (SPACE.replace("...", "final: {...}"), {}),
     "table": ("table: {rows: {wide: {set: {w: 96}}}, ...}", {
         "rows": "table: {...}", "matrix": "table: {...}",

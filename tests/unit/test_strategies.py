@@ -1,0 +1,167 @@
+"""Strategies: what they propose, how long it is trained, and when a model is trusted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flopwise.dsl import Spec, loads
+from flopwise.errors import RunError
+from flopwise.search import Evaluator, Measure, search
+from flopwise.search.evaluators import from_function
+from flopwise.search.screened import Screened
+from flopwise.search.strategies import STRATEGIES
+from flopwise.search.surrogate import NOISES, Features, fit
+
+SPEC = """
+spec: 1
+name: net
+input: {size: 8, channels: 1}
+classes: 10
+vars: {w: 16, k: 3, se: false, ratio: 0.25}
+net:
+  one:  {block: conv, dim: $w, norm: bn, act: relu}
+  two:  {block: residual, depth: 2, dim: $(2*w), kernel: $k, se: "$(ratio if se else 0)"}
+  head: {block: classifier}
+train: {epochs: 20}
+search:
+  space:
+    w: {range: [8, 40], step: 8}
+    se: {choice: [true, false]}
+    ratio: {choice: [0.125, 0.25, 0.5], when: $se}
+    net.two.depth: {range: [1, 4]}
+    net.two[*].kernel: {choice: [3, 5]}
+  budget: {macs: {min: 300k, max: 3M}}
+  sampler: SAMPLER
+  trials: 30
+"""
+
+
+def spec_of(sampler: str) -> Spec:
+    return loads(SPEC.replace("SAMPLER", sampler))
+
+
+def known(spec: Spec) -> Evaluator:
+    """Longer trainings and deeper networks are better."""
+    return from_function(
+        lambda network, recipe: network.graph.macs / 1e6 + recipe.epochs, "top1", {}
+    )
+
+
+@pytest.mark.parametrize("kind", [*STRATEGIES, "class"])
+def test_conditions_and_tied_targets_work_in_every_strategy(kind: str, tmp_path: Path) -> None:
+    sampler = f"{{kind: {kind}, seed: 2}}"
+    if kind == "class":
+        sampler = "{class: optuna.samplers.TPESampler, args: {multivariate: false}}"
+    spec = spec_of(sampler)
+    outcome = search(spec, tmp_path / "study", evaluator=known(spec), trials=24)
+    rows = outcome.trials
+    assert len({row.identity for row in rows}) == len(rows) >= 24
+    for row in rows:
+        assert 300_000 <= row.costs["macs"] <= 3_000_000
+        assert ("ratio" in row.picks) == row.picks["se"]
+        kernels = [name for name in row.picks if name.endswith("].kernel")]
+        assert len(kernels) == row.picks["net.two.depth"]
+        assert spec.network(row.picks).hash == row.hash
+
+
+def test_screening_spends_what_full_trainings_would_and_the_longest_decide(tmp_path: Path) -> None:
+    spec = spec_of("{kind: screened, short: [5%, 25%]}")
+    evaluator, trained = known(spec), []
+
+    def watched(*args: object) -> Measure:
+        measure = evaluator.evaluate(*args)  # type: ignore[arg-type]
+        trained.append((args[0].hash, args[1].epochs))  # type: ignore[attr-defined]
+        return measure
+
+    outcome = search(spec, tmp_path / "study", evaluator=Evaluator(evaluate=watched), trials=10)
+    counts = {epochs: sum(e == epochs for _, e in trained) for epochs in (1, 5, 20)}
+    assert counts == {1: 80, 5: 16, 20: 2}
+    assert len(set(trained)) == len(trained)
+    assert sum(epochs for _, epochs in trained) <= 10 * 20
+    of = {share: [r for r in outcome.trials if r.share == share] for share in (0.05, 0.25, 1.0)}
+    for short, long in ((0.05, 0.25), (0.25, 1.0)):
+        went_on = {row.hash for row in of[long]}
+        best = sorted(of[short], key=lambda row: -row.scores["top1"])[: len(of[long])]
+        assert went_on == {row.hash for row in best}
+    assert outcome.winner and outcome.winner.trial in {row.number for row in of[1.0]}
+    again = search(spec, tmp_path / "study", evaluator=Evaluator(evaluate=watched), trials=10)
+    assert len(trained) == 98 and again.winner == outcome.winner
+
+
+@pytest.mark.parametrize("trials", [1, 2, 3, 7, 50, 1000])
+@pytest.mark.parametrize("short", [(1.0,), (0.1,), (0.06, 0.3), (0.01,)])
+def test_rungs_never_cost_more_than_was_given(trials: int, short: tuple[float, ...]) -> None:
+    rungs = Screened(trials, short, Features({}, lambda _: ())).rungs
+    assert rungs[-1][0] == 1.0 and all(count >= 1 for _, count in rungs)
+    spent = sum(share * count for share, count in rungs)
+    assert 0.9 * trials - 1 <= spent <= max(trials, sum(s for s, _ in rungs) + 1)
+
+
+def test_a_model_is_trusted_for_a_rule_and_not_for_noise() -> None:
+    rng = np.random.default_rng(0)
+    groups = (rng.standard_normal((40, 6)), rng.standard_normal((40, 3)))
+    rule = groups[0][:, 0] - 2 * groups[1][:, 1]
+    assert fit(groups, rule).trusted
+    trusted = [fit(groups, rng.standard_normal(40)).trusted for _ in range(20)]
+    assert sum(trusted) <= 3
+
+
+def test_agreement_is_that_of_models_fitted_without_each_score() -> None:
+    rng = np.random.default_rng(1)
+    groups, scores = (rng.standard_normal((15, 4)),), rng.standard_normal(15)
+    model = fit(groups, scores)
+    z = (scores - scores.mean()) / scores.std()
+    put = model.groups[0]
+    d2 = ((put[:, None] - put[None]) ** 2).sum(2) / put.shape[1]
+    flat = put @ put.T / put.shape[1]
+    kernel = (np.exp(-d2 / (2 * model.length**2)) if model.length else flat) + 1e-3
+    noise = next(n for n in NOISES if np.allclose((kernel + n * np.eye(15)) @ model.weights, z))
+    out = []
+    for at in range(15):
+        rest = np.delete(np.arange(15), at)
+        inner = kernel[np.ix_(rest, rest)] + noise * np.eye(14)
+        out.append(kernel[at, rest] @ np.linalg.solve(inner, z[rest]))
+    ranked = np.corrcoef(np.argsort(np.argsort(out)), np.argsort(np.argsort(z)))[0, 1]
+    assert model.agreement == pytest.approx(ranked)
+
+
+def test_a_sampler_that_cannot_be_made_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    spec = spec_of("{class: optuna.samplers.TPESampler, args: {n_startup: 3}}")
+    with pytest.raises(RunError, match="n_startup"):
+        search(spec, tmp_path / "study", evaluator=known(spec))
+
+
+def test_trainings_that_fall_behind_end_among_those_of_their_own_cost(tmp_path: Path) -> None:
+    """Small networks are far ahead after one epoch; without the strata no large one would go on."""
+    text = SPEC.replace("SAMPLER", "{kind: random}").replace("  trials", "  TWO\n  trials")
+    goals = "objective: [{maximize: top1}, {minimize: macs}]"
+    spec = loads(text.replace("TWO", f"pruner: {{kind: halving}}\n  {goals}"))
+
+    def evaluate(network, recipe, folder, on_epoch):  # type: ignore[no-untyped-def]
+        for epoch in range(1, recipe.epochs + 1):
+            on_epoch(epoch, recipe.epochs, {"top1": 100 - network.graph.macs / 1e5 + epoch})
+        return Measure(scores={"top1": network.graph.macs / 1e5})
+
+    evaluator = Evaluator(evaluate=evaluate)
+    rows = search(spec, tmp_path / "study", evaluator=evaluator, trials=60).trials
+    ended = [row for row in rows if row.state == "stopped"]
+    done = sorted(row.costs["macs"] for row in rows if row.state == "done")
+    assert len(ended) >= 15 and all("fell behind" in row.reason for row in ended)
+    assert done[0] < 800_000 and done[-1] > 2_000_000
+
+
+def test_a_pruner_of_optuna_ends_trainings(tmp_path: Path) -> None:
+    pruner = "{class: optuna.pruners.ThresholdPruner, args: {lower: 10}}"
+    text = SPEC.replace("SAMPLER", "{kind: random}")
+    spec = loads(text.replace("  trials", f"  pruner: {pruner}\n  trials"))
+
+    def evaluate(network, recipe, folder, on_epoch):  # type: ignore[no-untyped-def]
+        on_epoch(1, 2, {"top1": network.graph.macs / 1e5})
+        return Measure(scores={"top1": 1.0})
+
+    rows = search(spec, tmp_path / "study", evaluator=Evaluator(evaluate=evaluate)).trials
+    for row in rows:
+        assert row.state == ("stopped" if row.costs["macs"] < 1_000_000 else "done")
