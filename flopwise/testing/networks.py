@@ -145,7 +145,7 @@ class NetworkCase:
         """reset_classifier with and without pooling."""
         check_pooling(self.network(name).eval(), self.images(name))
 
-    @pytest.mark.filterwarnings("ignore:torch.searchsorted")  # by timm, about its own speed
+    @pytest.mark.filterwarnings("ignore::UserWarning:timm")  # about the speed of its own code
     def test_images_of_another_size_where_the_network_says_so(self, name: str) -> None:
         """set_input_size is a build at that size with fitted weights; others have none."""
         model = self.network(name)
