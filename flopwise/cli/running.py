@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -294,6 +295,7 @@ def _export(
 
     proof = export(study, folder, trial=trial, also=also, command=command)
     print(f"exported to {folder}, {proof}")
+    _tell_carried(folder)
     print(f"logits differ by {proof.difference:.1g} where the largest is {proof.scale:.2g}")
     if proof.images:
         print(f"{proof.correct} of {proof.images} test images right, as here")
@@ -305,3 +307,14 @@ def _export(
         print(f"  timm.create_model('local-dir:{folder}', pretrained=True)")
     else:
         print(f"load it: timm.create_model('local-dir:{folder}', pretrained=True)")
+
+
+def _tell_carried(folder: Path) -> None:
+    """Says what timm's class counts beside the network, where it has layers that do nothing."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if told := config.get("shipped"):
+        print(
+            f"carried by timm's {config['architecture']}: {told['params']:,} parameters and "
+            f"{told['macs']:,} MACs, of which {told['dead_params']:,} and {told['dead_macs']:,} "
+            f"are dead; the network has {config['params']:,} and {config['macs']:,}"
+        )

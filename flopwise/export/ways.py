@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from flopwise.errors import RunError, nearest
 
@@ -139,19 +140,24 @@ def _free() -> tuple[dict[int, Any]]:
 
 
 def _write_onnx(model: nn.Module, images: Tensor, path: Path) -> None:
-    """Writes ONNX in the opset that the installed torch writes by itself; one file up to 2 GB."""
+    """Writes ONNX in the opset that the installed torch writes by itself; one file up to 2 GB.
+
+    Traced with the plain attention: the fused one lays its result out in memory in a way that ONNX
+    has not, and torch fails on the view of it.
+    """
     size = sum(value.nbytes for value in model.state_dict().values())
-    torch.onnx.export(
-        model,
-        (images,),
-        path,
-        dynamo=True,
-        verbose=False,
-        dynamic_shapes=_free(),
-        input_names=["images"],
-        output_names=["logits"],
-        external_data=size > 1_900_000_000,
-    )
+    with sdpa_kernel(SDPBackend.MATH):
+        torch.onnx.export(
+            model,
+            (images,),
+            path,
+            dynamo=True,
+            verbose=False,
+            dynamic_shapes=_free(),
+            input_names=["images"],
+            output_names=["logits"],
+            external_data=size > 1_900_000_000,
+        )
 
 
 def _open_onnx(path: Path) -> Callable[[Tensor], Tensor]:

@@ -59,7 +59,8 @@ def as_map(y: Tensor, level: dict[str, Any], height: int, width: int) -> Tensor:
     rows = height // step
     if rows * (width // step) != y.shape[1]:  # a padded convolution rounds up
         rows = -(-height // step)
-    return y.transpose(1, 2).unflatten(2, (rows, -1))
+    found: Tensor = y.transpose(1, 2).unflatten(2, (rows, -1))
+    return found
 
 
 def as_tokens(y: Tensor, level: dict[str, Any]) -> Tensor:

@@ -31,7 +31,8 @@ class ToMap(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, C) -> (B, C, H, W)."""
-        return x[:, self.extra :].transpose(1, 2).unflatten(2, self.grid)
+        y: Tensor = x[:, self.extra :].transpose(1, 2).unflatten(2, self.grid)
+        return y
 
 
 class FixedSize(Network):
@@ -107,7 +108,7 @@ class FixedSize(Network):
         if wanted[axis] * self.input_size[0] != value.shape[axis] * self.in_chans:
             return value
         mean = value.unflatten(axis, (self.input_size[0], -1)).mean(axis, keepdim=True)
-        found = mean.repeat_interleave(self.in_chans, axis).flatten(axis, axis + 1)
+        found: Tensor = mean.repeat_interleave(self.in_chans, axis).flatten(axis, axis + 1)
         return found * (self.input_size[0] / self.in_chans) if value.ndim > 1 else found
 
 
@@ -131,10 +132,12 @@ class Windowed(FixedSize):
             for name, table in block.named_parameters(recurse=False):
                 if len(table) == _count_offsets(attend.window):
                     _replace(block, name, _resized(table, attend.window, window))
-            shift = tuple(w // 2 if s else 0 for w, s in zip(window, attend.shift, strict=True))
+            rows, columns = attend.shift
+            shift = (window[0] // 2 if rows else 0, window[1] // 2 if columns else 0)
             attend.size = _scaled(attend.size, old, self.img_size)
-            attend.window, attend.shift = window, shift
-            block.window, block.shift = window, shift
+            for holder in (attend, block):
+                for key, value in (("window", window), ("shift", shift)):
+                    setattr(holder, key, value)
             with torch.device(attend.index.device):
                 attend.reset_parameters()
 

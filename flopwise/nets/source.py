@@ -264,24 +264,37 @@ def _stage(instance: Instance, path: str, names: dict[Slot, str]) -> str:
 def _network_class(
     graph: Graph, steps: dict[str, Instance], facts: dict[str, Any], base: str
 ) -> str:
-    channels = graph.inputs[0].shape[0]
-    head = graph.classifier
-    classes = class_count(graph)
     lines = [f"class {class_name(graph.title)}({base}):", *_docstring(graph.doc)]
     lines += [""] if graph.doc else []
     lines += [f"    {key} = {code(value)}" for key, value in facts.items()]
-    lines += [
-        "",
+    lines += ["", *_constructor(graph, steps, base), ""]
+    head = graph.classifier
+    trunk = forward_lines(_headless(graph) if head else graph, nesting=1)
+    if facts.get("NORM"):
+        trunk[-1] = f"return self.{facts['NORM']}({trunk[-1].removeprefix('return ')})"
+    lines += ["    def forward_trunk(self, x: Tensor) -> Tensor:"]
+    lines += [f"        {line}" for line in trunk]
+    lines += ["", "    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:"]
+    if head:
+        lines += ['        if self.global_pool == "":', "            return x"]
+    lines += [f"        return {f'self.{head.name}(x, pre_logits)' if head else 'x'}"]
+    return "\n".join(lines) + "\n"
+
+
+def _constructor(graph: Graph, steps: dict[str, Instance], base: str) -> list[str]:
+    """The lines of a network's `__init__`."""
+    sized = base != "Network"
+    lines = [
         "    def __init__(",
         "        self,",
-        f"        num_classes: int = {classes},",
-        f"        in_chans: int = {channels},",
+        f"        num_classes: int = {class_count(graph)},",
+        f"        in_chans: int = {graph.inputs[0].shape[0]},",
         "        global_pool: str | None = None,",
         "        drop_rate: float = 0.0,",
         "        drop_path_rate: float = 0.0,",
         "        device: torch.device | str | None = None,",
         "        dtype: torch.dtype | None = None,",
-        *(["        img_size: int | tuple[int, int] | None = None,"] if base != "Network" else []),
+        *(["        img_size: int | tuple[int, int] | None = None,"] if sized else []),
         "    ) -> None:",
         "        super().__init__(num_classes, in_chans)",
     ]
@@ -290,19 +303,8 @@ def _network_class(
             lines.append(f"        self.{layer.name} = {_construct(steps[layer.name], '', {})}")
         elif layer.name:
             lines.append(f"        self.{layer.name} = {_module(layer, layer.name, {}, {})}")
-    if base != "Network":
-        lines += ["        self.set_input_size(img_size)"]
-    lines += ["        self.finish(global_pool, drop_rate, drop_path_rate, device, dtype)", ""]
-    lines += ["    def forward_trunk(self, x: Tensor) -> Tensor:"]
-    trunk = forward_lines(_headless(graph) if head else graph, nesting=1)
-    if facts.get("NORM"):
-        trunk[-1] = f"return self.{facts['NORM']}({trunk[-1].removeprefix('return ')})"
-    lines += [f"        {line}" for line in trunk]
-    lines += ["", "    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:"]
-    if head:
-        lines += ['        if self.global_pool == "":', "            return x"]
-    lines += [f"        return {f'self.{head.name}(x, pre_logits)' if head else 'x'}"]
-    return "\n".join(lines) + "\n"
+    lines += ["        self.set_input_size(img_size)"] if sized else []
+    return [*lines, "        self.finish(global_pool, drop_rate, drop_path_rate, device, dtype)"]
 
 
 def _literal(value: Any) -> str:

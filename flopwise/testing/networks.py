@@ -145,14 +145,16 @@ class NetworkCase:
         """reset_classifier with and without pooling."""
         check_pooling(self.network(name).eval(), self.images(name))
 
-    @pytest.mark.filterwarnings("ignore:torch.searchsorted")  # by timm, about its own speed
+    @pytest.mark.filterwarnings("ignore::UserWarning:timm")  # about the speed of its own code
     def test_images_of_another_size_where_the_network_says_so(self, name: str) -> None:
         """set_input_size is a build at that size with fitted weights; others have none."""
         model = self.network(name)
         height, width = model.input_size[1:]
         if isinstance(model, FixedSize):
             size = (2 * height, 2 * width)
-            check_resizing(model, nets.build(self.graphs[name], img_size=size))
+            fresh = nets.build(self.graphs[name], img_size=size)
+            assert isinstance(fresh, FixedSize)
+            check_resizing(model, fresh)
             with pytest.raises(ValueError, match="must be a multiple"):
                 model.set_input_size(height + 1)
 
@@ -162,7 +164,8 @@ class NetworkCase:
         tensors = [*model.parameters(), *model.buffers()]
         assert {each.device.type for each in tensors} == {"meta"}
         assert {each.dtype for each in tensors if each.is_floating_point()} == {torch.bfloat16}
-        placed = type(model)(device="meta", dtype=torch.float64)
+        made: Any = type(model)
+        placed = made(device="meta", dtype=torch.float64)
         assert {each.device.type for each in placed.parameters()} == {"meta"}
 
     def test_the_source_reads_as_if_a_person_wrote_it(self, name: str) -> None:
