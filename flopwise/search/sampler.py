@@ -28,7 +28,7 @@ from flopwise.search.candidates import Candidate, Candidates, Pick, Picks, fresh
 from flopwise.search.encoding import decode, encode
 from flopwise.search.strategy import Moment, Proposal, Strategy
 
-__all__ = ["PROPOSALS", "FeasibleSampler", "Inner"]
+__all__ = ["PROPOSALS", "FeasibleSampler", "Inner", "decoded"]
 
 PROPOSALS = 64
 """Joint proposals asked of the inner sampler for one trial."""

@@ -20,7 +20,7 @@ from flopwise.search.candidates import Candidate, Candidates, Picks, thawed
 from flopwise.search.encoding import parameters
 from flopwise.search.identity import share_of
 
-__all__ = ["Moment", "Past", "Proposal", "Propose", "Strategy", "listed", "uniform"]
+__all__ = ["Moment", "Past", "Proposal", "Propose", "Strategy", "listed", "nothing", "uniform"]
 
 
 @dataclass(frozen=True, slots=True)
