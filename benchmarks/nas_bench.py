@@ -279,7 +279,14 @@ def summary(values: list[float], seconds: float) -> dict[str, float]:
     }
 
 
-def measured(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
+def save(options: argparse.Namespace, record: Mapping[str, Any]) -> None:
+    """Writes what is known so far."""
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def measured(bench: Bench, options: argparse.Namespace, record: dict[str, Any]) -> None:
     found: dict[str, Any] = {}
     for name in options.strategies:
         repeats = min(options.repeats, options.slow) if "tpe" in name else options.repeats
@@ -290,11 +297,12 @@ def measured(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
             doubles += len(history) - len({(past.identity, past.share) for past in history})
         found[name] = {**summary(regrets, time.process_time() - started), "duplicates": doubles}
         print(name, found[name], flush=True)
+        save(options, record | found)
     started = time.process_time()
     agreements = list(surrogate(bench, options.repeats))
     found["spearman of the model of 10"] = summary(agreements, time.process_time() - started)
     print(found["spearman of the model of 10"], flush=True)
-    return found
+    save(options, record | found)
 
 
 def main() -> None:
@@ -321,11 +329,8 @@ def main() -> None:
         "rows": len(found.truth),
         "networks": networks,
         "spread": round(float(np.std(list(found.truth.values()))), 3),
-        **measured(found, options),
     }
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    measured(found, options, record)
 
 
 if __name__ == "__main__":

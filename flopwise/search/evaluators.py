@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from flopwise.dsl import Network, Recipe, Spec
@@ -118,8 +118,8 @@ def _consent(text: str, name: str, place: Place | None, given: bool) -> None:
 
 def _module(where: str, place: Place | None) -> Any:
     try:
-        return importlib.import_module(where)
-    except ImportError as error:
+        return resolve_name(where)
+    except (ImportError, AttributeError, ValueError) as error:
         help_ = "install the package, or name a file as in  ./score.py:score"
         raise SpecError(
             [_missing(f"'{where}' cannot be imported: {error}", place, help_)]
