@@ -25,7 +25,7 @@ from flopwise.dsl.consent import remember
 from flopwise.errors import RunError
 from flopwise.export.card import COUNTED, make_card
 from flopwise.export.config import Facts, Filled, Shipped, make_config
-from flopwise.export.family import family_of, recognise, rename
+from flopwise.export.family import CARRIER, family_of, recognise, rename
 from flopwise.export.likeness import differences
 from flopwise.export.proof import Case, Proof, images_like, prove
 from flopwise.export.reading import NotNativeError
@@ -208,7 +208,14 @@ def from_timm(network: Network, state: Mapping[str, Tensor]) -> dict[str, Tensor
     Raises:
         RunError: A key is missing, left over, or of another shape.
     """
-    keys = rename(family_of(network), network)
+    if (
+        f"{CARRIER.first_conv}.weight" in state
+    ):  # what the class that carries it has of its own goes
+        shipped = recognise(network)
+        keys: Mapping[str, str] = shipped.keys
+        state = {key: value for key, value in state.items() if key not in shipped.filled}
+    else:
+        keys = rename(family_of(network), network)
     shapes = network.graph.keys()
     _match(
         {keys.get(key, key): shape for key, shape in shapes.items()},
