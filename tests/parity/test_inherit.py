@@ -193,9 +193,7 @@ def test_a_training_begins_with_a_parent_and_is_resumed_the_same(tmp_path: Path)
 
 def test_what_is_no_start_is_told(tmp_path: Path) -> None:
     design = flopwise.loads(TRAINED)
-    with pytest.raises(
-        RunError, match=r"there is no .*gone to start from; name an exp"
-    ):
+    with pytest.raises(RunError, match=r"there is no .*gone to start from; name an exp"):
         design.train(tmp_path / "run", start=tmp_path / "gone")
     with pytest.raises(RunError, match="is neither an export nor a finished training or search"):
         design.train(tmp_path / "run", start=tmp_path)
