@@ -77,7 +77,7 @@ EVALUATOR = by_key(
         name="scores",
         type="map",
         example="scores: {top1: [accuracy_1, accuracy_2]}",
-        doc="Score -> column, or columns of several seeds; or a map by length, such as {at_12: ...}.",
+        doc="Score -> column, or columns of several seeds, or a map such as {at_12: COLUMN}.",
     ),
     Rule(
         name="function",
