@@ -14,12 +14,14 @@ Pair = tuple[int, int]
 def grids_of(graph: Graph) -> dict[str, Pair] | None:
     """Returns rows and columns of the grid of every table of positions, by the table's name.
 
-    An axis that a table does not have counts 0. None if a table or a grid lies on images in a way
-    that does not grow with them.
+    An axis that a table does not have counts 0. None if there is no image that they could grow
+    with, or a table or a grid lies on it in a way that does not.
     """
     found = dict(_tables(graph))
-    rows, columns = graph.inputs[0].shape[1:] if graph.inputs[0].kind == "map" else (0, 0)
     sizes = [grid for _, grid in _pieces(graph)] + list(found.values())
+    if graph.inputs[0].kind != "map":
+        return None if sizes else found
+    rows, columns = graph.inputs[0].shape[1:]
     whole = all(
         size % max(1, side) == 0
         for grid in sizes
