@@ -95,7 +95,7 @@ def residual(
     norms: Literal["all", "one"] = "all",
     downsample: Literal["shortcut", "separate"] = "shortcut",
     shortcut: Literal["conv", "pool"] = "conv",
-    shrink: Annotated[Literal["conv", "pool"], only("spatial", "dense", "depthwise")] = "conv",
+    shrink: Literal["conv", "pool"] = "conv",
     layer_scale: Share = 0.0,
     se: Rate = 0.0,
     se_divisor: Annotated[Positive, only("se")] = 8,

@@ -50,7 +50,8 @@ def test_a_search_over_a_table_trains_nothing_and_imports_no_torch(tmp_path: Pat
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.splitlines()[-1] == "0 False False", told.stdout[-2000:]
-    rows = list(csv.DictReader((tmp_path / "study" / "trials.csv").open()))
+    text = (tmp_path / "study" / "trials.csv").read_text()
+    rows = list(csv.DictReader(text.splitlines()))
     assert len({row["identity"] for row in rows}) == len(rows) == 50
     assert all(47_500_000 <= int(row["macs"]) <= 52_500_000 for row in rows)
 

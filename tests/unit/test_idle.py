@@ -9,6 +9,7 @@ from flopwise.errors import BlockError
 from flopwise.testing.examples import Example, derive, values
 
 FREE = {
+    *((block, name) for block in ("basic", "residual") for name in ("shortcut", "shrink")),  # stride
     ("avgpool", "pad"),  # the tried kernel refuses a padding above its half
     ("avgpool", "stride"),  # the tried map is smaller than the window
     ("class_token", "std"),  # initial values are no part of the graph
@@ -17,10 +18,13 @@ FREE = {
     ("dense_vit", "heads"),  # only one divides the widths of the tried stage
     ("ghost", "kernel"),
     ("maxpool", "pad"),
+    ("nfnet", "eca"),  # refused beside the se that is there
     ("nfnet", "group_width"),  # wider than the tried stage
     ("nfnet", "se"),
     ("performer", "dropout"),
+    ("registers", "std"),
     ("residual", "downsample"),  # only where the stage has a stride
+    ("std_stem", "act"),  # only between several convolutions
     ("to_map", "drop"),  # only where there is a class token
 }
 
