@@ -80,6 +80,10 @@ def _imports(body: str) -> list[str]:
     return [*plain, *first, "", *lines[len(first) :], ""]
 
 
+LAMBDA = re.compile(r"lambda [^:]*$")
+"""The arguments of a lambda, whose commas are no place to break a line."""
+
+
 def wrapped(line: str, width: int = WIDTH) -> list[str]:
     """Breaks a line that is too long after the commas of its first bracket."""
     start = min((line.find(mark) for mark in "([{" if mark in line), default=-1)
@@ -91,13 +95,16 @@ def wrapped(line: str, width: int = WIDTH) -> list[str]:
         depth += (letter in "([{") - (letter in ")]}")
         if not depth:
             break
-        if depth == 1 and letter == ",":
+        if depth == 1 and letter == "," and not LAMBDA.search(parts[-1]):
             parts.append("")
         else:
             parts[-1] += letter
-    indent = line[: len(line) - len(line.lstrip())]
+    indent, comma = line[: len(line) - len(line.lstrip())], ","
+    if len(parts) == 1 and " for _ in " in parts[0]:
+        value, _, turns = parts[0].rpartition(" for _ in ")
+        long = len(f"{indent}    {parts[0].strip()}") > WIDTH
+        parts, comma = ([value, f"for _ in {turns}"] if long else parts), ""  # none in a generator
     pieces = [wrapped(f"{indent}    {part.strip()}", WIDTH - 1) for part in parts if part.strip()]
-    comma = "" if len(parts) == 1 and " for _ in " in parts[0] else ","  # none after a generator
     broken = [text for *head, last in pieces for text in (*head, last + comma)]
     return [line[: start + 1], *broken, indent + line[end:]]
 

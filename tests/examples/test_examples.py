@@ -34,8 +34,10 @@ def test_an_example_says_what_it_is_and_its_baseline_is_inside_the_budget(path: 
     spec = dsl.load(path)
     network = spec.network()
     assert spec.warnings == ()
-    assert spec.feasible(network, network.graph) == []
-    assert tier(network).name == "native"
+    assert spec.search
+    if spec.search.evaluator.kind == "training":  # a table of results has no baseline of its own
+        assert spec.feasible(network, network.graph) == []
+        assert tier(network).name == "native"
     assert spec.probe(draws=200, seed=0).feasible > 0
 
 
