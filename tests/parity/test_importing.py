@@ -54,7 +54,7 @@ NATIVE = [
 ]
 
 
-def differs(name: str) -> float:
+def differs(name: str, kind: torch.dtype = torch.float32) -> float:
     """Our module beside timm's, with weights and an image that the importer never saw."""
     imported = import_timm(name, prove=False)
     theirs = redrawn(name, num_classes=imported.network.classes)
@@ -62,7 +62,7 @@ def differs(name: str) -> float:
     ours.load_state_dict(from_timm(imported.network, theirs.state_dict()))
     x = image(imported.network.input.size[0], batch=1)
     with torch.no_grad():
-        return relative(ours(x), theirs(x))
+        return relative(ours.to(kind)(x.to(kind)), theirs.to(kind)(x.to(kind)))
 
 
 def shipped(imported: Imported, folder: Path) -> Path:
@@ -82,7 +82,8 @@ def test_a_published_model_has_the_outputs_of_its_spec(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LARGE)
 def test_other_published_models_have_the_outputs_of_their_specs(name: str) -> None:
-    assert differs(name) <= TOLERANCE
+    near = differs(name) <= TOLERANCE  # else redrawn weights that magnify rounding, told by doubles
+    assert near or differs(name, torch.float64) <= 1e-10
 
 
 @pytest.mark.parametrize("name", NATIVE)

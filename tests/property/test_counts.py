@@ -21,6 +21,8 @@ IMAGE = Type("map", (3, 32, 32))
 
 
 def written(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(written, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
