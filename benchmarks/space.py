@@ -11,8 +11,8 @@ inside two windows too. The other side is what one writes without flopwise: Optu
 builds the model on the meta device, and torch's FlopCounterMode counts it; what misses the window
 is thrown away. Rates are per second of CPU time on one core. Takes about a minute.
 
-pycls, the other framework with a count by arithmetic, is no package on PyPI that can be installed
-beside timm, so it is not in the run; its script draws and rejects as well.
+pycls 0.1.1 counts its AnyNets by arithmetic too; where it is installed (`pip install --no-deps
+pycls yacs simplejson`) networks of four stages with drawn depths and widths are costed with it.
 """
 
 from __future__ import annotations
@@ -154,6 +154,27 @@ def by_hand(seconds: float) -> dict[str, float]:
     return {"costed, a second": counted / spent, "feasible met, a second": met / spent}
 
 
+def pycls_rate(count: int = 5000) -> dict[str, Any]:
+    """How many networks of four stages pycls costs a second, by its `AnyNet.complexity`."""
+    try:
+        from pycls.models.anynet import AnyNet
+    except ImportError:
+        return {"costed, a second": "not installed"}
+    dice = np.random.default_rng(0)
+    usual = {"stem_type": "simple_stem_in", "stem_w": 32, "block_type": "res_bottleneck_block"}
+    rest = {"ss": [2] * 4, "bms": [1.0] * 4, "gws": [8] * 4, "se_r": None, "nc": 1000}
+    drawn = [
+        {"ds": dice.integers(1, 15, 4).tolist(), "ws": (8 * dice.integers(4, 140, 4)).tolist()}
+        for _ in range(count)
+    ]
+    began = process_time()
+    for each in drawn:
+        AnyNet.complexity(
+            {"h": 224, "w": 224, "flops": 0, "params": 0, "acts": 0}, **usual, **rest, **each
+        )
+    return {"costed, a second": count / (process_time() - began)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
@@ -161,6 +182,7 @@ def main() -> None:
     args = parser.parse_args()
     found: dict[str, Any] = {name: ours(name) for name in SPACES}
     found["Optuna + timm + torch's counter"] = by_hand(args.seconds)
+    found["pycls"] = pycls_rate()
     found["machine"] = {"python": platform.python_version(), "numpy": np.__version__}
     for name, figures in found.items():
         print(f"\n{name}")
