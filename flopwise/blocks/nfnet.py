@@ -7,11 +7,10 @@ from typing import Literal
 
 from flopwise.blocks import layers
 from flopwise.blocks.layers import drop_path, gamma_act, parameter, shrink, times
-from flopwise.blocks.parts import eca_module, se_module
+from flopwise.blocks.parts import eca_module, one_gate, se_module
 from flopwise.blocks.signature import First, Odd, Positive, Rate, Share, block
 from flopwise.blocks.stage import piece
 from flopwise.blocks.tensor import Map
-from flopwise.errors import BlockError
 
 __all__ = ["GAMMAS", "downsample", "nfnet", "nfnet_stem", "std_conv_block", "std_stem"]
 
@@ -141,13 +140,7 @@ def nfnet(
         gamma: Where the constant of the activation stands, on it or on the weights after it.
         pad: same pads as TensorFlow does; even pads both sides alike.
     """
-    if se and eca:
-        raise BlockError(
-            "E340",
-            f"se: {se} and eca: true both weigh the channels of one branch",
-            setting="eca",
-            helps=("write se: 0, or eca: false",),
-        )
+    one_gate(se, eca)
     dim = dim or x.channels
     hidden = hidden or max(1, dim // 2)
     on_weights, expected = _on_weights(act, gamma), x.type.variance

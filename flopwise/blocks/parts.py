@@ -29,6 +29,7 @@ __all__ = [
     "keep_width",
     "mlp",
     "norm",
+    "one_gate",
     "projection",
     "se_module",
     "token_norm",
@@ -74,6 +75,17 @@ def token_norm(x: T, how: str, *, name: str, eps: float = 1e-6) -> T:
     if how == "rms":
         return rms_norm(x, name=name, eps=eps)
     return layer_norm(x, name=name, eps=eps) if how == "ln" else x
+
+
+def one_gate(se: float, eca: bool) -> None:
+    """Refuses two attentions over the channels of one branch (E340)."""
+    if se and eca:
+        raise BlockError(
+            "E340",
+            f"se: {se} and eca: true both weigh the channels of one branch",
+            setting="eca",
+            helps=("write se: 0, or eca: false",),
+        )
 
 
 @piece

@@ -7,10 +7,9 @@ from typing import Annotated, Literal
 from flopwise.blocks import layers, parts
 from flopwise.blocks.ghost import ghost_module
 from flopwise.blocks.layers import Act, avg_pool, conv, drop_path, parameter
-from flopwise.blocks.parts import Norm, eca_module, keep_width, projection, se_module
+from flopwise.blocks.parts import Norm, eca_module, keep_width, one_gate, projection, se_module
 from flopwise.blocks.signature import First, Odd, Positive, Rate, Share, block, only
 from flopwise.blocks.tensor import Map
-from flopwise.errors import BlockError
 
 __all__ = ["basic", "downsample", "residual"]
 
@@ -181,13 +180,7 @@ def _conv(x: Map, dim: int, name: str, window: tuple[int, int, int], *, bias: bo
 
 def _attended(y: Map, se: float, divisor: int, hidden: int | None, eca: bool) -> Map:
     """Weighs the channels of a branch; timm calls either module `se`."""
-    if se and eca:
-        raise BlockError(
-            "E340",
-            f"se: {se} and eca: true both weigh the channels of one branch",
-            setting="eca",
-            helps=("write se: 0, or eca: false",),
-        )
+    one_gate(se, eca)
     if eca:
         return eca_module(y, name="se")
     return se_module(y, name="se", ratio=se, divisor=divisor, hidden=hidden) if se else y
