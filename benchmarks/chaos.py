@@ -170,17 +170,20 @@ def counted(args: argparse.Namespace, url: str) -> dict[str, Any]:
     study = optuna.load_study(study_name=home.name, storage=open_store(home.journal, url))
     trials = study.get_trials()
     states = Counter(trial.state.name for trial in trials)
-    identities = Counter(trial.user_attrs["identity"] for trial in trials)
+    named = [trial for trial in trials if "identity" in trial.user_attrs]
+    identities = Counter(trial.user_attrs["identity"] for trial in named)
+    empty = Counter(trial.state.name for trial in trials if trial not in named)
     lines = [line.split() for line in (args.folder / "notes.txt").read_text().splitlines()]
     ends = Counter(place for what, place, _, _ in lines if what == "end")
     epochs = Counter((place, number) for what, place, number, _ in lines if what == "epoch")
     again = {place for what, place, number, _ in lines if what == "begin" and number != "0"}
-    done = {f"trials/{t.user_attrs['identity']}" for t in trials if t.state.name == "COMPLETE"}
+    done = {f"trials/{t.user_attrs['identity']}" for t in named if t.state.name == "COMPLETE"}
     finals = [place for place in ends if place.startswith("finals/")]
     reasons = [t.user_attrs.get("reason", "") for t in trials if t.state.name == "FAIL"]
     return {
         "trials": len(trials),
         "states": dict(states),
+        "begun and never proposed": dict(empty),
         "failures": reasons,
         "duplicates": sum(count - 1 for count in identities.values()),
         "finished trainings without a record": len(
