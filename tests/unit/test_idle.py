@@ -9,7 +9,8 @@ from flopwise.errors import BlockError
 from flopwise.testing.examples import Example, derive, values
 
 FREE = {
-    *((block, name) for block in ("basic", "residual") for name in ("shortcut", "shrink")),  # stride
+    # Where the stage has a stride:
+    *((block, name) for block in ("basic", "residual") for name in ("shortcut", "shrink")),
     ("avgpool", "pad"),  # the tried kernel refuses a padding above its half
     ("avgpool", "stride"),  # the tried map is smaller than the window
     ("class_token", "std"),  # initial values are no part of the graph
