@@ -11,7 +11,17 @@ import sys
 from collections.abc import Callable, Sequence
 
 from flopwise import __version__
-from flopwise.cli import editing, options, reading, running, sharing, spaces, tabling, telling
+from flopwise.cli import (
+    editing,
+    exporting,
+    options,
+    reading,
+    running,
+    sharing,
+    spaces,
+    tabling,
+    telling,
+)
 from flopwise.errors import FlopwiseError, RunError, SpecError
 
 __all__ = ["VERBS", "main", "make_parser"]
@@ -50,7 +60,7 @@ VERBS: dict[str, tuple[Verb, Options]] = {
     "status": (sharing.status_verb, sharing.status_options),
     "scores": (sharing.scores_verb, sharing.scores_options),
     "replay": (sharing.replay_verb, sharing.replay_options),
-    "export": (running.export_verb, running.export_options),
+    "export": (exporting.export_verb, exporting.export_options),
     "import": (running.import_verb, running.import_options),
     "verify": (running.verify_verb, running.verify_options),
 }

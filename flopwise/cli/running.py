@@ -1,14 +1,14 @@
-"""The verbs that take time: build, train, search, export, import, verify."""
+"""The verbs that take time: build, train, search, import, verify."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flopwise.cli.exporting import write_export
 from flopwise.cli.options import add_spec, count, open_spec, short_for
 
 if TYPE_CHECKING:  # types only: the room imports torch
@@ -18,8 +18,6 @@ if TYPE_CHECKING:  # types only: the room imports torch
 __all__ = [
     "build_options",
     "build_verb",
-    "export_options",
-    "export_verb",
     "import_options",
     "import_verb",
     "search_options",
@@ -94,25 +92,9 @@ def search_verb(args: argparse.Namespace) -> None:
     show(outcome, Console(width=None if sys.stdout.isatty() else 100), metric)
     for part in outcome.parts or (outcome,):
         if part.winner and part.winner.weights:
-            _export(part.folder, part.folder / "export", command=args.command)
+            write_export(part.folder, part.folder / "export", command=args.command)
         else:
             print(f"nothing was trained, so there is nothing to export from {part.folder}")
-
-
-def export_verb(args: argparse.Namespace) -> None:
-    """Writes a trained network as a folder that timm loads, with proof.
-
-    Stock timm builds a network of one of its families from config.json alone. Any
-    other brings one file of Python, model.py, which needs torch and timm only. The
-    proof runs in processes that import only these, with the lowest and the newest
-    timm: same logits, same accuracy.
-
-    Examples:
-      flopwise export runs/quickstart --out digits-net
-      flopwise export runs/quickstart --trial 12 --out other-net
-      flopwise export runs/quickstart --out digits-net --also onnx,program
-    """
-    _export(args.study, args.out, args.trial, args.also, args.command)
 
 
 def import_verb(args: argparse.Namespace) -> None:
@@ -212,24 +194,6 @@ def search_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--storage", metavar="URL", default="", help=text)
 
 
-def export_options(verb: argparse.ArgumentParser) -> None:
-    """Adds the arguments of `export`."""
-    verb.add_argument(
-        "study", metavar="STUDY", type=Path, help="the folder of a search or training"
-    )
-    verb.add_argument(
-        "-o", "--out", metavar="DIR", type=Path, required=True, help="the folder to write"
-    )
-    verb.add_argument("--trial", metavar="N", type=int, help="another trial than the winner")
-    verb.add_argument(
-        "--also",
-        metavar="FORMS",
-        default=(),
-        type=lambda text: [word.strip() for word in text.split(",")],
-        help="other forms to lay beside, separated by commas: onnx, program, state-dict",
-    )
-
-
 def import_options(verb: argparse.ArgumentParser) -> None:
     """Adds the arguments of `import`."""
     verb.add_argument(
@@ -282,39 +246,3 @@ def _accuracy(found: Recheck) -> str:
         return f"{told}; the exporter classified none"
     before = f"{right} of {count} ({100 * right / count:.2f}%)"
     return f"{told}; on the images of the exporter, which are others, it was {before}"
-
-
-def _export(
-    study: Path,
-    folder: Path,
-    trial: int | None = None,
-    also: Sequence[str] = (),
-    command: str = "",
-) -> None:
-    from flopwise.design import export
-
-    proof = export(study, folder, trial=trial, also=also, command=command)
-    print(f"exported to {folder}, {proof}")
-    _tell_carried(folder)
-    print(f"logits differ by {proof.difference:.1g} where the largest is {proof.scale:.2g}")
-    if proof.images:
-        print(f"{proof.correct} of {proof.images} test images right, as here")
-    for way in proof.ways.values():
-        gap = way.get("difference")
-        print(f"{folder / way['file']}" + ("" if gap is None else f": logits differ by {gap:.1g}"))
-    if (folder / "model.py").exists():
-        print(f"load it: put {folder} on sys.path and import its model.py, then")
-        print(f"  timm.create_model('local-dir:{folder}', pretrained=True)")
-    else:
-        print(f"load it: timm.create_model('local-dir:{folder}', pretrained=True)")
-
-
-def _tell_carried(folder: Path) -> None:
-    """Says what timm's class counts beside the network, where it has layers that do nothing."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if told := config.get("shipped"):
-        print(
-            f"carried by timm's {config['architecture']}: {told['params']:,} parameters and "
-            f"{told['macs']:,} MACs, of which {told['dead_params']:,} and {told['dead_macs']:,} "
-            f"are dead; the network has {config['params']:,} and {config['macs']:,}"
-        )

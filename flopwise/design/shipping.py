@@ -26,7 +26,7 @@ from flopwise.search.training import open_images
 from flopwise.train import open_data
 from flopwise.train.view import normalised
 
-__all__ = ["export_study", "verify_folder"]
+__all__ = ["SHOWN", "export_study", "same_classes", "verify_folder"]
 
 SHOWN = 2000
 """Most test images that the proof classifies."""
@@ -105,7 +105,7 @@ def verify_folder(folder: Path, data: str = "", *, allow_code: bool = False) -> 
         channels=channels,
         classes=config["num_classes"],
     )
-    _same_classes(folder, config.get("label_names", []), opened.facts.classes)
+    same_classes(folder / CONFIG, config.get("label_names", []), opened.facts.classes)
     split = opened.test()
     count = min(len(split), SHOWN)
     return recheck(
@@ -117,12 +117,12 @@ def verify_folder(folder: Path, data: str = "", *, allow_code: bool = False) -> 
     )
 
 
-def _same_classes(folder: Path, ours: Sequence[str], theirs: Sequence[str]) -> None:
+def same_classes(where: Path, ours: Sequence[str], theirs: Sequence[str]) -> None:
     """Refuses images whose classes have other names, for their numbers would mean other things."""
     for number, (name, other) in enumerate(zip(ours, theirs, strict=False)):
         if name != other:
             raise RunError(
-                f"class {number} is '{name}' in {folder / CONFIG} and '{other}' in the data, so "
+                f"class {number} is '{name}' in {where} and '{other}' in the data, so "
                 "an accuracy would mean nothing; name the images it was trained for"
             )
 

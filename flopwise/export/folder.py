@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from flopwise import __version__, nets
 from flopwise.dsl import Network
 from flopwise.dsl.consent import remember
-from flopwise.errors import RunError
+from flopwise.errors import RunError, nearest
 from flopwise.export.card import COUNTED, make_card
-from flopwise.export.config import Facts, Filled, Shipped, make_config
+from flopwise.export.config import Facts, Shipped, make_config
 from flopwise.export.family import CARRIER, family_of, recognise, rename
 from flopwise.export.likeness import differences
 from flopwise.export.proof import Case, Proof, images_like, prove
@@ -42,6 +42,7 @@ __all__ = [
     "digest_of",
     "export",
     "faults_between",
+    "filled",
     "from_timm",
     "shipped_as",
     "to_timm",
@@ -193,10 +194,12 @@ def to_timm(shipped: Shipped, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     found = {
         shipped.keys[key]: value.detach().cpu().contiguous().clone() for key, value in state.items()
     }
-    return found | {key: _filled(each) for key, each in shipped.filled.items()}
+    return found | {key: filled(shipped, key) for key in shipped.filled}
 
 
-def _filled(each: Filled) -> Tensor:
+def filled(shipped: Shipped, key: str) -> Tensor:
+    """Returns what a tensor of timm's class holds that the network has not."""
+    each = shipped.filled[key]
     if each.value == "identity":
         return torch.eye(each.shape[0]).reshape(each.shape)
     return torch.full(each.shape, each.value)
@@ -247,9 +250,16 @@ def _match(
 def faults_between(
     wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
 ) -> list[str]:
-    """Says in at most eleven lines which keys are missing, left over or of another shape."""
-    faults = [f"{key} is missing" for key in wanted if key not in found]
-    faults += [f"{key} has no place" for key in found if key not in wanted]
+    """Says in at most eleven lines which keys are missing, left over or of another shape.
+
+    The first ten come with the nearest key of the other side that has no partner.
+    """
+    missing = {key: shape for key, shape in wanted.items() if key not in found}
+    left = {key: shape for key, shape in found.items() if key not in wanted}
+    faults = [f"{key} is missing{_near(key, wanted[key], left)}" for key in list(missing)[:11]]
+    faults += [f"{key} is missing" for key in list(missing)[11:]]
+    faults += [f"{key} has no place{_near(key, found[key], missing)}" for key in list(left)[:11]]
+    faults += [f"{key} has no place" for key in list(left)[11:]]
     faults += [
         f"{key} is {found[key]} and should be {shape}"
         for key, shape in wanted.items()
@@ -257,6 +267,13 @@ def faults_between(
     ]
     more = [f"and {len(faults) - 10} more"] if len(faults) > 10 else []
     return faults[:10] + more
+
+
+def _near(key: str, shape: tuple[int, ...], known: Mapping[str, tuple[int, ...]]) -> str:
+    """Names the nearest of other keys, those of the same shape first."""
+    alike = [other for other in known if known[other] == shape]
+    near = nearest(key, alike) or nearest(key, known)
+    return f" (did you mean '{near}'?)" if near else ""
 
 
 def _origin(network: Network, shipped: Shipped) -> dict[str, Any]:
