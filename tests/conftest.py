@@ -1,4 +1,4 @@
-"""Set before anything imports torch: two threads, no network, one way for Hypothesis to run."""
+"""Set before anything imports torch: one thread, no network, one way for Hypothesis to run."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
-os.environ.setdefault("MKL_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # `pytest -n auto` has a process for each core
+os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that needs a download must fail, not wait
 os.environ["PIP_NO_INDEX"] = "1"  # so a proof is of the installed timm alone
