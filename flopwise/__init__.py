@@ -8,7 +8,17 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what type checkers and editors read; at run time a name arrives when asked for
-    from flopwise.design import Design, export, import_timm, load, loads, search, table, verify
+    from flopwise.design import (
+        Design,
+        export,
+        import_timm,
+        load,
+        loads,
+        report,
+        search,
+        table,
+        verify,
+    )
     from flopwise.errors import FlopwiseError, RunError, SpecError
 
 __all__ = [
@@ -20,6 +30,7 @@ __all__ = [
     "import_timm",
     "load",
     "loads",
+    "report",
     "search",
     "table",
     "verify",

@@ -58,6 +58,7 @@ VERBS: dict[str, tuple[Verb, Options]] = {
     "search": (running.search_verb, running.search_options),
     "worker": (sharing.worker_verb, sharing.worker_options),
     "status": (sharing.status_verb, sharing.status_options),
+    "report": (sharing.report_verb, sharing.report_options),
     "scores": (sharing.scores_verb, sharing.scores_options),
     "replay": (sharing.replay_verb, sharing.replay_options),
     "export": (exporting.export_verb, exporting.export_options),

@@ -95,6 +95,9 @@ def search_verb(args: argparse.Namespace) -> None:
             write_export(part.folder, part.folder / "export", command=args.command)
         else:
             print(f"nothing was trained, so there is nothing to export from {part.folder}")
+    from flopwise.design import report
+
+    print(f"look at it: {report(outcome.folder)}")
 
 
 def import_verb(args: argparse.Namespace) -> None:

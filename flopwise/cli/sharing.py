@@ -1,4 +1,4 @@
-"""The verbs about a study that runs or ran: worker, status, scores, replay."""
+"""The verbs about a study that runs or ran: worker, status, report, scores, replay."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from typing import Any
 __all__ = [
     "replay_options",
     "replay_verb",
+    "report_options",
+    "report_verb",
     "scores_options",
     "scores_verb",
     "status_options",
@@ -63,6 +65,21 @@ def status_verb(args: argparse.Namespace) -> None:
 
     facts = status(find(args.study))
     print(json.dumps(facts, indent=2) if args.json else "\n".join(status_lines(facts)))
+
+
+def report_verb(args: argparse.Namespace) -> None:
+    """Writes the page of a search: charts, the last step, the winner, every trial.
+
+    One HTML file that needs no network. The search may still run; at its end it
+    writes the page itself.
+
+    Examples:
+      flopwise report runs/quickstart
+      flopwise report postgresql://me@db/flopwise#quickstart -o page.html
+    """
+    from flopwise.design import report
+
+    print(f"wrote {report(args.study, args.out)}")
 
 
 def scores_verb(args: argparse.Namespace) -> None:
@@ -124,6 +141,13 @@ def status_options(verb: argparse.ArgumentParser) -> None:
     """Adds the arguments of `status`."""
     _add_study(verb)
     verb.add_argument("--json", action="store_true", help="print it as JSON")
+
+
+def report_options(verb: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `report`."""
+    _add_study(verb)
+    text = "where to write (default: report.html in the study's folder)"
+    verb.add_argument("-o", "--out", metavar="FILE", type=Path, help=text)
 
 
 def scores_options(verb: argparse.ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flopwise.design.facade import Design, load, loads, search, table
-from flopwise.design.folders import export, verify
+from flopwise.design.folders import export, report, verify
 from flopwise.design.importing import import_timm
 from flopwise.errors import FlopwiseError, RunError, SpecError
 
@@ -16,6 +16,7 @@ __all__ = [
     "import_timm",
     "load",
     "loads",
+    "report",
     "search",
     "table",
     "verify",

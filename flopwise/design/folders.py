@@ -1,4 +1,4 @@
-"""Exported folders: written, and checked again. Torch arrives with the first call."""
+"""Folders: exported, checked again, reported. Torch and Optuna arrive with the first call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # types only: the rooms import torch
     from flopwise.export.proof import Proof
     from flopwise.export.rechecking import Recheck
 
-__all__ = ["export", "verify"]
+__all__ = ["export", "report", "verify"]
 
 
 def export(
@@ -75,6 +75,24 @@ def export(
         also=also,
         command=command,
     )
+
+
+def report(study: str | Path, file: str | Path | None = None) -> Path:
+    """Writes the page of a search: charts, the last step, the winner, every trial.
+
+    Args:
+        study: Its folder, or the URL of its database; it may still run.
+        file: Where to write; `report.html` in its folder by default.
+
+    Returns:
+        The page: one HTML file that needs no network.
+
+    Raises:
+        RunError: There is no study.
+    """
+    from flopwise.design.reporting import write_report
+
+    return write_report(study, file)
 
 
 def verify(folder: str | Path, data: str = "", *, allow_code: bool = False) -> Recheck:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
-from flopwise import dsl
 from flopwise.dsl.tables import SCORES
 from flopwise.search.agreement import Agreement, agreements
+from flopwise.search.recalling import recorded
 from flopwise.search.record import trial_row
 from flopwise.search.status import find
 
@@ -31,17 +29,7 @@ def study_scores(place: str | Path, names: Sequence[str] = SCORES) -> list[Agree
     trials = [trial for trial in found.trials if trial.user_attrs.get("about")]
     rows = [trial_row(trial) for trial in trials]
     done = {row.number for row in rows if row.state == "done"}
-    networks = {t.number: _network(t.user_attrs["about"]) for t in trials if t.number in done}
+    networks = {
+        t.number: recorded(t.user_attrs["about"]).network() for t in trials if t.number in done
+    }
     return agreements(rows, networks, (way, metric), names)
-
-
-def _network(about: Mapping[str, Any]) -> dsl.Network:
-    """Returns the network of a trial from what is on record of it."""
-    if not about["codes"]:
-        return dsl.loads(about["resolved"], name="resolved.yaml").network()
-    with TemporaryDirectory() as folder:
-        for name, text in {**about["codes"], "resolved.yaml": about["resolved"]}.items():
-            path = Path(folder) / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        return dsl.load(Path(folder) / "resolved.yaml").network()

@@ -38,6 +38,19 @@ class Window:
             return f"<= {self.high}" if self.low is None else f">= {self.low}"
         return f"{self.low}..{self.high}"
 
+    @staticmethod
+    def read(text: str) -> Window:
+        """Returns the window that is spelled so; the inverse of `str`.
+
+        >>> [Window.read(text) for text in ("<= 5", ">= 3")] == [Window(None, 5), Window(3, None)]
+        True
+        """
+        if text[:2] in ("<=", ">="):
+            edge = int(text[2:])
+            return Window(None, edge) if text[0] == "<" else Window(edge, None)
+        low, _, high = text.partition("..")
+        return Window(int(low), int(high))
+
     def contains(self, value: int) -> bool:
         """Whether a value lies inside."""
         return (self.low is None or self.low <= value) and (self.high is None or value <= self.high)

@@ -10,6 +10,7 @@ FOLDER/
 ├── trials/IDENTITY/  resolved.yaml, epochs and checkpoint of one training
 ├── finals.csv        one row per network of the last step
 ├── finals/           its trainings, and what each got right on the test split
+├── report.html       the page of all this, by `flopwise report`
 ├── workers/          what the workers that a search started said
 └── winner/           the chosen network: winner.json and resolved.yaml
 """

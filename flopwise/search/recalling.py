@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from flopwise.dsl import Spec, load, loads
 from flopwise.errors import RunError
 
-__all__ = ["recall", "recollection"]
+__all__ = ["recall", "recollection", "recorded"]
 
 
 def recollection(spec: Spec) -> dict[str, Any]:
@@ -48,3 +49,19 @@ def recall(folder: Path, known: Mapping[str, Any]) -> Spec:
         )
     root = Path(known["root"]) if known["root"] else None
     return load(known["path"] or known["spec"], sets=sets, root=root)
+
+
+def recorded(about: Mapping[str, Any]) -> Spec:
+    """Returns the network of a trial as a spec, from what is on record of the trial alone.
+
+    Args:
+        about: The trial's own record: the resolved text, and the code it needs.
+    """
+    if not about["codes"]:
+        return loads(about["resolved"], name="resolved.yaml")
+    with TemporaryDirectory() as folder:
+        for name, text in {**about["codes"], "resolved.yaml": about["resolved"]}.items():
+            path = Path(folder) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        return load(Path(folder) / "resolved.yaml")
