@@ -81,6 +81,7 @@ def densenet(*, channels: int = 3, more: str = "", act: str = "relu") -> str:
 
 CLASS = "mark:   {block: class_token}"
 PLACE = "place:  {block: position}"
+MEAN_OF_NORMED = "pool: avg, norm: ln, norm_first: true"
 
 
 def vit(
@@ -152,6 +153,7 @@ NATIVE = {
     "carrier": mobile(),
     "vit class token": vit(),
     "vit mean, scales": vit(head="pool: avg, norm: ln", more=", layer_scale: 0.1"),
+    "vit offsets": vit(middle=(CLASS,), more=", relative: bias"),
     "vit 8x8 grey": vit(middle=(PLACE,), patch=2, size=8, channels=1, head="pool: avg, norm: ln"),
 }
 SLOW = {
@@ -183,6 +185,12 @@ SLOW = {
     "vit without places": vit(middle=(), head="pool: avg, norm: ln"),
     "vit without norm": vit(head="pool: cls, norm: none"),
     "vit mean without norm": vit(head="pool: avg, norm: none"),
+    "vit offsets, mean of tokens": vit(
+        middle=(CLASS,), more=", relative: bias, layer_scale: 0.1", head="pool: avg, norm: ln"
+    ),
+    "vit offsets, no token": vit(
+        middle=(), more=", relative: bias, qkv_bias: false", size=[8, 32], head=MEAN_OF_NORMED
+    ),
     "vit ratio, no bias": vit(more=", qkv_bias: false, mlp: 2.7"),
     "vit normed patches": vit(embed="block: patch_embed, norm: ln"),
     "vit patchify": vit(embed="block: patchify, norm: ln"),
