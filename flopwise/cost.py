@@ -125,6 +125,7 @@ def _memory(flat: Graph) -> list[tuple[int, int, int]]:
     first = [-1] * len(sizes)
     last = [-1] * len(sizes)
     memory = list(range(len(sizes)))  # of every value
+    held = [True] * len(sizes)  # whether a memory depends on the image; tables are weights
     for step, layer in enumerate(flat.layers):
         for read in layer.inputs:
             last[memory[read]] = step
@@ -133,7 +134,8 @@ def _memory(flat: Graph) -> list[tuple[int, int, int]]:
                 memory.append(memory[layer.inputs[0]])
             else:
                 memory.append(len(sizes))
-                sizes.append(prod(out.shape) if layer.inputs else 0)  # tables are weights
+                held.append(any(held[memory[read]] for read in layer.inputs))
+                sizes.append(prod(out.shape) if held[-1] else 0)
                 first.append(step)
                 last.append(step)
     for index in flat.outputs:

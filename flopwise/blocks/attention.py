@@ -19,8 +19,9 @@ from flopwise.blocks.layers import (
     token_conv,
 )
 from flopwise.blocks.parts import mlp, token_norm
+from flopwise.blocks.relative import relative_position
 from flopwise.blocks.stage import piece
-from flopwise.blocks.tensor import Tokens
+from flopwise.blocks.tensor import Heads, Tokens
 from flopwise.errors import BlockError
 
 __all__ = [
@@ -44,6 +45,7 @@ def attention(
     norm: str = "ln",
     eps: float = 1e-6,
     scale: str = "head",
+    relative: str = "none",
     se: bool = False,
     bias: bool = True,
 ) -> Tokens:
@@ -52,7 +54,7 @@ def attention(
     if qk_norm:  # Dehghani et al. 2023, arXiv:2302.05442, section 2
         q = token_norm(q, norm, name="q_norm", eps=eps)
         k = token_norm(k, norm, name="k_norm", eps=eps)
-    y = attend(q, k, v, over=x if scale == "width" else None)
+    y = _attend(q, k, v, x, scale=scale, relative=relative)
     y = linear(y, x.channels, name="proj", bias=bias)
     return token_gate(y, name="se_layer") if se else y
 
@@ -67,6 +69,7 @@ def ghost_attention(
     norm: str = "ln",
     eps: float = 1e-6,
     scale: str = "head",
+    relative: str = "none",
     se: bool = False,
     bias: bool = True,
 ) -> Tokens:
@@ -90,9 +93,15 @@ def ghost_attention(
     if qk_norm:
         q = token_norm(q, norm, name="q_norm", eps=eps)
         k = token_norm(k, norm, name="k_norm", eps=eps)
-    y = attend(q, k, v, over=x if scale == "width" else None)
+    y = _attend(q, k, v, x, scale=scale, relative=relative)
     y = linear(y, x.channels, name="proj", bias=bias)
     return token_gate(y, name="se_layer") if se else y
+
+
+def _attend(q: Heads, k: Heads, v: Heads, x: Tokens, *, scale: str, relative: str) -> Tokens:
+    """Attention with what the way between two positions adds to it."""
+    over = x if scale == "width" else None
+    return attend(q, k, v, over=over, bias=relative_position(q, relative, over=over))
 
 
 @piece

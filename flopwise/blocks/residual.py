@@ -50,6 +50,7 @@ def basic(
         norm: What follows each convolution.
         act: Activation function.
     """
+    one_gate(se, eca)
     dim, plain = dim or x.channels, norm == "none"
     step = 1 if shrink == "pool" else stride
     y = conv(x, dim, name="conv1", kernel=kernel, stride=step, bias=plain)
@@ -99,6 +100,7 @@ def residual(
     se: Rate = 0.0,
     se_divisor: Annotated[Positive, only("se")] = 8,
     se_hidden: Annotated[Positive | None, only("se")] = None,
+    gate: Annotated[Literal["end", "middle"], only("se")] = "end",
     eca: bool = False,
     norm: Norm = "bn",
     act: Act = "relu",
@@ -134,7 +136,10 @@ def residual(
         layer_scale: Initial value of a learned scale of the branch; 0 leaves it out.
         se: Squeeze-and-excitation ratio; 0 is none.
         se_divisor: What the hidden width of squeeze and excitation is a multiple of.
-        se_hidden: That width itself; `se * dim`, rounded, if not written.
+        se_hidden: That width itself; `se` times the channels of the output, or of the input for
+            middle, rounded, if not written.
+        gate: Where squeeze and excitation stands: behind the last norm, or before the last
+            convolution (RegNetY).
         eca: Efficient channel attention after the last norm.
         norm: What follows each convolution.
         act: Activation function.
@@ -142,12 +147,15 @@ def residual(
     if downsample == "separate":
         keep_width(x, dim, "residual", "write stride: 2 to downsample before the first block")
         stride = 1
+    one_gate(se, eca)
     dim = dim or x.channels
     hidden = hidden or max(1, dim // 4)
     place = 2 if order == "middle" else 1
     widths = (hidden, hidden, dim) if order == "middle" else (x.channels, hidden, dim)
     y = x
     for number, width in enumerate(widths, start=1):
+        if number == 3 and gate == "middle":
+            y = _attended(y, se, se_divisor, se_hidden, False, of=x.channels)
         if number == place and spatial == "ghost":
             name = f"conv{number}"
             y = ghost_module(y, name=name, dim=width, kernel=kernel, stride=stride, function=act)
@@ -167,7 +175,7 @@ def residual(
             y = _pooled(y, stride, shrink)
     if layer_scale:
         y = y * parameter(y, (dim, 1, 1), name="gamma", init=layer_scale)
-    y = _attended(y, se, se_divisor, se_hidden, eca)
+    y = _attended(y, 0.0 if gate == "middle" else se, se_divisor, se_hidden, eca)
     if norms == "one":
         norm = "none"
     return _join(x, y, stride, norm, act if acts == "all" else "none", shortcut)
@@ -178,12 +186,17 @@ def _conv(x: Map, dim: int, name: str, window: tuple[int, int, int], *, bias: bo
     return conv(x, dim, name=name, kernel=kernel, stride=stride, groups=groups, bias=bias)
 
 
-def _attended(y: Map, se: float, divisor: int, hidden: int | None, eca: bool) -> Map:
-    """Weighs the channels of a branch; timm calls either module `se`."""
-    one_gate(se, eca)
+def _attended(
+    y: Map, se: float, divisor: int, hidden: int | None, eca: bool, *, of: int = 0
+) -> Map:
+    """Weighs the channels of a branch; timm calls either module `se`.
+
+    The hidden width is a share of `of` channels, those of the branch if 0.
+    """
     if eca:
         return eca_module(y, name="se")
-    return se_module(y, name="se", ratio=se, divisor=divisor, hidden=hidden) if se else y
+    ratio = se * (of or y.channels) / y.channels
+    return se_module(y, name="se", ratio=ratio, divisor=divisor, hidden=hidden) if se else y
 
 
 def _pooled(x: Map, stride: int, shrink: str) -> Map:

@@ -8,6 +8,7 @@ from flopwise.blocks import layers
 from flopwise.blocks.attention import attention, gated_mlp, ghost_attention, ghost_mlp, layer_scale
 from flopwise.blocks.layers import Act, drop_path, linear
 from flopwise.blocks.parts import keep_width, mlp, token_norm
+from flopwise.blocks.relative import Relative
 from flopwise.blocks.signature import Local, Positive, Share, block
 from flopwise.blocks.tensor import Tokens
 
@@ -26,6 +27,7 @@ def vit(
     bias: bool = True,
     qk_norm: bool = False,
     scale: Literal["head", "width"] = "head",
+    relative: Relative = "none",
     act: Act = "gelu",
     layer_scale: Share = 0.0,
     se: Local[bool] = False,
@@ -49,6 +51,9 @@ def vit(
         qk_norm: Whether the queries and keys of each head are normalised.
         scale: q k^T is divided by the root of the channels of a head, or of a token (width, as in
             the released weights of T2T-ViT).
+        relative: Relative positions, own ones in every block: bias adds a learned number for each
+            head and every offset on the grid of patches (Swin); keys adds the product of the query
+            and a learned key for every distance in the sequence (ViT, appendix D.4).
         act: Activation function of the MLP.
         layer_scale: Initial value of the learned scales of both branches; 0 leaves them out.
         se: Whether squeeze and excitation over all tokens gates the attention branch.
@@ -68,6 +73,7 @@ def vit(
         bias=bias,
         eps=eps,
         scale=scale,
+        relative=relative,
         se=se,
     )
     x = x + drop_path(_scaled(y, "ls1", layer_scale), name="drop_path1")

@@ -21,6 +21,7 @@ from flopwise.export import (
     mobilenet,
     nfnet,
     regnet,
+    relpos,
     resnet,
     swin,
     vit,
@@ -32,6 +33,7 @@ __all__ = [
     "CARRIER",
     "FAMILIES",
     "REGNET",
+    "RELPOS",
     "Family",
     "Native",
     "Tier",
@@ -95,6 +97,16 @@ REGNET = Family(
     classifier="head.fc",
 )
 """Its blocks are ResNet's, but its first stage halves the map instead of the stem."""
+RELPOS = Family(
+    name="timm's ViT with relative positions",
+    body=frozenset({"vit"}),
+    prefixes=relpos.PREFIXES,
+    read=relpos.read,
+    first_conv="patch_embed.proj",
+    classifier="head",
+    fixed_size=True,
+)
+"""Its blocks are ViT's, with `relative: bias`."""
 FAMILIES = {
     "resnet": Family(
         name="timm's ResNet",
@@ -313,6 +325,12 @@ def _halves_in_its_stages(network: Network) -> bool:
     return bool(stem["pool"] == "none" and body["stride"] == 2)
 
 
+def _knows_offsets(network: Network) -> bool:
+    """Whether a block of ViT adds a bias for the way from one patch to another."""
+    body = (stage for stage in network.stages if stage.block.name == "vit")
+    return any(settings["relative"] == "bias" for stage in body for settings in stage.settings)
+
+
 def family_of(network: Network) -> Family:
     """Returns the family whose blocks the network repeats.
 
@@ -324,6 +342,8 @@ def family_of(network: Network) -> Family:
     fitting = [family for family in fitting if family.marks] or fitting
     if fitting == [FAMILIES["resnet"]] and _halves_in_its_stages(network):
         return REGNET
+    if fitting == [FAMILIES["vit"]] and _knows_offsets(network):
+        return RELPOS
     if len(fitting) == 1:
         return fitting[0]
     known = ", ".join(family.name for family in FAMILIES.values())

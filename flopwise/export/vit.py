@@ -11,7 +11,7 @@ from typing import Any
 from flopwise.dsl import Stage
 from flopwise.export.reading import Reading
 
-__all__ = ["LAYOUT", "PREFIXES", "read"]
+__all__ = ["LAYOUT", "PREFIXES", "read", "read_blocks"]
 
 PREFIXES = {
     "patch_embed": {"": "patch_embed"},
@@ -51,7 +51,7 @@ def read(net: Reading, pattern: str = LAYOUT) -> tuple[str, dict[str, Any]]:
     args = {
         "img_size": list(net.network.graph.inputs[0].shape[1:]),
         **_read_patches(net, embed, entrypoint),
-        **_read_blocks(net, body),
+        **read_blocks(net, body),
         **_read_tokens(net, stages, order),
         "pre_norm": "norm" in stages,
         **_read_head(net, head),
@@ -125,7 +125,7 @@ def _read_patches(net: Reading, embed: Stage, entrypoint: str) -> dict[str, Any]
     }
 
 
-def _read_blocks(net: Reading, body: list[Stage]) -> dict[str, Any]:
+def read_blocks(net: Reading, body: list[Stage]) -> dict[str, Any]:
     """All blocks are alike, over as many stages as the spec cares to write."""
     dim = net.output(body[0]).shape[-1]
     for stage in body:

@@ -12,11 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 __all__ = [
+    "attend_biased",
     "attend_over",
     "grid_table",
     "linear_attend",
     "orthogonal_",
     "random_features",
+    "relative_scores",
     "sinusoid_",
     "split_heads",
 ]
@@ -30,13 +32,35 @@ def split_heads(x: Tensor, heads: int) -> list[Tensor]:
     return [q, k, v]
 
 
-def attend_over(q: Tensor, k: Tensor, v: Tensor, x: Tensor) -> Tensor:
+def attend_biased(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """Attention of heads (B, heads, L, d), merged to (B, L, C).
+
+    `bias` (heads, L, L), or one for each image, is added to q k^T / sqrt(d).
+    """
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
+    return y.transpose(1, 2).flatten(2)
+
+
+def attend_over(q: Tensor, k: Tensor, v: Tensor, x: Tensor, bias: Tensor | None = None) -> Tensor:
     """Attention of heads (B, heads, L, d), merged to (B, L, C).
 
     q k^T is divided by the root of the channels of x instead of those of a head.
     """
-    y = F.scaled_dot_product_attention(q, k, v, scale=x.shape[-1] ** -0.5)
+    mask = None if bias is None else bias.to(q.dtype)
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=x.shape[-1] ** -0.5)
     return y.transpose(1, 2).flatten(2)
+
+
+def relative_scores(q: Tensor, keys: Tensor, x: Tensor | None = None) -> Tensor:
+    """Queries (B, heads, L, d) and a key (2 * L - 1, d) per distance -> (B, heads, L, L).
+
+    Query i meets the key of j - i for every j; products are divided by the root of d, or of the
+    channels of x if it is given.
+    """
+    length = q.shape[2]
+    scale = (q if x is None else x).shape[-1] ** -0.5
+    near = keys.unfold(0, length, 1).flip(0)  # (L, d, L): the keys of query i for every j
+    return torch.einsum("bhid,idj->bhij", q * scale, near)
 
 
 def random_features(x: Tensor, w: Tensor) -> Tensor:

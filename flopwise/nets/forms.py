@@ -136,7 +136,10 @@ FORMS: dict[str, Form] = {
     "attend": Form(
         forward="F.scaled_dot_product_attention({0}, {1}, {2}).transpose(1, 2).flatten(2)"
     ),
-    "attend_over": Form(forward="attend_over({0}, {1}, {2}, {3})"),
+    "attend_biased": Form(forward="attend_biased({0}, {1}, {2}, {3})"),
+    "attend_over": Form(forward="attend_over({all})"),
+    "offset_bias": Form(call="OffsetBias", positional=("grid",), keywords={"extra": ("extra", 0)}),
+    "relative_scores": Form(forward="relative_scores({all})"),
     "to_heads": Form(
         forward="{0}.unflatten(2, (self.num_heads, -1)).transpose(1, 2)",
         attributes={"num_heads": "heads"},

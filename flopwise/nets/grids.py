@@ -35,7 +35,7 @@ def base_of(graph: Graph, grids: dict[str, Pair] | None) -> str:
     kinds = {kind for kind, _ in _pieces(graph)}
     if grids is None or not (grids or kinds):
         return "Network"
-    return "Windowed" if "window_attend" in kinds else "FixedSize"
+    return "Windowed" if kinds & {"window_attend", "offset_bias"} else "FixedSize"
 
 
 def _pieces(graph: Graph) -> Iterator[tuple[str, Pair]]:
@@ -45,6 +45,10 @@ def _pieces(graph: Graph) -> Iterator[tuple[str, Pair]]:
             yield layer.kind, layer.settings["grid"]
         elif layer.kind == "window_attend":
             yield layer.kind, layer.settings["size"]
+        elif layer.kind == "offset_bias":
+            yield layer.kind, layer.settings["grid"]
+        elif layer.kind == "relative_scores":  # a distance in the sequence is no offset on a grid
+            yield layer.kind, (-1, -1)
 
 
 def _tables(graph: Graph, prefix: str = "") -> Iterator[tuple[str, Pair]]:

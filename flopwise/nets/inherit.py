@@ -30,6 +30,9 @@ SHOWN = 3
 PARTS = {"split_heads": 3, "window_attend": 3}
 """Layer kind -> how many equal parts it cuts what it reads into: queries, keys and values."""
 
+OFFSETS = {"window_attend": (1, "window"), "offset_bias": (0, "grid")}
+"""Layer kind -> which input is its table of offsets, and the setting with their window."""
+
 Grid: TypeAlias = tuple[int, tuple[int, int]]
 """Leading tokens that are no patches, and rows and columns of patches."""
 
@@ -143,7 +146,11 @@ class _Tables:
         graph = network.graph
         leaves = list(graph.walk())
         return cls(
-            fixed=frozenset(path for path, layer in leaves if layer.kind == "fixed"),
+            fixed=frozenset(
+                path
+                for path, layer in leaves  # distances of another length lie elsewhere in a table
+                if layer.kind == "fixed" or layer.name == "relative_position_keys"
+            ),
             parts=dict(_parts(graph)),
             grids=dict(_grids(graph)),
             windows=dict(_windows(graph)),
@@ -240,9 +247,10 @@ def _windows(graph: Graph, prefix: str = "") -> Iterator[tuple[str, tuple[int, i
     """Yields tables of biases between two positions of a window, with the window."""
     makers = [None] * len(graph.inputs) + [each for each in graph.layers for _ in each.outputs]
     for layer in graph.layers:
-        table = makers[layer.inputs[1]] if layer.kind == "window_attend" else None
+        place, word = OFFSETS.get(layer.kind, (0, ""))
+        table = makers[layer.inputs[place]] if word else None
         if table is not None:
-            yield f"{prefix}{table.name}", layer.settings["window"]
+            yield f"{prefix}{table.name}", layer.settings[word]
         if layer.graph:
             yield from _windows(layer.graph, f"{prefix}{layer.name}.")
 

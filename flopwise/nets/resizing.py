@@ -15,7 +15,7 @@ from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table, to_2t
 from torch import Tensor, nn
 
 from flopwise.nets.runtime import Network
-from flopwise.nets.windows import WindowAttend
+from flopwise.nets.windows import Offsets
 
 __all__ = ["FixedSize", "ToMap", "Windowed"]
 
@@ -113,7 +113,7 @@ class FixedSize(Network):
 
 
 class Windowed(FixedSize):
-    """A network with windows that grow with the images, and a bias for every offset in them."""
+    """A network with a bias for every offset in windows, or a grid, that grow with the images."""
 
     @torch.no_grad()
     def set_input_size(self, img_size: int | Pair | None = None) -> None:
@@ -130,22 +130,23 @@ class Windowed(FixedSize):
         for _, block, attend in self._attends() if self.img_size != old else ():
             window = _rounded(attend.window, old, self.img_size)
             for name, table in block.named_parameters(recurse=False):
-                if len(table) == _count_offsets(attend.window):
+                if len(table) == _count_offsets(attend.window, attend.extra):
                     _replace(block, name, _resized(table, attend.window, window))
             rows, columns = attend.shift
             shift = (window[0] // 2 if rows else 0, window[1] // 2 if columns else 0)
             attend.size = _scaled(attend.size, old, self.img_size)
-            for holder in (attend, block):
+            for holder in (attend, block):  # a block that cuts the windows knows them too
                 for key, value in (("window", window), ("shift", shift)):
-                    setattr(holder, key, value)
+                    if hasattr(holder, key):
+                        setattr(holder, key, value)
             with torch.device(attend.index.device):
                 attend.reset_parameters()
 
-    def _attends(self) -> Iterator[tuple[str, nn.Module, WindowAttend]]:
-        """Yields every block with windows, by name, and its attention."""
+    def _attends(self) -> Iterator[tuple[str, nn.Module, Offsets]]:
+        """Yields every block with a table of offsets, by name, and what reads the table."""
         for name, block in self.named_modules():
             for child in block.children():
-                if isinstance(child, WindowAttend):
+                if isinstance(child, Offsets):
                     yield name, block, child
 
     def _axes(self) -> Iterator[list[int]]:
@@ -160,7 +161,8 @@ class Windowed(FixedSize):
             old = _rounded(attend.window, self.img_size, self.input_size[1:])
             for name, _ in block.named_parameters(recurse=False):
                 key = f"{path}.{name}"
-                if key in state and old != attend.window and len(state[key]) == _count_offsets(old):
+                rows = _count_offsets(old, attend.extra)
+                if key in state and old != attend.window and len(state[key]) == rows:
                     state[key] = _resized(state[key], old, attend.window)
         return state
 
@@ -179,8 +181,9 @@ def _rounded(window: Pair, old: Pair, new: Pair) -> Pair:
     return rows, columns
 
 
-def _count_offsets(window: Pair) -> int:
-    return (2 * window[0] - 1) * (2 * window[1] - 1)
+def _count_offsets(window: Pair, extra: int = 0) -> int:
+    """Rows of a table of offsets; three more where tokens stand before the window."""
+    return (2 * window[0] - 1) * (2 * window[1] - 1) + (3 if extra else 0)
 
 
 def _replace(module: nn.Module, name: str, fresh: Tensor) -> None:
@@ -201,9 +204,9 @@ def _resampled(table: Tensor, old: Pair, new: Pair) -> Tensor:
 
 
 def _resized(table: Tensor, old: Pair, new: Pair) -> Tensor:
-    """A table of offsets (offsets, heads) for other windows."""
-    heads = table.shape[1]
-    square = table.detach().t().reshape(heads, 2 * old[0] - 1, 2 * old[1] - 1)
+    """A table of offsets (offsets, heads) for other windows; what stands behind them stays."""
+    heads, count = table.shape[1], _count_offsets(old)
+    square = table[:count].detach().t().reshape(heads, 2 * old[0] - 1, 2 * old[1] - 1)
     shape = (heads, 2 * new[0] - 1, 2 * new[1] - 1)
     fresh: Tensor = resize_rel_pos_bias_table(square, new, shape)
-    return fresh.flatten(1).t().contiguous()
+    return torch.cat([fresh.flatten(1).t(), table[count:].detach()])

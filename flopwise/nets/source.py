@@ -23,8 +23,8 @@ NAMES = {
     "timm.layers.grn": ("GlobalResponseNorm",),
     "torch": ("Tensor", "nn"),
     "flopwise.nets.attention": (
-        *("attend_over", "grid_table", "linear_attend"),
-        *("random_features", "split_heads"),
+        *("attend_biased", "attend_over", "grid_table", "linear_attend"),
+        *("random_features", "relative_scores", "split_heads"),
     ),
     "flopwise.nets.resizing": ("FixedSize", "ToMap", "Windowed"),
     "flopwise.nets.modules": ("StdConv2d", "WeightStdConv2d", "max_pool_same"),
@@ -32,7 +32,10 @@ NAMES = {
         *("Block", "Joint", "Network", "Stage", "fixed_table", "gelu_tanh"),
         *("quick_gelu", "table"),
     ),
-    "flopwise.nets.windows": ("WindowAttend", "from_windows", "merge_patches", "to_windows"),
+    "flopwise.nets.windows": (
+        *("OffsetBias", "WindowAttend", "from_windows", "merge_patches"),
+        "to_windows",
+    ),
 }
 TAKEN = frozenset(name for names in NAMES.values() for name in names)
 """Names that a generated file may import, so that no class of its own may have them."""
@@ -122,12 +125,11 @@ def _block_class(each: Class) -> str:
     lines += [f"    def __init__({signature}) -> None:", "        super().__init__()"]
     members = [line for layer in graph.layers for line in _members(layer, instance, each.arguments)]
     lines += [f"        {line}" for line in dict.fromkeys(members)]  # shared numbers stand once
-    inputs = ", ".join(f"{name}: Tensor" for name in input_names(graph))
-    if graph.head:
-        inputs += ", pre_logits: bool = False"
+    inputs = ["self", *(f"{name}: Tensor" for name in input_names(graph))]
+    inputs += ["pre_logits: bool = False"] if graph.head else []
     made = ", ".join(["Tensor"] * len(graph.outputs))
     made = made if len(graph.outputs) == 1 else f"tuple[{made}]"
-    lines += ["", f"    def forward(self, {inputs}) -> {made}:"]
+    lines += ["", f"    def forward({', '.join(inputs)}) -> {made}:"]
     body = forward_lines(_headless(graph)) if graph.head else forward_lines(graph)
     lines += [f"        {line}" for line in (_head_lines(graph, body) if graph.head else body)]
     return "\n".join(lines) + "\n"

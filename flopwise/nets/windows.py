@@ -6,7 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["WindowAttend", "from_windows", "merge_patches", "to_windows"]
+__all__ = [
+    "OffsetBias",
+    "Offsets",
+    "WindowAttend",
+    "from_windows",
+    "merge_patches",
+    "to_windows",
+]
 
 
 def to_windows(x: Tensor, window: tuple[int, int], shift: tuple[int, int]) -> Tensor:
@@ -42,7 +49,41 @@ def merge_patches(x: Tensor, stride: int) -> Tensor:
     return x.permute(0, 1, 3, 4, 2, 5).flatten(3)
 
 
-class WindowAttend(nn.Module):
+class Offsets(nn.Module):
+    """What reads a table with a row for every offset between two positions of a window.
+
+    `size` is the map that the windows lie on; `extra` tokens stand before each window. The index
+    follows from these numbers and is no part of the checkpoint.
+    """
+
+    def __init__(
+        self, window: tuple[int, int], shift: tuple[int, int], size: tuple[int, int], extra: int = 0
+    ) -> None:
+        super().__init__()
+        self.window, self.shift, self.size, self.extra = window, shift, size, extra
+        self.register_buffer("index", None, persistent=False)
+
+    def reset_parameters(self) -> None:
+        """Computes the index."""
+        self.index = _offsets(self.window, self.extra)
+
+
+class OffsetBias(Offsets):
+    """The bias of every head between two positions of a grid.
+
+    Source: Liu et al. 2021, arXiv:2103.14030, eq. 4; timm `RelPosBias`.
+    """
+
+    def __init__(self, grid: tuple[int, int], extra: int = 0) -> None:
+        super().__init__(grid, (0, 0), grid, extra)
+        self.reset_parameters()
+
+    def forward(self, table: Tensor) -> Tensor:
+        """(offsets, heads) -> (heads, L, L)."""
+        return table[self.index].permute(2, 0, 1).contiguous()
+
+
+class WindowAttend(Offsets):
     """Attention inside windows, with a bias per offset and a mask at the border of a map.
 
     Source: Liu et al. 2021, arXiv:2103.14030, section 3.2; timm `WindowAttention`. Index and mask
@@ -52,15 +93,14 @@ class WindowAttend(nn.Module):
     def __init__(
         self, heads: int, window: tuple[int, int], shift: tuple[int, int], size: tuple[int, int]
     ) -> None:
-        super().__init__()
-        self.heads, self.window, self.shift, self.size = heads, window, shift, size
-        self.register_buffer("index", None, persistent=False)
+        super().__init__(window, shift, size)
+        self.heads = heads
         self.register_buffer("mask", None, persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Computes index and mask."""
-        self.index = _offsets(self.window)
+        super().reset_parameters()
         self.mask = _border(self.window, self.shift, self.size) if any(self.shift) else None
 
     def forward(self, x: Tensor, table: Tensor) -> Tensor:
@@ -76,13 +116,20 @@ class WindowAttend(nn.Module):
         return y.transpose(1, 2).reshape(batch, windows, length, width // 3)
 
 
-def _offsets(window: tuple[int, int]) -> Tensor:
-    """For every two positions of a window, the row of the bias table of their offset."""
+def _offsets(window: tuple[int, int], extra: int) -> Tensor:
+    """For every two positions of a window, the row of the bias table of their offset.
+
+    The last three rows are for tokens before the window: what they see, what sees them, and what
+    they see of one another.
+    """
     rows = torch.arange(window[0]).repeat_interleave(window[1])
     columns = torch.arange(window[1]).repeat(window[0])
     down = rows[:, None] - rows + window[0] - 1
     right = columns[:, None] - columns + window[1] - 1
-    return down * (2 * window[1] - 1) + right
+    index = F.pad(down * (2 * window[1] - 1) + right, (extra, 0, extra, 0))
+    count = (2 * window[0] - 1) * (2 * window[1] - 1)
+    index[:extra], index[:, :extra], index[:extra, :extra] = count, count + 1, count + 2
+    return index
 
 
 def _border(window: tuple[int, int], shift: tuple[int, int], size: tuple[int, int]) -> Tensor:

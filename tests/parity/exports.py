@@ -81,6 +81,7 @@ def densenet(*, channels: int = 3, more: str = "", act: str = "relu") -> str:
 
 CLASS = "mark:   {block: class_token}"
 PLACE = "place:  {block: position}"
+MEAN_OF_NORMED = "pool: avg, norm: ln, norm_first: true"
 
 
 def vit(
@@ -103,17 +104,44 @@ def vit(
 
 
 def regnet(
-    *, dims: tuple[int, ...] = (24, 56, 152, 368), depths: tuple[int, ...] = (1, 1, 4, 7), act: str
+    *,
+    dims: tuple[int, ...] = (24, 56, 152, 368),
+    depths: tuple[int, ...] = (1, 1, 4, 7),
+    act: str,
+    more: str = "",
 ) -> str:
     body = "".join(
         f"\n  at{dim}: {{block: residual, dim: {dim}, hidden: {dim}, groups: {dim // 8}, "
-        f"depth: {depth}, stride: 2, act: {act}}}"
+        f"depth: {depth}, stride: 2, act: {act}{more}}}"
         for dim, depth in zip(dims, depths, strict=True)
     )
     lines = f"""
   bottom: {{block: conv_stem, kernel: 3, pool: none, dim: 16, act: {act}}}{body}
   top:    {{block: classifier}}"""
     return _spec(lines, 64, 3)
+
+
+def coatnet(
+    *,
+    size: int | list[int] = 64,
+    channels: int = 3,
+    act: str = "gelu",
+    conv: str = "",
+    kinds: str = "CCTT",
+    more: str = ", head_dim: 8",
+    stem: str = ", bias: false",
+    head: str = "",
+) -> str:
+    blocks = {"C": f"block: mbconv, act: {act}{conv}", "T": f"block: map_vit{more}"}
+    body = "".join(
+        f"\n  at{number}: {{{blocks[kind]}, dim: {dim}, depth: {1 + number % 2}, stride: 2}}"
+        for number, (kind, dim) in enumerate(zip(kinds, (16, 24, 32, 48, 64), strict=False))
+    )
+    lines = f"""
+  first:  {{block: conv, dim: 8, kernel: 3, stride: 2, norm: bn, act: {act}}}
+  second: {{block: conv, dim: 16, kernel: 3{stem}}}{body}
+  top:    {{block: classifier, norm: ln, norm_first: true{head}}}"""
+    return _spec(lines, size, channels)
 
 
 def mobile(*, act: str = "relu", head: str = "", last: str = "relu") -> str:
@@ -149,9 +177,12 @@ NATIVE = {
     ),
     "densenet": densenet(),
     "regnet": regnet(act="relu"),
+    "regnet gates": regnet(act="relu", more=", se: 0.25, se_divisor: 1, gate: middle"),
     "carrier": mobile(),
+    "coatnet": coatnet(),
     "vit class token": vit(),
     "vit mean, scales": vit(head="pool: avg, norm: ln", more=", layer_scale: 0.1"),
+    "vit offsets": vit(middle=(CLASS,), more=", relative: bias"),
     "vit 8x8 grey": vit(middle=(PLACE,), patch=2, size=8, channels=1, head="pool: avg, norm: ln"),
 }
 SLOW = {
@@ -160,6 +191,24 @@ SLOW = {
     "carrier of relu6": mobile(act="relu6", last="relu6"),
     "carrier, hidden": mobile(act="silu", head=", hidden: 48, hidden_act: silu", last="none"),
     "carrier, hidden bn": mobile(head=", hidden: 48, hidden_norm: bn", last="silu"),
+    "coatnet of timm": coatnet(
+        act="silu",
+        conv=", expand_from: input, shrink: pool, bias: false, pre_act: true, se_act: relu"
+        ", se_first: true",
+        more=", head_dim: 8, widen: last, shortcut_bias: false, act: gelu_tanh",
+    ),
+    "coatnet max": coatnet(
+        conv=", pool: max, shrink: expand, kernel: 5, se: 0.5, expand: 2.5",
+        more=", head_dim: 4, pool: max, layer_scale: 0.1, mlp: 3, eps: 1e-5",
+        size=[64, 128],
+        head=", eps: 1e-5",
+    ),
+    "coatnet bare": coatnet(
+        channels=1, conv=", se: 0", more=", head_dim: 8, relative: none, bias: false"
+    ),
+    "coatnet of transformers": coatnet(kinds="TTTT"),
+    "coatnet of convolutions": coatnet(kinds="CCCC", size=96),
+    "coatnet turned, five stages": coatnet(kinds="TCTCT"),
     "convnext patch 3": convnext(patch=3, size=48),
     "convnext patch 7": convnext(patch=7, size=64),
     "convnext oblong": convnext(size=[16, 24]),
@@ -183,6 +232,12 @@ SLOW = {
     "vit without places": vit(middle=(), head="pool: avg, norm: ln"),
     "vit without norm": vit(head="pool: cls, norm: none"),
     "vit mean without norm": vit(head="pool: avg, norm: none"),
+    "vit offsets, mean of tokens": vit(
+        middle=(CLASS,), more=", relative: bias, layer_scale: 0.1", head="pool: avg, norm: ln"
+    ),
+    "vit offsets, no token": vit(
+        middle=(), more=", relative: bias, qkv_bias: false", size=[8, 32], head=MEAN_OF_NORMED
+    ),
     "vit ratio, no bias": vit(more=", qkv_bias: false, mlp: 2.7"),
     "vit normed patches": vit(embed="block: patch_embed, norm: ln"),
     "vit patchify": vit(embed="block: patchify, norm: ln"),

@@ -30,6 +30,7 @@ SMALL = [
     "mobilenetv2_035",
     "ghostnet_050",
     "densenet121",
+    "regnety_002",
     "swin_tiny_patch4_window7_224",
 ]
 LARGE = [
@@ -41,6 +42,7 @@ LARGE = [
     *("vit_small_patch14_reg4_dinov2", "swin_small_patch4_window7_224", "densenet169"),
     *("dm_nfnet_f0", "nfnet_l0", "eca_nfnet_l0", "nf_regnet_b0", "nf_resnet26", "nf_seresnet26"),
     *("nf_ecaresnet26", "mobilenetv1_100", "mobilenetv2_140", "ghostnet_130"),
+    *("regnetx_002", "regnety_032", "regnety_080_tv"),
 ]
 NATIVE = [
     *("resnet10t", "test_convnext2", "test_vit", "test_vit2", "test_nfnet"),
@@ -50,6 +52,7 @@ NATIVE = [
         "vit_base_patch16_siglip_224",
         "vit_so150m_patch16_reg4_gap_256",
     ),
+    *("regnetx_080", "regnety_080_tv"),
     *("swin_tiny_patch4_window7_224", "densenet121", "deit3_small_patch16_224", "test_vit4"),
 ]
 

@@ -12,7 +12,12 @@ from typing import Any
 
 import pytest
 from timm.models import PretrainedCfg
-from timm.models.regnet import generate_regnet, model_cfgs
+from timm.models.regnet import (
+    RegNetCfg,
+    adjust_widths_groups_comp,
+    generate_regnet,
+    model_cfgs,
+)
 
 from flopwise.cli import main
 from flopwise.dsl import load, loads
@@ -253,14 +258,22 @@ def test_the_card_tells_how_to_load_and_where_it_comes_from() -> None:
 
 
 def test_four_numbers_of_the_rule_give_timms_own_regnets_back() -> None:
-    """Against timm's own rule, for every RegNet it has."""
+    """Against timm's own rule and its rounding to groups, for every RegNet it has."""
     for name, cfg in model_cfgs.items():
-        widths, _, _ = generate_regnet(cfg.wa, cfg.w0, cfg.wm, cfg.depth, cfg.group_size)
-        counts = Counter(widths)
-        found = rule_of(sorted(counts), [counts[width] for width in sorted(counts)])
+        widths, depths = _regnet(cfg, cfg.wa, cfg.w0, cfg.wm)
+        group = round(cfg.group_size / cfg.bottle_ratio)
+        found = rule_of(widths, depths, group, cfg.group_min_ratio)
         assert found is not None, name
         w0, wa, wm = found
-        assert generate_regnet(wa, w0, wm, cfg.depth, cfg.group_size)[0] == widths, name
+        assert _regnet(cfg, wa, w0, wm) == (widths, depths), name
+
+
+def _regnet(cfg: RegNetCfg, wa: float, w0: int, wm: float) -> tuple[list[int], list[int]]:
+    widths, stages, groups = generate_regnet(wa, w0, wm, cfg.depth, cfg.group_size)
+    counts = Counter(widths)
+    ratios = [cfg.bottle_ratio] * stages
+    made, _ = adjust_widths_groups_comp(sorted(counts), ratios, groups, cfg.group_min_ratio)
+    return made, [counts[width] for width in sorted(counts)]
 
 
 def test_facts_take_what_they_know() -> None:

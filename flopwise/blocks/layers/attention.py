@@ -16,7 +16,9 @@ __all__ = [
     "keys_values",
     "linear_attend",
     "merge_heads",
+    "offset_bias",
     "random_features",
+    "relative_scores",
     "split_heads",
     "to_heads",
 ]
@@ -70,22 +72,60 @@ def keys_values(x: Tokens, *, heads: int) -> tuple[Heads, Heads]:
     return cast(tuple[Heads, Heads], x.trace.append("keys_values", [x], [out] * 2, heads=heads))
 
 
-def attend(q: Heads, k: Heads, v: Heads, *, over: Tensor | None = None) -> Tokens:
-    """Scaled dot-product attention: softmax(q k^T / sqrt(d)) v, heads merged to (L, C).
+def attend(
+    q: Heads, k: Heads, v: Heads, *, over: Tensor | None = None, bias: Tensor | None = None
+) -> Tokens:
+    """Scaled dot-product attention: softmax(q k^T / sqrt(d) + bias) v, heads merged to (L, C).
 
-    d is the channels of a head, or those of `over` if it is given.
+    d is the channels of a head, or those of `over` if it is given. `bias` has a number for every
+    head, query and key.
     MACs = 2 * heads * L * S * d for S keys: the products q k^T and (.) v.
     """
     heads, length, depth = q.shape
     keys = k.shape[1]
+    plain = "attend" if bias is None else "attend_biased"
     (y,) = q.trace.append(
-        "attend" if over is None else "attend_over",
-        [q, k, v] if over is None else [q, k, v, over],
+        plain if over is None else "attend_over",
+        [q, k, v, *(each for each in (over, bias) if each is not None)],
         [Type("tokens", (length, heads * depth), q.type.extra, q.type.grid)],
         macs=2 * heads * length * keys * depth,
         activations=heads * length * keys + length * heads * depth,
     )
     return cast(Tokens, y)
+
+
+def offset_bias(
+    table: Tensor, *, name: str, grid: tuple[int, int], heads: int, extra: int = 0
+) -> Tensor:
+    """The bias of every head between two positions of a grid: (offsets, heads) -> (heads, L, L).
+
+    A row of the table for every offset. Of `extra` tokens before the grid, one row more is for what
+    they see, one for what sees them, and one for what they see of one another.
+    Source: Liu et al. 2021, arXiv:2103.14030, eq. 4; Bao et al. 2022, arXiv:2106.08254 for the
+    three rows; timm `RelPosBias`.
+    """
+    length = extra + grid[0] * grid[1]
+    out = Type("table", (heads, length, length))
+    return table.trace.append("offset_bias", [table], [out], name=name, grid=grid, extra=extra)[0]
+
+
+def relative_scores(q: Heads, keys: Tensor, *, over: Tensor | None = None) -> Heads:
+    """Queries against one learned key for every distance in the sequence: (heads, L, L).
+
+    The score of i and j is q_i r / sqrt(d) with the key r of j - i; `keys` (2 * L - 1, d) begins
+    with the most negative distance. d is as in `attend`.
+    MACs = heads * L * L * d.
+    Source: Shaw et al. 2018, arXiv:1803.02155, eq. 5.
+    """
+    heads, length, depth = q.shape
+    (y,) = q.trace.append(
+        "relative_scores",
+        [q, keys, *([] if over is None else [over])],
+        [Type("heads", (heads, length, length))],
+        macs=heads * length * length * depth,
+        activations=heads * length * length,
+    )
+    return cast(Heads, y)
 
 
 def random_features(x: Tokens, w: Tensor) -> Tokens:

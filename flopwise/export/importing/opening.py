@@ -17,7 +17,17 @@ from flopwise import dsl
 from flopwise.errors import RunError, nearest
 from flopwise.export.config import Facts
 from flopwise.export.folder import from_timm
-from flopwise.export.importing import convnext, densenet, ghostnet, mobile, nfnet, resnet, swin, vit
+from flopwise.export.importing import (
+    convnext,
+    densenet,
+    ghostnet,
+    mobile,
+    nfnet,
+    regnet,
+    resnet,
+    swin,
+    vit,
+)
 from flopwise.export.importing.drawing import Head, Line, draw
 from flopwise.export.importing.modules import NotExpressibleError, Published
 from flopwise.export.importing.witness import differ, match
@@ -33,6 +43,7 @@ READERS: dict[str, Callable[[Published], list[Line]]] = {
     "NormFreeNet": nfnet.read,
     "EfficientNet": mobile.read,
     "GhostNet": ghostnet.read,
+    "RegNet": regnet.read,
 }
 """Class of a timm model -> who reads it."""
 FOLDER = "local-dir:"
