@@ -35,10 +35,10 @@ from flopwise.dsl import Spec, load
 from flopwise.search.candidates import Candidate, Candidates, made
 from flopwise.search.encoding import suggest
 from flopwise.search.evolution import evolve
+from flopwise.search.opening import look
 from flopwise.search.results import read_results
 from flopwise.search.sampler import FeasibleSampler
 from flopwise.search.screened import Screened
-from flopwise.search.session import look
 from flopwise.search.strategies import STRATEGIES, TPE, numbers_of
 from flopwise.search.strategy import Moment, Past, Proposal, uniform
 from flopwise.search.surrogate import Features, fit, spearman
