@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -107,7 +108,7 @@ def start(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) -> 
         study.note("probe", asdict(probe))
         plan = {"name": spec.name, "evaluator": search.evaluator.kind}
         study.note("plan", {**plan, "trials": strategy.trainings(trials)})
-        place = order.begin.place if order.begin else ""
+        place = str(Path(order.begin.place).resolve()) if order.begin else ""
         asked = {"trials": order.trials, "grace": order.grace, "begin": place}
         home.remember({**recollection(spec), **asked})
         write_sources(home.path, spec, evaluator.manifest)
