@@ -12,6 +12,9 @@ one (12 of 200 epochs). Its accuracies after 200 epochs are not in this reposito
 --column NAME` reads them from a CSV with the columns e10 to e32. Without, a column of the 12-epoch
 table takes the place of the full training and another one, of trainings on half the images, that of
 the short one; `--agreement 0.8` adds noise to the short one until it ranks the window that well.
+
+Of every strategy it is counted how many trainings lay outside the budget or were done before; but
+for TPE with penalties, whose proposals outside the budget are counted as refused, one is a failure.
 """
 
 from __future__ import annotations
@@ -35,10 +38,10 @@ from flopwise.dsl import Spec, load
 from flopwise.search.candidates import Candidate, Candidates, made
 from flopwise.search.encoding import suggest
 from flopwise.search.evolution import evolve
+from flopwise.search.opening import look
 from flopwise.search.results import read_results
 from flopwise.search.sampler import FeasibleSampler
 from flopwise.search.screened import Screened
-from flopwise.search.session import look
 from flopwise.search.strategies import STRATEGIES, TPE, numbers_of
 from flopwise.search.strategy import Moment, Past, Proposal, uniform
 from flopwise.search.surrogate import Features, fit, spearman
@@ -66,6 +69,11 @@ class Bench:
     truth: Mapping[str, float]
     seen: Callable[[str, float, int], float]
     features: Features
+
+    def counted(self, history: list[Past]) -> tuple[int, int]:
+        """Returns how many of the trainings lay outside the budget, and how many were repeated."""
+        outside = sum(made(past.picks) not in self.truth for past in history)
+        return outside, len(history) - len({(past.identity, past.share) for past in history})
 
     def regret(self, history: list[Past]) -> float:
         """Returns how far the best of the longest trainings is from the best there is."""
@@ -127,11 +135,14 @@ def judged(spec: Spec, column: str = "") -> tuple[Candidates, dict[str, tuple[st
     """Returns the space and the columns of every row inside the budget, by its picks."""
     assert spec.search
     candidates, _ = look(spec)
+    budget = dict(spec.search.windows())
     results = read_results(spec.search, EXAMPLES)
     columns = (column,) if column else next(iter(results.scores["top1"].values()))
     found = {}
     for key, row in results.rows.items():
         candidate = candidates.judge(dict(zip(results.targets, key, strict=True)))
+        if "macs" in row and budget["macs"].contains(int(row["macs"])) != candidate.feasible:
+            raise AssertionError(f"the authors count {row['macs']} MACs at {made(candidate.picks)}")
         if candidate.feasible:
             found[made(candidate.picks)] = tuple(row[name] for name in columns)
     return candidates, found
@@ -151,6 +162,12 @@ def noise_for(agreement: float, low: Mapping[str, float], truth: Mapping[str, fl
         if np.mean([spearman(a + noise * d, b) for d in draws]) <= agreement or agreement >= 1:
             return float(noise)
     return 10.0
+
+
+class History(list[Past]):
+    """What was trained, and how many proposals outside the budget were not."""
+
+    refused = 0
 
 
 class Replayed(Moment):
@@ -220,7 +237,7 @@ def penalties(bench: Bench, seed: int) -> list[Past]:
 
 def asked(bench: Bench, sampler: optuna.samplers.BaseSampler, seed: int) -> list[Past]:
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    history: list[Past] = []
+    history = History()
     while len(history) < bench.trials:
         trial = study.ask()
         picks = {n: suggest(trial, n, d) for n, d in bench.candidates.domains.items()}
@@ -229,6 +246,7 @@ def asked(bench: Bench, sampler: optuna.samplers.BaseSampler, seed: int) -> list
         trial.set_user_attr("identity", candidate.identity)
         trial.set_constraint("budget", candidate.distance)
         score = bench.seen(made(picks), 1.0, seed) if candidate.feasible else 0.0
+        history.refused += not candidate.feasible
         if candidate.feasible:
             history.append(Past(picks, candidate.identity, 1.0, score))
         study.tell(trial, score)
@@ -243,6 +261,9 @@ RUNS: Mapping[str, Callable[[Bench, int], list[Past]]] = {
     "halving": halving,
     "screened": screened,
 }
+
+WASTEFUL = ("tpe with penalties",)
+"""What may propose a network outside the budget, which is not trained, or one again."""
 
 
 def surrogate(bench: Bench, repeats: int, count: int = 10) -> Iterator[float]:
@@ -290,12 +311,16 @@ def measured(bench: Bench, options: argparse.Namespace, record: dict[str, Any]) 
     found: dict[str, Any] = {}
     for name in options.strategies:
         repeats = min(options.repeats, options.slow) if "tpe" in name else options.repeats
-        started, regrets, doubles = time.process_time(), [], 0
+        started, regrets = time.process_time(), []
+        waste = {"infeasible": 0, "duplicates": 0, "refused": 0}
         for seed in range(repeats):
             history = RUNS[name](bench, seed)
             regrets.append(bench.regret(history))
-            doubles += len(history) - len({(past.identity, past.share) for past in history})
-        found[name] = {**summary(regrets, time.process_time() - started), "duplicates": doubles}
+            numbers = (*bench.counted(history), getattr(history, "refused", 0))
+            waste = {key: waste[key] + more for key, more in zip(waste, numbers, strict=True)}
+        if any(waste.values()) and name not in WASTEFUL:
+            raise AssertionError(f"{name}: {waste}")
+        found[name] = {**summary(regrets, time.process_time() - started), **waste}
         print(name, found[name], flush=True)
         save(options, record | found)
     started = time.process_time()

@@ -21,10 +21,12 @@ from flopwise.errors import BlockError
 __all__ = [
     "add_stage",
     "call_stage",
+    "chosen",
     "conversions",
     "converted",
     "enter",
     "piece",
+    "repetition",
     "trace_block",
     "trace_repetition",
 ]
@@ -54,11 +56,15 @@ def piece(function: Callable[..., R]) -> Callable[..., R]:
 
 def trace_block(block: Block, types: Sequence[Type], settings: Mapping[str, Any]) -> Graph:
     """Returns the graph of one block on inputs of the given types; `settings` may be partial."""
-    chosen = tuple((key, settings[key]) for key in block.fields if key in settings)
-    own = tuple((key, value) for key, value in chosen if key in block.own)
-    around = {"i": 0, "n": 1, **settings}
-    own += tuple((key, around[key]) for key in block.scope)
+    own = chosen(block, settings)
     return _trace(block.function, tuple(types), own, block.init, block.head, block.name)
+
+
+def chosen(block: Block, settings: Mapping[str, Any]) -> Settings:
+    """Returns what of some settings the function of a block takes."""
+    own = tuple((k, settings[k]) for k in block.fields if k in settings and k in block.own)
+    around = {"i": 0, "n": 1, **settings}
+    return own + tuple((key, around[key]) for key in block.scope)
 
 
 def add_stage(
@@ -122,11 +128,16 @@ def _trace_stage(block: Block, types: tuple[Type, ...], settings: tuple[Settings
 
 def trace_repetition(block: Block, types: Sequence[Type], settings: Mapping[str, Any]) -> Graph:
     """Returns the graph of one repetition; `settings` has its number `i` and how many, `n`."""
+    return trace_block(block, types, repetition(block, settings))
+
+
+def repetition(block: Block, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the settings that count in a repetition: after the first, some are defaults."""
     values = dict(settings)
     if values["i"]:
         first = (key for key, field in block.fields.items() if field.first)
         values |= {key: block.fields[key].default for key in first}
-    return trace_block(block, types, values)
+    return values
 
 
 def converted(block: Block, inputs: Sequence[Tensor], name: str) -> list[Tensor]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from flopwise.design.facade import Design, load, loads, search, table
+from flopwise.design.facade import Design
 from flopwise.design.folders import export, report, verify
 from flopwise.design.importing import import_timm
+from flopwise.design.loading import load, loads, search, table
 from flopwise.errors import FlopwiseError, RunError, SpecError
 
 __all__ = [

@@ -11,7 +11,6 @@ True
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from flopwise import dsl
 from flopwise.cost import Cost, cost
-from flopwise.dsl.load import decode
-from flopwise.dsl.shipped import papers, presets, shipped_row
 
 if TYPE_CHECKING:  # types only: most of these rooms import torch
     from flopwise.design.tables import PaperTable
@@ -34,9 +31,7 @@ if TYPE_CHECKING:  # types only: most of these rooms import torch
     from flopwise.search import Outcome, Watch, Winner
     from flopwise.train import Epoch
 
-__all__ = ["Design", "load", "loads", "search", "table"]
-
-NAME = re.compile(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*")
+__all__ = ["Design", "settings"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +66,7 @@ class Design:
             paths: Dotted path or variable -> value; a text is read as YAML, so `"$(2*w)"` works.
             **variables: The same, for paths that are Python names.
         """
-        return Design(self.spec.set(_sets(paths, variables)))
+        return Design(self.spec.set(settings(paths, variables)))
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -191,7 +186,8 @@ class Design:
     ) -> Module:
         """Returns the network as a torch module with timm's model contract.
 
-        >>> model = load("std/resnet18").build(device="meta", num_classes=7, in_chans=1)
+        >>> import flopwise
+        >>> model = flopwise.load("std/resnet18").build(device="meta", num_classes=7, in_chans=1)
         >>> model.get_classifier()
         Linear(in_features=512, out_features=7, bias=True)
         >>> model.feature_info[-1]
@@ -292,72 +288,6 @@ class Design:
         )
 
 
-def load(
-    path: str | Path,
-    paths: Mapping[str, object] | None = None,
-    /,
-    *,
-    root: Path | None = None,
-    allow_code: bool | None = False,
-    **variables: object,
-) -> Design:
-    """Reads a spec.
-
-    Args:
-        path: A YAML file, or a shipped network: `std/resnet50`, or `resnet50` where no file is
-            called so. `file.yaml#row` is a row of the file's table.
-        paths: Dotted path or variable -> value, set on top of what the file says.
-        root: The folder that `extends` and `use` may not leave; the file's own by default.
-        allow_code: Whether Python files named by `use` may run although nobody allowed them before;
-            from then on they are. None runs no code at all.
-        **variables: The same, for paths that are Python names.
-
-    Raises:
-        SpecError: Every fault of the file at once.
-    """
-    sets = _sets(paths, variables)
-    return Design(dsl.load(_address(path), sets=sets, root=root, allow_code=allow_code))
-
-
-def _address(path: str | Path) -> str | Path:
-    """Returns the address of a shipped network that is named without its `std/`."""
-    name, _, row = str(path).partition("#")
-    named = name in presets() or name in papers()
-    shipped = named or (not row and NAME.fullmatch(name) and shipped_row(name))
-    return f"std/{path}" if shipped and not Path(name).exists() else path
-
-
-def loads(
-    text: str | bytes,
-    paths: Mapping[str, object] | None = None,
-    /,
-    *,
-    name: str = "<text>",
-    allow_code: bool | None = False,
-) -> Design:
-    """Reads a spec from a text; `name` is what faults call it, `paths` is set on top of it."""
-    read = decode(text, name) if isinstance(text, bytes) else text
-    sets = _sets(paths, {})
-    return Design(dsl.loads(read, name=name, sets=sets, allow_code=allow_code))
-
-
-def table(path: str | Path) -> PaperTable:
-    """Returns a shipped table of a paper, or that of a file, counted beside what is printed.
-
-    >>> flopwise.table("convnext_table10").score.open
-    0
-    """
-    return load(path).table()
-
-
-def search(
-    design: Design | str | Path, folder: str | Path | None = None, **options: Any
-) -> Outcome:
-    """Searches a design, or the spec at a path; see `Design.search` for the options."""
-    found = design if isinstance(design, Design) else load(design)
-    return found.search(folder, **options)
-
-
 def _opened(start: str | Path | None) -> Start | None:
     if start is None:
         return None
@@ -366,10 +296,10 @@ def _opened(start: str | Path | None) -> Start | None:
     return open_start(start)
 
 
-def _sets(
+def settings(
     paths: Mapping[str, object] | None, variables: Mapping[str, object]
 ) -> list[tuple[str, str]]:
-    """Writes values as YAML; texts are YAML already."""
+    """Returns paths and variables with their values as YAML; texts are YAML already."""
     return [
         (path, value if isinstance(value, str) else json.dumps(value))
         for path, value in {**(paths or {}), **variables}.items()

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flopwise.design.checking import find_specs
-from flopwise.design.facade import Design, load
+from flopwise.design.facade import Design
+from flopwise.design.loading import load
 from flopwise.design.writing import write_text
 from flopwise.dsl.files import VERSION
 from flopwise.dsl.format import format_text

@@ -6,10 +6,9 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flopwise import dsl
-from flopwise.design.starting import open_start
 from flopwise.errors import RunError
 from flopwise.search import Outcome, Watch, work
 from flopwise.search.evaluator import Evaluator
@@ -20,6 +19,9 @@ from flopwise.search.identity import recipe_of, share_of, shortened, trial_ident
 from flopwise.search.manifest import versions
 from flopwise.search.recalling import recall
 from flopwise.search.status import Found, find
+
+if TYPE_CHECKING:  # a type only: the room imports torch
+    from flopwise.nets.inherit import Start
 
 __all__ = ["Replayed", "join", "replay"]
 
@@ -75,7 +77,7 @@ def join(
             "it, and say with --out where"
         )
     with StudyFolder(home, joins=True) as joined:
-        spec, begin = recall(home, joined.known()), joined.known().get("begin")
+        spec, begin = recall(home, joined.known()), _begin(joined.known())
     return work(
         spec,
         home,
@@ -83,7 +85,7 @@ def join(
         command=command,
         storage=url.partition("#")[0] or storage,
         parent=parent,
-        begin=open_start(begin) if begin else None,
+        begin=begin,
     )
 
 
@@ -151,11 +153,21 @@ def _record(found: Found, trial: int) -> Mapping[str, Any]:
 
 def _evaluator(found: Found, spec: dsl.Spec) -> Evaluator:
     """Returns what gave the trial its score: training, or what the search's spec names."""
+    known = StudyFolder(found.folder).known()
     if found.study.user_attrs.get("plan", {}).get("evaluator", "training") == "training":
         from flopwise.search.training import trainings
 
-        return trainings(spec)[1]
-    return evaluator_of(recall(found.folder, StudyFolder(found.folder).known()))[1]
+        return trainings(spec, _begin(known))[1]
+    return evaluator_of(recall(found.folder, known))[1]
+
+
+def _begin(known: Mapping[str, Any]) -> Start | None:
+    """Returns the weights that the trainings of a study begin from, if any."""
+    if not known.get("begin"):
+        return None
+    from flopwise.design.starting import open_start  # imports torch
+
+    return open_start(known["begin"])
 
 
 def _changes(

@@ -63,8 +63,7 @@ class Composite:
         """
         block, plans = self.definition.block, self.definition.stages
         tensors = dict(zip(block.ports, inputs, strict=True))
-        scope = settings | dict(_facts(tensors))
-        self._refuse_missing(scope, tensors)
+        scope = {**settings, **self.facts(inputs, settings)}
         around = Around(self.blocks, self.defaults, {}, scope)
         removed = left_out(plans, around)
         wiring = self.wiring.without(removed) if removed else self.wiring
@@ -74,6 +73,17 @@ class Composite:
         tracing.add(inputs[0].trace, tensors, wiring.order)
         outputs = tuple(tracing.end(read, tensors, self.definition.outputs) for read in wiring.ends)
         return outputs if block.outputs else outputs[0]
+
+    def facts(self, inputs: Sequence[Tensor], settings: Mapping[str, Any]) -> dict[str, Value]:
+        """Returns what expressions inside may ask of the inputs.
+
+        Raises:
+            SpecError: One asks an input for what its kind does not have.
+        """
+        tensors = dict(zip(self.definition.block.ports, inputs, strict=True))
+        found = dict(_facts(tensors))
+        self._refuse_missing({**settings, **found}, tensors)
+        return found
 
     def _refuse_missing(self, scope: Mapping[str, Value], tensors: Mapping[str, Tensor]) -> None:
         """Refuses to ask an input for what its kind does not have."""

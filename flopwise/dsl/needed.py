@@ -10,7 +10,7 @@ from flopwise.dsl.composite import reach
 from flopwise.dsl.domains import Domain
 from flopwise.dsl.evaluate import fitted
 from flopwise.dsl.expr import Expression, Value
-from flopwise.dsl.plan import Plan, Setting, StagePlan
+from flopwise.dsl.plan import Definition, Plan, Setting, StagePlan
 from flopwise.dsl.targets import NOWHERE, Names, settings_of
 from flopwise.dsl.values import RuleLike
 
@@ -88,6 +88,10 @@ class Needed:
     def composite(self, stage: StagePlan) -> bool:
         """Whether a stage may be a composite block."""
         return any(name in self._definitions for name in self._blocks(stage))
+
+    def definition(self, name: str) -> Definition | None:
+        """Returns what a composite block is made of; None for any other block."""
+        return self._definitions.get(name)
 
     def inside(self, stage: StagePlan) -> tuple[str, ...]:
         """Returns the paths of the defaults that reach inside the composite blocks of a stage."""

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from flopwise.blocks import Graph, Type, depends, prune
 
-__all__ = ["Edge", "Edges", "Spent", "Unsteady", "times", "told"]
+__all__ = ["Edge", "Edges", "Spent", "Unsteady", "looked", "times", "told"]
 
 
 class Unsteady(Exception):  # noqa: N818 - no error, but the reason why there are no steps
@@ -62,19 +62,29 @@ def times(one: Spent, count: int) -> Spent:
     return Spent(*(count * number for number in numbers))
 
 
+Depends: TypeAlias = tuple[frozenset[int], ...]
+
+
 @lru_cache(maxsize=1 << 16)
-def told(graph: Graph) -> tuple[tuple[Type, ...], tuple[frozenset[int], ...], Spent]:
-    """Returns the types a graph gives, which inputs each depends on, and what it costs.
+def looked(graph: Graph) -> tuple[tuple[Type, ...], frozenset[int], Depends, Spent]:
+    """Returns the types a graph gives, the inputs it reads, what each depends on, and its costs.
 
     Facts that change no cost are forgotten.
+    """
+    kept = prune(graph)
+    read = {index for layer in kept.layers for index in layer.inputs} | {*kept.outputs}
+    types = tuple(replace(kept.types[index], variance=1.0) for index in kept.outputs)
+    spent = Spent(kept.macs, kept.params, kept.activations, 0, kept.blocks)
+    return types, frozenset(read & {*range(len(kept.inputs))}), depends(kept), spent
+
+
+def told(graph: Graph) -> tuple[tuple[Type, ...], Depends, Spent]:
+    """Returns the types a graph gives, which inputs each depends on, and what it costs.
 
     Raises:
         Unsteady: It does not need all it reads, so what is before it would cost less.
     """
-    kept = prune(graph)
-    read = {index for layer in kept.layers for index in layer.inputs} | {*kept.outputs}
-    if not read.issuperset(range(len(kept.inputs))):
+    types, read, alive, spent = looked(graph)
+    if len(read) < len(graph.inputs):
         raise Unsteady("at some picks a stage does not need all it reads")
-    types = tuple(replace(kept.types[index], variance=1.0) for index in kept.outputs)
-    spent = Spent(kept.macs, kept.params, kept.activations, 0, kept.blocks)
-    return types, depends(kept), spent
+    return types, alive, spent

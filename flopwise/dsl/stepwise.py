@@ -14,7 +14,7 @@ from inspect import signature
 from typing import Any, TypeAlias, TypeVar
 
 from flopwise.blocks import Block, Trace, Type, call_stage
-from flopwise.blocks.stage import converted, enter, trace_repetition
+from flopwise.blocks.stage import converted, enter
 from flopwise.blocks.tensor import Tensor
 from flopwise.dsl.composite import Vocabulary
 from flopwise.dsl.domains import Domain
@@ -30,6 +30,7 @@ from flopwise.dsl.evaluate import (
 from flopwise.dsl.expr import Value
 from flopwise.dsl.needed import Needed
 from flopwise.dsl.network import Input, Stage
+from flopwise.dsl.opened import opens, repeated
 from flopwise.dsl.plan import Fixed, Plan, StagePlan
 from flopwise.dsl.spent import Edge, Edges, Spent, Unsteady, times, told
 from flopwise.dsl.targets import depths
@@ -42,6 +43,8 @@ __all__ = ["Step", "steps_of"]
 T = TypeVar("T")
 COMPOSITE = 20
 """How long a composite block takes, about, next to a block that is a function."""
+OPENED = 4
+"""The same, where only what it leads to differs: its stages are costed one by one."""
 Picks: TypeAlias = Mapping[str, Value]
 
 
@@ -148,6 +151,7 @@ class _Walk:
         name, targets = self.stage.name, targets | self.when
         later = part not in ("", "entry")
         reads = (name,) if later else self.inputs
+        weight = self._weight(self.needed.block(self.stage) if later else None)
 
         def applied(edges: Edges, around: Around) -> Result:
             if left_out([self.stage], around):
@@ -156,12 +160,18 @@ class _Walk:
 
         around = self._part(targets, lambda around: around)
         label = f"{name} {part}".strip()
-        weight = COMPOSITE if self.needed.composite(self.stage) else 1
 
         def run_at(edges: Edges, picks: Picks) -> Result:
             return applied(edges, around(picks))
 
         return Step(label, targets, reads, run_at, weight)
+
+    def _weight(self, repeated: Block | None) -> int:
+        """Returns how long a step takes, about; `repeated` is the block it is a repetition of."""
+        if not self.needed.composite(self.stage):
+            return 1
+        definition = self.needed.definition(repeated.name) if repeated else None
+        return OPENED if definition and opens(definition, self.plan.blocks) else COMPOSITE
 
     def _gone(self, edge: Edge) -> Result:
         return dict.fromkeys((*self.wanted, self.stage.name), edge), Spent()
@@ -253,15 +263,14 @@ class _Walk:
                 return self._gone(edge)
             held = around(picks)
             row = rows.setdefault((edge, id(held), 0 if alike else count), [])
-            while len(row) < count and not (alike and len(row) > 1 and row[-1][0] == row[-2][0]):
+            while len(row) < count and not (alike and _steady(block, edge, row)):
                 before = row[-1][0] if row else edge
                 row.append(self._repeated(held, before, len(row), count))
             spent = sum((each for _, each in row[:count]), Spent(blocks=1))
             left = max(count - len(row), 0)
             return {name: row[:count][-1][0]}, spent + times(row[-1][1], left)
 
-        weight = COMPOSITE if self.needed.composite(self.stage) else 1
-        return Step(f"{name} body", targets | depths_, (name,), run, weight)
+        return Step(f"{name} body", targets | depths_, (name,), run, self._weight(block))
 
     def _depth(self, around: Around) -> int:
         """Returns how deep the stage is; 0 where it is left out."""
@@ -295,9 +304,15 @@ class _Walk:
         """Returns what one repetition gives and costs."""
         block = block_of(self.stage, around)
         settings = {**self._settings(block, around, block.own, at, depth), "i": at, "n": depth}
-        graph = trace_repetition(block, [edge.type], settings)
-        (type_,), (reads,), spent = told(graph)
-        return Edge(type_, edge.alive and bool(reads)), spent + Spent(depth=1, blocks=1)
+        type_, reads, spent = repeated(block, edge.type, settings)
+        return Edge(type_, edge.alive and reads), spent + Spent(depth=1, blocks=1)
+
+
+def _steady(block: Block, edge: Edge, row: Sequence[tuple[Edge, Spent]]) -> bool:
+    """Whether all repetitions to come are the last of a row, where settings are the same."""
+    if len(row) == 1:
+        return row[0][0] == edge and not any(field.first for field in block.fields.values())
+    return len(row) > 1 and row[-1][0] == row[-2][0]
 
 
 @lru_cache(maxsize=4096)

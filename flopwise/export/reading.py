@@ -112,14 +112,14 @@ class Reading:
         return values[0]
 
     def shared(self, stages: Sequence[Stage], setting: str) -> Any:
-        """Returns a setting that several stages must share."""
+        """Returns a setting that several stages must share; None where there is no such stage."""
         values = [self.value(stage, setting) for stage in stages]
         told = _list(f"{stage.name} {value}" for stage, value in zip(stages, values, strict=True))
         self.need(
-            len(set(values)) == 1,
+            len(set(values)) <= 1,
             f"{setting} differs between stages ({told}); {self.family} has one",
         )
-        return values[0]
+        return values[0] if values else None
 
     def fixed(self, stage: Stage, setting: str, wanted: object) -> None:
         """Demands one value of a setting."""

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -21,21 +21,55 @@ from flopwise.errors import RunError
 from flopwise.search.watch import Watch
 from flopwise.search.workers import Worker
 
-__all__ = ["Crew", "Overseer", "visible_gpus"]
+__all__ = ["Crew", "Overseer", "shared_out", "visible_gpus"]
 
 POLL = 0.5
 """Seconds between two looks at the workers."""
 LEAVE = 15.0
 """Seconds that a worker gets to leave."""
+DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+"""What a machine with GPUs that torch can use has: NVIDIA's driver, AMD's, Windows' for Linux."""
 
 
 def visible_gpus() -> tuple[str, ...]:
-    """Returns the GPUs that may be shared out, as CUDA_VISIBLE_DEVICES names them."""
+    """Returns the GPUs that may be shared out, as CUDA_VISIBLE_DEVICES names them.
+
+    Those that the user names there, else all that torch sees; torch is asked only on a machine
+    that has a driver.
+    """
     said = os.environ.get("CUDA_VISIBLE_DEVICES")
     if said is not None:
-        return tuple(each for each in said.split(",") if each.strip() and each != "-1")
-    found = Path("/proc/driver/nvidia/gpus")
-    return tuple(str(number) for number, _ in enumerate(found.iterdir())) if found.exists() else ()
+        return tuple(each.strip() for each in said.split(",") if each.strip() not in ("", "-1"))
+    if not any(Path(driver).exists() for driver in DRIVERS):
+        return ()
+    from torch.cuda import device_count  # leaves the GPUs alone
+
+    return tuple(map(str, range(device_count())))
+
+
+def shared_out(count: int, gpus: Sequence[str]) -> str:
+    """Says how workers share GPUs; empty where there are none.
+
+    >>> shared_out(4, ["0", "1", "2", "3"])
+    '4 workers, a GPU each (0, 1, 2, 3)'
+    >>> shared_out(3, ["0", "1"])
+    '3 workers share 2 GPUs (0, 1): up to 2 trainings at once on each'
+    >>> shared_out(2, ["0", "1", "2"])
+    '2 workers, a GPU each (0, 1); --workers 3 would use all'
+    """
+    if not gpus:
+        return ""
+    names = ", ".join(gpus[:count])
+    if count > len(gpus):
+        most = -(-count // len(gpus))
+        plural = "" if len(gpus) == 1 else "s"
+        each = "on it" if len(gpus) == 1 else "on each"
+        return (
+            f"{count} workers share {len(gpus)} GPU{plural} ({names}): "
+            f"up to {most} trainings at once {each}"
+        )
+    more = f"; --workers {len(gpus)} would use all" if count < len(gpus) else ""
+    return f"{count} workers, a GPU each ({names}){more}"
 
 
 @dataclass
@@ -68,9 +102,10 @@ class Crew:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Asks all workers to leave and waits; ends those that do not."""
-        for process in self._running.values():
-            process.send_signal(signal.SIGINT)
+        """Waits for all workers to leave, asked to unless all is done; ends those that stay."""
+        if kind is not None or not self._left():
+            for process in self._running.values():
+                process.send_signal(signal.SIGINT)
         until = time.monotonic() + LEAVE
         for process in self._running.values():
             try:
@@ -80,8 +115,19 @@ class Crew:
                 process.wait()
         self._running.clear()
 
+    def _left(self) -> bool:
+        """Waits for workers that see themselves that all is done; says whether all have left."""
+        until = time.monotonic() + LEAVE
+        while any(process.poll() is None for process in self._running.values()):
+            if time.monotonic() > until:
+                return False
+            time.sleep(POLL / 5)
+        return True
+
     def start(self) -> None:
         """Starts the workers, unless they run."""
+        if not self._running and (text := shared_out(self.count, self.devices)):
+            self.told(text)
         for number in range(self.count):
             if number not in self._running:
                 self._running[number] = self._launched(number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from pkgutil import resolve_name
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from flopwise.dsl import Network, Recipe, Spec
@@ -56,9 +57,11 @@ def from_function(
     """Returns an evaluator that asks a function; a bare number is the objective."""
 
     def evaluate(network: Network, recipe: Recipe, folder: Path, on_epoch: OnEpoch) -> Measure:
+        began = perf_counter()
         given = function(network, recipe)
         scores = given if isinstance(given, Mapping) else {metric: given}
-        return Measure(scores={name: float(value) for name, value in scores.items()})
+        plain = {name: float(value) for name, value in scores.items()}
+        return Measure(scores=plain, seconds=perf_counter() - began)
 
     return Evaluator(evaluate=evaluate, facts=facts)
 

@@ -37,9 +37,9 @@ from optuna.study import StudyDirection
 
 from flopwise.errors import Fault, RunError, SpecError
 from flopwise.search.files import write_json
+from flopwise.search.register import Register, alive
 from flopwise.search.storage import Patience, open_store, shown
 from flopwise.search.study import Study
-from flopwise.search.workers import Register, alive
 
 __all__ = [
     "StudyFolder",

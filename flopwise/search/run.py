@@ -15,9 +15,10 @@ from flopwise.search.evaluator import Evaluator
 from flopwise.search.evaluators import evaluator_of
 from flopwise.search.folder import StudyFolder
 from flopwise.search.front import beaten
+from flopwise.search.opening import Order, look, section, start
 from flopwise.search.recalling import recollection
 from flopwise.search.record import TrialRow, write_csv
-from flopwise.search.session import Order, Outcome, look, section, start
+from flopwise.search.session import Outcome
 from flopwise.search.watch import Watch
 from flopwise.search.workers import GRACE
 

@@ -16,8 +16,8 @@ from flopwise.search.candidates import made
 from flopwise.search.folder import NAME, StudyFolder
 from flopwise.search.front import front
 from flopwise.search.record import TrialRow, trial_row
+from flopwise.search.register import Register
 from flopwise.search.storage import Patience, open_store, shown
-from flopwise.search.workers import Register
 
 __all__ = ["Found", "find", "status"]
 

@@ -44,7 +44,13 @@ __all__ = [
 
 T = TypeVar("T")
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-FULL_WORDS = ("No space left", "quota exceeded", "PytorchStreamWriter failed", "file write failed")
+FULL_WORDS = (
+    "No space left",
+    "quota exceeded",
+    "PytorchStreamWriter failed",
+    "file write failed",
+    "basic_ios::clear: iostream error",
+)
 """What safetensors and torch say in place of an error number."""
 GONE_WORDS = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNKNOWN", "CANCELLED")
 """Status of a call that Optuna's proxy, or the database behind it, did not answer."""

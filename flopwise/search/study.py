@@ -13,9 +13,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from flopwise.search.candidates import Candidate, thawed
 from flopwise.search.encoding import suggest
 from flopwise.search.identity import shortened
+from flopwise.search.register import Register
 from flopwise.search.sampler import FeasibleSampler
 from flopwise.search.storage import Patience
-from flopwise.search.workers import Register
 
 __all__ = ["Study"]
 

@@ -1,7 +1,7 @@
 """Who works on a study, and who holds which training. The proof that no two hold the same one.
 
-Everything is kept in a second study beside the first, its *register*, so that it works wherever
-Optuna keeps studies. The register has two kinds of records:
+Everything is kept in a second study beside the first, its *register* (`register.py`), so that it
+works wherever Optuna keeps studies. The register has two kinds of records:
 
 - a *worker* is a trial that stays RUNNING as long as the worker lives. Its attributes say where it
   runs, what it is doing, and a counter that it raises every few seconds. Whoever finds a worker
@@ -28,25 +28,22 @@ refused by the store.
 from __future__ import annotations
 
 import os
-import platform
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
-from optuna.storages import BaseStorage
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
 
+from flopwise.search.register import Register, here, started
 from flopwise.search.storage import LeaveError, LostError, Patience
 
-__all__ = ["GRACE", "Register", "Worker", "alive", "here", "stoppable"]
+__all__ = ["GRACE", "Worker", "stoppable"]
 
 GRACE = 30.0
 """Seconds without a sign of life after which a worker counts as dead."""
@@ -54,133 +51,6 @@ SIGNS = 6
 """Signs of life in that time."""
 RESTS = (0.02, 1.0)
 """Seconds of the shortest and the longest pause of a worker that waits for others."""
-
-
-def here() -> dict[str, Any]:
-    """Returns what tells this process from all others, on this machine and elsewhere."""
-    return {"host": platform.node(), "place": _place(), "pid": os.getpid(), "start": _start("self")}
-
-
-def alive(pid: str) -> bool:
-    """Whether a process of this number runs on this machine; an unreadable number counts as one."""
-    if not pid.isdecimal():
-        return True
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return _start(pid) != ""
-
-
-def _place() -> str:
-    """Returns a name for the space that process numbers are unique in."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{platform.node()} {boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return platform.node()
-
-
-def _start(pid: str | int) -> str:
-    """Returns when a process started, in ticks; empty when it is gone or a zombie."""
-    try:
-        words = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except FileNotFoundError:
-        return "" if Path("/proc/self").exists() else "unknown"  # a system without /proc
-    except OSError:
-        return ""
-    return "" if words[0] in "ZX" else words[19]
-
-
-class Register:
-    """The records of workers and claims of one study."""
-
-    def __init__(self, storage: BaseStorage, study: str, patience: Patience) -> None:
-        """Opens the register of a study; makes it when there is none."""
-        self._storage, self._patience = storage, patience
-        self._id = patience(lambda: self._opened(f"{study}: workers"))
-        self._owners: dict[str, str] = {}
-        self._workers: dict[str, FrozenTrial] = {}
-        self._read, self._lock = 0, threading.Lock()
-
-    def _opened(self, name: str) -> int:
-        try:
-            return self._storage.get_study_id_from_name(name)
-        except KeyError:
-            with suppress(DuplicatedStudyError):  # another worker was faster
-                return self._storage.create_new_study([StudyDirection.MINIMIZE], name)
-        return self._storage.get_study_id_from_name(name)
-
-    def claim(self, key: str, owner: str) -> str:
-        """Claims a key unless somebody is known to have it; returns who has it."""
-        if found := self.owner(key):
-            return found
-        record = create_trial(
-            state=TrialState.COMPLETE, value=0.0, user_attrs={"claim": key, "owner": owner}
-        )
-        self._patience(lambda: self._storage.create_new_trial(self._id, record))
-        self.refresh()
-        return self._owners[key]
-
-    def owner(self, key: str) -> str:
-        """Returns who claimed a key first, as of the last refresh; empty when nobody did."""
-        return self._owners.get(key, "")
-
-    def worker(self, name: str) -> FrozenTrial | None:
-        """Returns the record of a worker as it was at the last refresh."""
-        return self._workers.get(name)
-
-    @property
-    def claims(self) -> Mapping[str, str]:
-        """Who has each key, as of the last refresh."""
-        return self._owners
-
-    @property
-    def workers(self) -> Mapping[str, FrozenTrial]:
-        """All workers there ever were, by name, as they were at the last refresh."""
-        return self._workers
-
-    def refresh(self) -> None:
-        """Reads what is new."""
-        self.take_in(self._patience(self.records))
-
-    def records(self) -> list[FrozenTrial]:
-        """Reads the register once, without patience."""
-        return self._storage.get_all_trials(self._id, deepcopy=False)
-
-    def take_in(self, records: list[FrozenTrial]) -> None:
-        """Remembers records; the first claim of a key holds."""
-        with self._lock:
-            for record in records[self._read :]:
-                if "claim" in record.user_attrs:
-                    self._owners.setdefault(record.user_attrs["claim"], record.user_attrs["owner"])
-            self._read = max(self._read, len(records))
-            for record in records:
-                known = self._workers.get(str(record.number))
-                if "worker" in record.user_attrs and not (known and known.state.is_finished()):
-                    self._workers[str(record.number)] = record
-
-    def join(self, about: Mapping[str, Any]) -> FrozenTrial:
-        """Adds a worker and returns its record."""
-        attributes = {"worker": dict(about), "beat": 0}
-        record = create_trial(state=TrialState.RUNNING, user_attrs=attributes)
-        trial_id = self._patience(lambda: self._storage.create_new_trial(self._id, record))
-        return self._patience(lambda: self._storage.get_trial(trial_id))
-
-    def note(self, worker: FrozenTrial, name: str, value: Any) -> None:
-        """Sets an attribute of a living worker, once, without patience."""
-        self._storage.set_trial_user_attr(worker._trial_id, name, value)
-
-    def bury(self, worker: FrozenTrial, *, left: bool = False) -> None:
-        """Ends the record of a worker that died, or left; the first verdict holds."""
-        state = TrialState.COMPLETE if left else TrialState.FAIL
-        values = [0.0] if left else None
-        try:
-            self._storage.set_trial_state_values(worker._trial_id, state, values)
-        except UpdateFinishedTrialError:
-            return
 
 
 @dataclass
@@ -358,7 +228,7 @@ class Worker:
             count, since = self._seen.get(name, (-1, now))
             if count != beat:
                 self._seen[name] = beat, now
-            gone = about["place"] == own["place"] and _start(about["pid"]) != about["start"]
+            gone = about["place"] == own["place"] and started(about["pid"]) != about["start"]
             if gone or (count == beat and now - since > self.grace):
                 self.register.bury(record)
 

@@ -137,6 +137,62 @@ def test_tables_equal_the_graph(spec: Spec, seed: int) -> None:
             assert costs["depth_total"] == spec.network(picks).depth_total
 
 
+CELL = """
+spec: 1
+name: cells
+input: {size: 8, channels: 1}
+classes: 4
+vars: {a: conv, b: conv, c: conv, d: conv, w: 4}
+blocks:
+  edge:
+    params: {op: {type: choice, choices: [none, skip, conv, pool]}}
+    kind: map
+    net:
+      none: {block: zero, when: $(op == 'none')}
+      conv: {block: conv, dim: $input.channels, norm: bn, when: $(op == 'conv')}
+      pool: {block: avgpool, kernel: 3, stride: 1, when: $(op == 'pool')}
+  cell:
+    kind: map
+    params: {a: {type: text}, b: {type: text}, c: {type: text}, d: {type: text}}
+    net:
+      node: {block: edge, op: $a, from: input}
+      far:  {block: edge, op: $b, from: input}
+      near: {block: edge, op: $c, from: node}
+      wide: {block: conv, dim: $(input.channels * 2), from: near}
+      thin: {block: conv, dim: $input.channels, kernel: 1, from: wide}
+      out:  {block: add, from: [far, thin, node]}
+      last: {block: edge, op: $d}
+defaults: {cell: {a: $a, b: $b, c: $c, d: $d}}
+net:
+  stem:   {block: conv, dim: $w}
+  first:  {block: cell, depth: 3}
+  down:   {block: conv, dim: $(2*w), stride: 2}
+  second: {block: cell}
+  head:   {block: classifier, pool: avg}
+search:
+  space:
+    a: {choice: [none, skip, conv]}
+    b: {choice: [none, conv, pool]}
+    c: {choice: [none, skip, conv]}
+    d: {choice: [none, skip, conv]}
+    w: {choice: [4, 8]}
+"""
+
+
+def test_tables_of_cells_leave_out_what_reaches_no_output() -> None:
+    spec = loads(CELL)
+    assert spec.search
+    tables, look = cost_tables(spec), judge(spec, spec.search)
+    every = list(all_picks(spec).values())
+    assert tables.size == len(every) == 162
+    found = tables.batch(tables.encode(every))
+    for at, picks in enumerate(every):
+        counted = look(picks).costs
+        assert found.built[at] == bool(counted), picks
+        assert not counted or found.costs[:3, at].tolist() == list(counted.values()), picks
+    assert 0 < tables.buildable < len(every)
+
+
 @given(spec=specs())
 @settings(max_examples=8)
 def test_the_feasible_are_counted_as_brute_force_counts_them(spec: Spec) -> None:

@@ -189,6 +189,22 @@ def test_all_reasons_are_given_at_once() -> None:
     assert all(reason in str(caught.value) for reason in caught.value.reasons)
 
 
+def test_one_stage_without_a_shortcut_of_its_own_is_refused_and_not_stumbled_over() -> None:
+    text = """
+spec: 1
+name: short
+input: {size: 8, channels: 1}
+classes: 10
+net:
+  stem: {block: conv_stem, dim: 64, kernel: 7, stride: 2, pool: max}
+  body: {block: basic, dim: 64, depth: 1}
+  head: {block: classifier, pool: avg}
+"""
+    with pytest.raises(NotNativeError) as caught:
+        recognise(loads(text).network())
+    assert list(caught.value.reasons) == ["1 stages (timm's ResNet has four)"]
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_networks_are_native(name: str) -> None:
     assert tier(load(f"std/{name}").network()).name == "native"

@@ -18,9 +18,10 @@ from flopwise.dsl import Network, Recipe, loads
 from flopwise.errors import RunError
 from flopwise.search import Evaluator, Measure, search, work
 from flopwise.search.evaluator import OnEpoch
+from flopwise.search.register import Register
 from flopwise.search.status import find, status
 from flopwise.search.storage import Patience, open_store
-from flopwise.search.workers import Register, Worker
+from flopwise.search.workers import Worker
 
 SPEC = """
 spec: 1

@@ -13,7 +13,7 @@ import pytest
 from flopwise.cli import main
 from flopwise.dsl import loads
 from flopwise.errors import SpecError
-from flopwise.search.session import look
+from flopwise.search.opening import look
 
 SPEC = """
 spec: 1
