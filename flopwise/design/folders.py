@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flopwise.design.facade import Design, load
+from flopwise.design.facade import Design
+from flopwise.design.loading import load
 from flopwise.errors import RunError
 
 if TYPE_CHECKING:  # types only: the rooms import torch
