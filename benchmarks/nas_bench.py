@@ -9,9 +9,10 @@ window minus that of the network with the best observation, in points.
 
 `201`: NAS-Bench-201 at equal MACs, 10 full trainings' worth; a short training costs 6 % of a full
 one (12 of 200 epochs). Its accuracies after 200 epochs are not in this repository: `--full FILE
---column NAME` reads them from a CSV with the columns e10 to e32. Without, a column of the 12-epoch
-table takes the place of the full training and another one, of trainings on half the images, that of
-the short one; `--agreement 0.8` adds noise to the short one until it ranks the window that well.
+--column NAME` reads them from a CSV with the columns e10 to e32, or with the text of the benchmark
+in a column `cell`. Without, a column of the 12-epoch table takes the place of the full training and
+another one, of trainings on half the images, that of the short one; `--agreement 0.8` adds noise to
+the short one until it ranks the window that well.
 
 Of every strategy it is counted how many trainings lay outside the budget or were done before; but
 for TPE with penalties, whose proposals outside the budget are counted as refused, one is a failure.
@@ -20,8 +21,11 @@ for TPE with penalties, whose proposals outside the budget are counted as refuse
 from __future__ import annotations
 
 import argparse
+import csv
+import gzip
 import json
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -39,7 +43,6 @@ from flopwise.search.candidates import Candidate, Candidates, made
 from flopwise.search.encoding import suggest
 from flopwise.search.evolution import evolve
 from flopwise.search.opening import look
-from flopwise.search.results import read_results
 from flopwise.search.sampler import FeasibleSampler
 from flopwise.search.screened import Screened
 from flopwise.search.strategies import STRATEGIES, TPE, numbers_of
@@ -47,6 +50,14 @@ from flopwise.search.strategy import Moment, Past, Proposal, uniform
 from flopwise.search.surrogate import Features, fit, spearman
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "nas_bench"
+OPERATIONS = {
+    "none": "none",
+    "skip_connect": "skip",
+    "nor_conv_1x1": "conv1",
+    "nor_conv_3x3": "conv3",
+    "avg_pool_3x3": "pool",
+}
+"""The operations of NAS-Bench-201: its words and ours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +67,7 @@ class Bench:
     Attributes:
         spec: The space.
         candidates: The same, judged.
+        pool: Each network inside the budget, once.
         trials: What a search spends, in full trainings.
         short: Length of a short training.
         truth: Picks in one line -> what regret is measured in, for every row inside the budget.
@@ -64,6 +76,7 @@ class Bench:
 
     spec: Spec
     candidates: Candidates
+    pool: list[Candidate]
     trials: int
     short: float
     truth: Mapping[str, float]
@@ -84,22 +97,27 @@ class Bench:
 
 def macro(options: argparse.Namespace) -> Bench:
     spec = load(EXAMPLES / "nas_bench_macro.yaml")
-    candidates, rows = judged(spec)
-    means = {name: float(np.mean(list(map(float, s)))) for name, s in rows.items()}
+    candidates, pool = looked(spec)
+    rows = table_of(EXAMPLES / "nas_bench_macro.csv.gz", list(candidates.domains))
+    check_counts(candidates, rows)
+    columns = ("seed1", "seed2", "seed3")
+    known = {name: [float(rows[name][c]) for c in columns] for name in map(spelled, pool)}
+    means = {name: float(np.mean(scores)) for name, scores in known.items()}
 
     def seen(name: str, share: float, repeat: int) -> float:
-        return float(rows[name][int(dice(name, repeat).integers(3))])
+        return known[name][int(dice(name, repeat).integers(3))]
 
-    return bench(spec, candidates, options, 50, 1.0, means, seen)
+    return bench(spec, candidates, pool, options, 50, 1.0, means, seen)
 
 
 def cells(options: argparse.Namespace) -> Bench:
     spec = load(EXAMPLES / "nas_bench_201.yaml")
-    candidates, short = judged(spec, "cifar10_val")
-    table = [] if not options.full else [("search.evaluator.table", str(options.full.resolve()))]
-    _, full = judged(spec.set(table) if table else spec, options.column)
-    truth = {i: float(value[0]) for i, value in full.items()}
-    low = {i: float(value[0]) for i, value in short.items()}
+    candidates, pool = looked(spec)
+    table = EXAMPLES / "nas_bench_201_12_epochs.csv.gz"
+    known = table_of(table, list(candidates.domains))
+    full = table_of(options.full, list(candidates.domains)) if options.full else known
+    truth = {name: float(full[name][options.column]) for name in map(spelled, pool)}
+    low = {name: float(known[name]["cifar10_val"]) for name in truth}
     noise = noise_for(options.agreement, low, truth)
 
     def seen(name: str, share: float, repeat: int) -> float:
@@ -107,12 +125,13 @@ def cells(options: argparse.Namespace) -> Bench:
             return truth[name]
         return low[name] + noise * float(dice(name, repeat).standard_normal())
 
-    return bench(spec, candidates, options, 10, 0.06, truth, seen)
+    return bench(spec, candidates, pool, options, 10, 0.06, truth, seen)
 
 
 def bench(
     spec: Spec,
     candidates: Candidates,
+    pool: list[Candidate],
     options: argparse.Namespace,
     trials: int,
     short: float,
@@ -123,6 +142,7 @@ def bench(
     return Bench(
         spec=spec,
         candidates=candidates,
+        pool=list({each.identity: each for each in pool}.values()),
         trials=trials,
         short=short,
         truth=truth,
@@ -131,21 +151,42 @@ def bench(
     )
 
 
-def judged(spec: Spec, column: str = "") -> tuple[Candidates, dict[str, tuple[str, ...]]]:
-    """Returns the space and the columns of every row inside the budget, by its picks."""
-    assert spec.search
+def looked(spec: Spec) -> tuple[Candidates, list[Candidate]]:
+    """Returns the space and every candidate inside the budget."""
     candidates, _ = look(spec)
-    budget = dict(spec.search.windows())
-    results = read_results(spec.search, EXAMPLES)
-    columns = (column,) if column else next(iter(results.scores["top1"].values()))
+    assert candidates.feasible and candidates.feasible.listed, "both spaces are listed"
+    codes = candidates.feasible.listed.codes
+    found = map(candidates.judge, candidates.feasible.tables.decode(codes))
+    return candidates, [each for each in found if each.feasible]
+
+
+def spelled(candidate: Candidate) -> str:
+    return made(candidate.picks)
+
+
+def table_of(path: Path, targets: list[str]) -> dict[str, dict[str, str]]:
+    """Returns the rows of a CSV by their picks; a column `cell` may hold all six of a cell.
+
+    The benchmark writes a cell as `|OP~0|+|OP~0|OP~1|+|OP~0|OP~1|OP~2|`.
+    """
+    raw = path.read_bytes()
+    text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
     found = {}
-    for key, row in results.rows.items():
-        candidate = candidates.judge(dict(zip(results.targets, key, strict=True)))
-        if "macs" in row and budget["macs"].contains(int(row["macs"])) != candidate.feasible:
-            raise AssertionError(f"the authors count {row['macs']} MACs at {made(candidate.picks)}")
-        if candidate.feasible:
-            found[made(candidate.picks)] = tuple(row[name] for name in columns)
-    return candidates, found
+    for row in csv.DictReader(text.splitlines()):
+        if "cell" in row:
+            words = [OPERATIONS[word] for word in re.findall(r"(\w+)~", row["cell"])]
+            row |= dict(zip(targets, words, strict=True))
+        found[made({target: row[target] for target in targets})] = row
+    return found
+
+
+def check_counts(candidates: Candidates, rows: Mapping[str, Mapping[str, str]]) -> None:
+    """Fails unless every network costs what its authors count."""
+    assert candidates.feasible
+    for point in candidates.points():
+        row, costs = rows[made(point)], candidates.feasible.tables.costs(point)
+        if costs is None or any(costs[m] != int(row[m]) for m in ("macs", "params")):
+            raise AssertionError(f"the authors count {row}, not {costs}")
 
 
 def dice(name: str, repeat: int) -> np.random.Generator:
@@ -268,7 +309,7 @@ WASTEFUL = ("tpe with penalties",)
 
 def surrogate(bench: Bench, repeats: int, count: int = 10) -> Iterator[float]:
     """Yields how well a model of a few random trainings ranks all others inside the window."""
-    pool = list(feasible(bench))
+    pool = bench.pool
     groups = bench.features(pool)
     truth = np.array([bench.truth[made(each.picks)] for each in pool])
     share = bench.short
@@ -278,16 +319,6 @@ def surrogate(bench: Bench, repeats: int, count: int = 10) -> Iterator[float]:
         predicted = fit([group[chosen] for group in groups], scores)(groups)
         left = np.setdiff1d(np.arange(len(pool)), chosen)
         yield spearman(predicted[left], truth[left])
-
-
-def feasible(bench: Bench) -> Iterator[Candidate]:
-    """Yields each network inside the budget once."""
-    seen = set()
-    for point in bench.candidates.points():
-        candidate = bench.candidates.judge(point)
-        if candidate.feasible and candidate.identity not in seen:
-            seen.add(candidate.identity)
-            yield candidate
 
 
 def summary(values: list[float], seconds: float) -> dict[str, float]:
@@ -344,7 +375,7 @@ def main() -> None:
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     found = (macro if options.bench == "macro" else cells)(options)
-    networks = len(list(feasible(found)))
+    networks = len(found.pool)
     best = max(found.truth.values())
     print(f"{len(found.truth)} rows inside the budget, {networks} networks, best {best:.2f}")
     record = {

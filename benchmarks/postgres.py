@@ -51,6 +51,11 @@ class Postgres:
         """The address of its database."""
         return f"postgresql://flopwise@127.0.0.1:{self.port}/postgres"
 
+    @property
+    def pid(self) -> int:
+        """The number of the process that all its others come from; 0 when it is stopped."""
+        return self._server.pid if self._server else 0
+
     def __enter__(self) -> Postgres:
         """Makes the database and starts the server."""
         if self._user:

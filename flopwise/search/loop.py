@@ -100,29 +100,47 @@ class Loop:
         while True:
             known = self.study.trials
             self._hear(known, wanted)
+            self.worker.look()  # tells of all leases: a thousand running trials are one question
             for trial in known[:wanted]:
                 mine = not trial.state.is_finished() and self._takes(trial.number)
                 if mine and not self._deadly(trial.number, wanted):
                     return trial.number
-            number = len(known)
-            room = number < wanted and self.sampler.spare(self.study.optuna, number) is not None
-            if not room and all(trial.state.is_finished() for trial in known[:wanted]):
+            number = self._unheld(len(known), wanted)
+            spare = (
+                self.sampler.spare(self.study.optuna, number, known) if number < wanted else None
+            )
+            whole = number == len(known)  # or trials were added since
+            if whole and not spare and all(t.state.is_finished() for t in known[:wanted]):
                 return None
-            if room and self._takes(number):
+            if spare and self._takes(number):
                 return number
             self.worker.rest()
+
+    def _unheld(self, number: int, wanted: int) -> int:
+        """Returns the first number from here on whose trial is not there and that nobody adds.
+
+        Waits while another worker adds one, without reading the study again.
+        """
+        while number < wanted and not self.worker.free(key_of(number)):
+            if self.study.at(number):
+                number += 1
+            else:
+                self.worker.rest()
+                self.worker.look()
+        return number
 
     def _takes(self, number: int) -> bool:
         """Takes the lease of a trial, which is added if it is new; False when it is not to be had.
 
         What was read before the lease was taken may be old: its last holder may have ended it.
         """
-        if not self.worker.take(key_of(number)):
+        key = key_of(number)
+        if not (self.worker.free(key) and self.worker.take(key)):
             return False
-        known = self.study.trials
-        if len(known) <= number:
+        known = self.study.at(number)
+        if known is None:
             self.study.new()
-        return len(known) <= number or not known[number].state.is_finished()
+        return known is None or not known.state.is_finished()
 
     def _deadly(self, number: int, of: int) -> bool:
         """Records a trial that took its worker down twice in the same epoch as a failure."""
@@ -165,7 +183,9 @@ class Loop:
             return ""
         folder = self.folder.trial_folder(trial.user_attrs["identity"])
         write_resolved(folder, self.spec, picks)
-        self.watch.begin(trial_row(self.study.trials[number]), of)
+        begun = self.study.at(number)
+        assert begun, "a trial that was announced is there"
+        self.watch.begin(trial_row(begun), of)
 
         def told(epoch: int, epochs: int, scores: Mapping[str, float]) -> None:
             self.worker.told(key_of(number), epoch)

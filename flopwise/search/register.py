@@ -21,7 +21,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from flopwise.search.storage import Patience
 
-__all__ = ["Register", "alive", "here", "started"]
+__all__ = ["REGISTERS", "Register", "alive", "here", "started"]
+
+REGISTERS = (": workers", ": claims")
+"""Ends of the names of the two studies beside each study."""
 
 
 def here() -> dict[str, Any]:
@@ -73,7 +76,8 @@ class Register:
     def __init__(self, storage: BaseStorage, study: str, patience: Patience) -> None:
         """Opens the register of a study; makes it when there is none."""
         self._storage, self._patience = storage, patience
-        self._id = patience(lambda: self._opened(f"{study}: workers"))
+        self._id = patience(lambda: self._opened(study + REGISTERS[0]))
+        self._claims = patience(lambda: self._opened(study + REGISTERS[1]))
         self._owners: dict[str, str] = {}
         self._workers: dict[str, FrozenTrial] = {}
         self._read, self._lock = 0, threading.Lock()
@@ -93,8 +97,8 @@ class Register:
         record = create_trial(
             state=TrialState.COMPLETE, value=0.0, user_attrs={"claim": key, "owner": owner}
         )
-        self._patience(lambda: self._storage.create_new_trial(self._id, record))
-        self.refresh()
+        self._patience(lambda: self._storage.create_new_trial(self._claims, record))
+        self.hear()
         return self._owners[key]
 
     def owner(self, key: str) -> str:
@@ -115,25 +119,40 @@ class Register:
         """All workers there ever were, by name, as they were at the last refresh."""
         return self._workers
 
-    def refresh(self) -> None:
-        """Reads what is new."""
-        self.take_in(self._patience(self.records))
+    def lives(self, name: str) -> bool:
+        """Whether a worker is not known to be dead or gone."""
+        record = self._workers.get(name)
+        ended = record is not None and record.state.is_finished()
+        return not (ended or f"gone {name}" in self._owners)
 
-    def records(self) -> list[FrozenTrial]:
-        """Reads the register once, without patience."""
-        return self._storage.get_all_trials(self._id, deepcopy=False)
-
-    def take_in(self, records: list[FrozenTrial]) -> None:
-        """Remembers records; the first claim of a key holds."""
+    @property
+    def living(self) -> dict[str, FrozenTrial]:
+        """The workers that were not known to be dead or gone at the last refresh."""
         with self._lock:
-            for record in records[self._read :]:
-                if "claim" in record.user_attrs:
-                    self._owners.setdefault(record.user_attrs["claim"], record.user_attrs["owner"])
-            self._read = max(self._read, len(records))
+            return {n: w for n, w in self._workers.items() if self.lives(n)}
+
+    def refresh(self) -> None:
+        """Reads all that is new."""
+        self.hear()
+        self._patience(self.see)
+
+    def see(self) -> None:
+        """Reads the workers once, without patience."""
+        records = self._storage.get_all_trials(self._id, deepcopy=False)
+        with self._lock:
             for record in records:
                 known = self._workers.get(str(record.number))
-                if "worker" in record.user_attrs and not (known and known.state.is_finished()):
+                if not (known and known.state.is_finished()):
                     self._workers[str(record.number)] = record
+
+    def hear(self) -> None:
+        """Reads the claims; the first of a key holds."""
+        read = self._storage.get_all_trials
+        records = self._patience(lambda: read(self._claims, deepcopy=False))
+        with self._lock:
+            for record in records[self._read :]:
+                self._owners.setdefault(record.user_attrs["claim"], record.user_attrs["owner"])
+            self._read = max(self._read, len(records))
 
     def join(self, about: Mapping[str, Any]) -> FrozenTrial:
         """Adds a worker and returns its record."""

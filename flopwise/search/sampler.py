@@ -57,9 +57,14 @@ class FeasibleSampler(BaseSampler):
         self._spare: tuple[int, Proposal | None] = (-1, None)
         self._shares: dict[int, float] = {}
 
-    def spare(self, study: Study, number: int) -> Proposal | None:
+    def spare(
+        self, study: Study, number: int, known: Sequence[FrozenTrial] | None = None
+    ) -> Proposal | None:
         """Returns what stands in for a trial's proposal; None when there is nothing left to try."""
-        (known, found), moment = self._spare, self._moment(study, number)
+        return self._stand_in(Moment(study, number, self.candidates, self.seed, known))
+
+    def _stand_in(self, moment: Moment) -> Proposal | None:
+        (known, found), number = self._spare, moment.number
         taken = found and (found.candidate.identity, found.share) in moment.begun
         if known != number or taken:  # another worker was faster
             self._spare = number, self.strategy.spare(moment)
@@ -83,7 +88,7 @@ class FeasibleSampler(BaseSampler):
             return self.encoded(thawed(trial.user_attrs["picks"]))
         moment = self._moment(study, trial.number)
         proposal = self._written(moment) or self.strategy.propose(moment, trial)
-        proposal = proposal or self.spare(study, trial.number)
+        proposal = proposal or self._stand_in(moment)
         if proposal is None:
             raise RunError("every feasible candidate of the space was tried")
         self._shares[trial.number] = proposal.share

@@ -16,7 +16,7 @@ from flopwise.search.candidates import made
 from flopwise.search.folder import NAME, StudyFolder
 from flopwise.search.front import front
 from flopwise.search.record import TrialRow, trial_row
-from flopwise.search.register import Register
+from flopwise.search.register import REGISTERS, Register
 from flopwise.search.storage import Patience, open_store, shown
 
 __all__ = ["Found", "find", "status"]
@@ -70,7 +70,7 @@ def find(place: str | Path) -> Found:
 
 def _in_store(url: str, name: str) -> Found:
     storage = Patience(lambda text: None, limit=20)(lambda: open_store(Path(), url))
-    names = [each for each in optuna.get_all_study_names(storage) if not each.endswith(": workers")]
+    names = [n for n in optuna.get_all_study_names(storage) if not n.endswith(REGISTERS)]
     if not name and len(names) == 1:
         name = names[0]
     if name not in names:

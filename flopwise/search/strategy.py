@@ -6,7 +6,7 @@ two calls, so any number of workers, started at any time, propose what one would
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -57,12 +57,14 @@ class Moment:
         number: Number of the trial.
         candidates: The space.
         seed: Seed of the search.
+        known: The trials, where they were read a moment ago; asked of the study otherwise.
     """
 
     study: Study
     number: int
     candidates: Candidates
     seed: int
+    known: Sequence[FrozenTrial] | None = None
 
     @cached_property
     def parameters(self) -> dict[str, BaseDistribution]:
@@ -96,7 +98,9 @@ class Moment:
 
     @cached_property
     def _others(self) -> list[FrozenTrial]:
-        known = self.study.get_trials(deepcopy=False)
+        known = self.known
+        if known is None:
+            known = self.study.get_trials(deepcopy=False)
         return [t for t in known if t.number != self.number and "identity" in t.user_attrs]
 
     def rng(self, stream: int = 0) -> np.random.Generator:

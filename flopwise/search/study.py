@@ -62,8 +62,19 @@ class Study:
 
     def back(self, number: int) -> Trial:
         """Returns an unfinished trial as it was left; one without picks gets a proposal."""
-        trial_id = self.trials[number]._trial_id
+        trial_id = self.patience(lambda: self._id(number))
         return self.patience(lambda: Trial(self.optuna, trial_id))  # no public way back
+
+    def at(self, number: int) -> FrozenTrial | None:
+        """Returns one trial as it is now; None when there is none. The others are not read."""
+        try:
+            return self.patience(lambda: self._storage.get_trial(self._id(number)))
+        except KeyError:
+            return None
+
+    def _id(self, number: int) -> int:
+        study_id = self.optuna._study_id
+        return self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
 
     def begin(self, number: int, sampler: FeasibleSampler) -> tuple[Trial, Candidate]:
         """Fixes what a trial is; no other trial of the study is the same.

@@ -1,7 +1,7 @@
 """Who works on a study, and who holds which training. The proof that no two hold the same one.
 
-Everything is kept in a second study beside the first, its *register* (`register.py`), so that it
-works wherever Optuna keeps studies. The register has two kinds of records:
+Everything is kept in two studies beside the first, its *register* (`register.py`), so that it
+works wherever Optuna keeps studies. The register has two kinds of records, a study for each:
 
 - a *worker* is a trial that stays RUNNING as long as the worker lives. Its attributes say where it
   runs, what it is doing, and a counter that it raises every few seconds. Whoever finds a worker
@@ -19,6 +19,13 @@ counter stood still for `grace` seconds of the watcher's own monotonic clock, in
 itself never lost sight of the register. On the machine where the worker ran it counts as dead at
 once when its process is gone.
 
+A store answers only so many questions, so a large crew asks less of it. Signs are given `BEATS`
+times a second by all workers together, and each worker puts on record how far apart its own are
+before it slows down; `grace` is then `SIGNS` times that. Only `WATCHERS` workers watch all others.
+The rest glance at the watchers now and then, and watch too as soon as one of these stands still.
+Who is found dead, or leaves, is told of by a claim `gone NAME`, because new claims are all that a
+large crew reads: a claim is read once, a record that still runs each time.
+
 The one thing that no protocol can prevent is a process that sleeps longer than `grace` in the
 middle of an epoch and wakes up: it finishes that epoch before it learns that it lost its lease.
 Files of a training are replaced whole and are the same whoever writes them, and its score is
@@ -31,6 +38,7 @@ import os
 import signal
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -49,6 +57,14 @@ GRACE = 30.0
 """Seconds without a sign of life after which a worker counts as dead."""
 SIGNS = 6
 """Signs of life in that time."""
+BEATS = 40.0
+"""Most signs of life in a second, of all workers together."""
+LOOKS = 5.0
+"""Most looks at the claims in a second, of all workers that wait together."""
+GLANCES = 1.0
+"""Most looks at the watchers in a second, of all other workers together."""
+WATCHERS = 8
+"""Workers that watch all others."""
 RESTS = (0.02, 1.0)
 """Seconds of the shortest and the longest pause of a worker that waits for others."""
 
@@ -75,6 +91,9 @@ class Worker:
     _lost: bool = field(default=False, init=False)
     _seen: dict[str, tuple[int, float]] = field(default_factory=dict, init=False)
     _looked: float = field(default=0.0, init=False)
+    _apart: float = field(default=0.0, init=False)
+    _alarmed: bool = field(default=False, init=False)
+    _signs: dict[str, int] = field(default_factory=dict, init=False)
     _pause: float = field(default=RESTS[0], init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
 
@@ -85,6 +104,8 @@ class Worker:
         self._record = self.register.join({**here(), **self.about})
         self.register.refresh()
         self._watch()
+        self._apart = self.grace / SIGNS
+        self.patience(self._pace)
         self._thread = threading.Thread(target=self._live, daemon=True, name="lease")
         self._thread.start()
         return self
@@ -101,6 +122,7 @@ class Worker:
         self._thread.join()
         try:
             self.register.bury(self._record, left=True)
+            self.register.claim(f"gone {self.name}", self.name)
         except Exception:  # a store that is gone: the others will notice
             return
 
@@ -124,16 +146,30 @@ class Worker:
         """Waits a little for others, each time a little longer."""
         self.check()
         self._done.wait(self._pause)
-        self._pause = min(1.5 * self._pause, RESTS[1], self.grace / SIGNS)
+        longest = max(min(RESTS[1], self.grace / SIGNS), self._crowd / LOOKS)
+        self._pause = min(1.5 * self._pause, longest)
+
+    def look(self) -> None:
+        """Reads all claims; in a large crew, these are all that it hears of who is gone."""
+        if self._crowd > WATCHERS:
+            self.register.hear()
+        else:
+            self.register.refresh()
+
+    def free(self, key: str) -> bool:
+        """Whether nobody who lives held the lease of a key at the last look; asks no store."""
+        held = self._holders(key)
+        return not (held and self.register.lives(held[-1]))
 
     def take(self, key: str) -> bool:
         """Takes the lease of a key; False while a living worker holds it, this one included."""
         self.check()
-        self.register.refresh()
-        held = self._holders(key)
-        if held and self._lives(held[-1]):
+        self.look()
+        if not self.free(key):
             return False
-        if self.register.claim(f"{key} #{len(held)}", self.name) != self.name:
+        if self._holders(key):  # what they were doing is asked of their records
+            self.register.refresh()
+        if self.register.claim(f"{key} #{len(self._holders(key))}", self.name) != self.name:
             return False
         self._pause = RESTS[0]
         self._note("doing", {"key": key, "epoch": self.reached(key)})
@@ -169,8 +205,7 @@ class Worker:
     @property
     def others(self) -> int:
         """How many other workers live, as far as is known."""
-        living = [r for r in self.register.workers.values() if not r.state.is_finished()]
-        return max(len(living) - 1, 0)
+        return max(len(self.register.living) - 1, 0)
 
     def told(self, key: str, epoch: int) -> None:
         """Puts on record that an epoch is on disk."""
@@ -193,44 +228,77 @@ class Worker:
             found.append(name)
         return found
 
-    def _lives(self, name: str) -> bool:
-        record = self.register.worker(name)
-        return record is None or not record.state.is_finished()
-
     def _live(self) -> None:
         """Counts, watches the others, and notices when its work is over."""
-        beat, pause = 0, self.grace / SIGNS
-        while not self._done.wait(pause):
+        beat = 0
+        while not self._done.wait(self._apart):
             beat += 1
             if self.parent and os.getppid() != self.parent:
                 self._why = "the search that started this worker is gone"
             try:
                 assert self._record
                 self.register.note(self._record, "beat", beat)
-                self.register.take_in(self.register.records())
-                self._watch()
+                if self._watches():
+                    self.register.see()
+                    self._watch()
+                    self._glance()
+                    self._pace()
             except UpdateFinishedTrialError:
                 self._lost = True
                 return
             except Exception:  # the store is away: the work itself will say so if it lasts
                 continue
 
+    @property
+    def _crowd(self) -> int:
+        """How many workers live, as far as is known."""
+        return len(self.register.living)
+
+    def _pace(self) -> None:
+        """Gives signs less often in a larger crew; says so before it does."""
+        assert self._record
+        apart = max(self.grace / SIGNS, self._crowd / BEATS)
+        if not 2 / 3 < apart / self._apart < 3 / 2:
+            self.register.note(self._record, "apart", apart)
+            self._apart = apart
+
+    def _watches(self) -> bool:
+        """Whether this worker should look at all others now; see the head of this file."""
+        if self._alarmed or self.name in self._watchers():
+            return True
+        return time.monotonic() - self._looked >= self._crowd / GLANCES
+
+    def _watchers(self) -> list[str]:
+        """Returns who watches: no neighbours, which may die together."""
+        return sorted(self.register.living, key=lambda name: zlib.crc32(name.encode()))[:WATCHERS]
+
+    def _glance(self) -> None:
+        """Watches from now on when a watcher stood still since the last look, else no longer."""
+        living = self.register.living
+        signs = {n: living[n].user_attrs.get("beat", 0) for n in self._watchers() if n in living}
+        self._alarmed = any(self._signs.get(n) == s for n, s in signs.items() if n != self.name)
+        self._signs = signs
+
     def _watch(self) -> None:
         """Buries workers that are dead; see the head of this file for when they are."""
         now, own = time.monotonic(), here()
-        if now - self._looked > self.grace / 2:  # it lost sight of the register itself
+        if now - self._looked > self._apart * SIGNS / 2:  # it lost sight of the register itself
             self._seen.clear()
         self._looked = now
-        for name, record in list(self.register.workers.items()):
-            if record.state.is_finished() or name == self.name:
+        for name, record in self.register.living.items():
+            if name == self.name:
                 continue
             about, beat = record.user_attrs["worker"], record.user_attrs.get("beat", 0)
             count, since = self._seen.get(name, (-1, now))
             if count != beat:
                 self._seen[name] = beat, now
             gone = about["place"] == own["place"] and started(about["pid"]) != about["start"]
-            if gone or (count == beat and now - since > self.grace):
+            grace = max(SIGNS * record.user_attrs.get("apart", 0.0), self.grace)
+            if gone or (count == beat and now - since > grace):
                 self.register.bury(record)
+        for name, record in list(self.register.workers.items()):
+            if record.state.is_finished():
+                self.register.claim(f"gone {name}", self.name)
 
 
 @contextmanager
