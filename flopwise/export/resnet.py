@@ -150,8 +150,8 @@ def _read_bottlenecks(net: Reading, body: list[Stage]) -> dict[str, Any]:
 def base_width(low: float, high: float) -> int | float | None:
     """Returns a number in [low, high), a whole one if there is any; None if it is empty.
 
-    >>> base_width(64, 65), base_width(4.2, 4.4), base_width(5, 5)
-    (64, 4.3, None)
+    >>> base_width(64, 65), base_width(4.25, 4.75), base_width(5, 5)
+    (64, 4.5, None)
     """
     if low >= high:
         return None

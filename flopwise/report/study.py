@@ -109,7 +109,8 @@ def study_page(title: str, facts: Mapping[str, str], parts: Sequence[Studied]) -
         done = {part.name: [r for r in part.rows if r.state == "done"] for part in parts}
         budgets = {part.name: part.budget for part in parts}
         chosen = {part.name: part.chosen for part in parts}
-        body.append(against_cost(done, budgets, parts[0].metric, chosen))
+        fronts = {part.name: part.ranked if len(part.goals) > 1 else [] for part in parts}
+        body.append(against_cost(done, budgets, parts[0].metric, chosen, fronts))
     for part in parts:
         body.extend(_study(part))
     if trained:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ def against_cost(
     budgets: Mapping[str, Mapping[str, Window]],
     metric: str,
     chosen: Mapping[str, int | None],
+    fronts: Mapping[str, Sequence[TrialRow]],
 ) -> Figure:
     """Returns the score of every trained candidate against its cost; the cost can be chosen.
 
@@ -41,15 +42,19 @@ def against_cost(
         budgets: The windows of each.
         metric: The score or cost that is drawn upwards.
         chosen: Number of the trial that each ended with.
+        fronts: Of several objectives, the trials that no other beats in all of them.
     """
     from plotly.graph_objects import Figure
 
     figure, spots = Figure(), []
     for number, (name, rows) in enumerate(parts.items()):
         colour = COLOURS[number % len(COLOURS)]
-        for trace, shown in _clouds(name, rows, metric, chosen[name], colour):
-            figure.add_trace(trace)
-            spots.append(shown)
+        clouds = _clouds(rows, chosen[name], fronts[name], colour)
+        for kind, (shown, marker) in clouds.items():
+            if shown:
+                label = f"{name}: {kind}" if name else kind
+                figure.add_trace(_points(label, shown, metric, marker))
+                spots.append(shown)
     bands = {cost: [_band(b[cost]) for b in budgets.values() if cost in b] for cost in COSTS}
     first = next((cost for cost in COSTS if bands[cost]), "macs")
     buttons = [
@@ -74,30 +79,26 @@ def against_cost(
 
 
 def _clouds(
-    name: str, rows: Sequence[TrialRow], metric: str, chosen: int | None, colour: str
-) -> Iterator[tuple[Scatter, list[TrialRow]]]:
-    """Yields full trainings, shorter ones, the written network and the winner."""
+    rows: Sequence[TrialRow], chosen: int | None, front: Sequence[TrialRow], colour: str
+) -> dict[str, tuple[Sequence[TrialRow], dict[str, Any]]]:
+    """Returns what is drawn by its name: trials, and their marker."""
     longest = max((row.share for row in rows), default=1.0)
-    prefix = f"{name}: " if name else ""
     full = [row for row in rows if row.share == longest]
-    kinds: dict[str, tuple[list[TrialRow], dict[str, Any]]] = {
-        "shorter trainings": (
-            [row for row in rows if row.share < longest],
-            {"color": colour, "opacity": 0.3},
-        ),
+    short = [row for row in rows if row.share < longest]
+    ring = {"symbol": "circle-open", "line": {"width": 2}}
+    return {
+        "shorter trainings": (short, {"color": colour, "opacity": 0.3}),
         "candidates": ([row for row in full if not row.written], {"color": colour}),
         "the written network": (
             [row for row in full if row.written],
             {"color": DARK, "symbol": "star", "size": 13},
         ),
+        "front": (front, {"color": colour, "size": 13, **ring}),
         "winner": (
             [row for row in rows if row.number == chosen],
-            {"color": DARK, "symbol": "circle-open", "size": 17, "line": {"width": 2}},
+            {"color": DARK, "size": 17, **ring},
         ),
     }
-    for kind, (shown, marker) in kinds.items():
-        if shown:
-            yield _points(f"{prefix}{kind}", shown, metric, marker), shown
 
 
 def _points(name: str, rows: Sequence[TrialRow], metric: str, marker: Mapping[str, Any]) -> Scatter:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import numpy as np
 
@@ -50,7 +49,7 @@ class Screened:
     _drawn: dict[int, list[Candidate]] = field(default_factory=dict, repr=False)
     _fitted: dict[tuple[str, ...], Model] = field(default_factory=dict, repr=False)
 
-    @cached_property
+    @property
     def rungs(self) -> tuple[tuple[float, int], ...]:
         """Length and number of the trainings of each rung, from short to full.
 

@@ -182,7 +182,7 @@ def shown(url: str) -> str:
     'postgresql://me@host/db'
     """
     try:
-        return make_url(url).set(password=None).render_as_string() if url else ""
+        return make_url(url)._replace(password=None).render_as_string() if url else ""
     except (ArgumentError, ValueError):
         return url
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import doctest
-
 import pytest
 import torch
 
 import flopwise
 from flopwise import nets
 from flopwise.cost import METRICS, cost
-from flopwise.nets import drop
 
 
 def test_latency_names_what_was_measured() -> None:
@@ -23,7 +20,6 @@ def test_latency_names_what_was_measured() -> None:
 
 
 def test_the_rules_of_stochastic_depth_hold_in_a_network() -> None:
-    assert doctest.testmod(drop).failed == 0
     model = nets.build(flopwise.load("std/resnet18", w=8).network)
 
     def rates() -> list[float]:

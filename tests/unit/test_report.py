@@ -147,6 +147,17 @@ def test_several_budgets_are_parts_of_one_page(tmp_path: Path) -> None:
     assert {"budget 1", "budget 2"} <= set(Seen(text).words)
 
 
+def test_of_several_objectives_the_front_is_marked(tmp_path: Path) -> None:
+    study = run(tmp_path, "  objective: [{maximize: top1}, {minimize: macs}]\n")
+    (cost, *_) = charts(flopwise.report(study).read_text(encoding="utf-8"))
+    done = [(int(r["macs"]), float(r["val_top1"])) for r in rows(study) if r["state"] == "done"]
+    best = {
+        (x, y) for x, y in done if not any(a <= x and b >= y and (a, b) != (x, y) for a, b in done)
+    }
+    drawn = cost["traces"]["front"]
+    assert set(zip(drawn["x"], drawn["y"], strict=True)) == best
+
+
 def test_the_verb_writes_it_and_a_mistake_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import doctest
 import os
 import signal
 import subprocess
@@ -13,8 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from flopwise.search import crew
 
 SPEC = """
 spec: 1
@@ -138,7 +135,3 @@ def test_workers_have_a_gpu_each_survive_a_kill_and_all_leave_at_ctrl_c(home: Pa
     assert not {note[0] for note in later} & ended  # nothing that had ended was done again
     share = str(max((os.cpu_count() or 1) // 3, 1))
     assert {tuple(note[2:]) for note in later} == {("", share)}
-
-
-def test_how_gpus_are_shared_out_is_said() -> None:
-    assert doctest.testmod(crew).failed == 0
