@@ -17,6 +17,7 @@ from flopwise.cli import (
     options,
     reading,
     running,
+    scaling,
     sharing,
     spaces,
     tabling,
@@ -46,6 +47,7 @@ VERBS: dict[str, tuple[Verb, Options]] = {
     "draw": (reading.draw_verb, reading.draw_options),
     "space": (spaces.space_verb, spaces.space_options),
     "table": (tabling.table_verb, tabling.table_options),
+    "scale": (scaling.scale_verb, scaling.scale_options),
     "explain": (telling.explain_verb, telling.explain_options),
     "diff": (telling.diff_verb, telling.diff_options),
     "resolve": (reading.resolve_verb, reading.resolve_options),
@@ -65,7 +67,7 @@ VERBS: dict[str, tuple[Verb, Options]] = {
     "import": (running.import_verb, running.import_options),
     "verify": (running.verify_verb, running.verify_options),
 }
-RESUMED = ("train", "search", "table", "worker")
+RESUMED = ("train", "search", "table", "scale", "worker")
 """Verbs whose command, given again, goes on where it was stopped."""
 
 

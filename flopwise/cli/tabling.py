@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # types only: a verb imports the rooms it needs
     from flopwise.design.tables import PaperTable
     from flopwise.report.tables import Style
 
-__all__ = ["table_options", "table_verb"]
+__all__ = ["add_forms", "table_options", "table_verb"]
 
 FORMS = {
     "markdown": "Markdown",
@@ -31,13 +31,7 @@ def table_options(verb: argparse.ArgumentParser) -> None:
     which = verb.add_mutually_exclusive_group()
     which.add_argument("table", metavar="TABLE", nargs="?", help=text)
     which.add_argument("--all", action="store_true", help="every shipped table, and the scoreboard")
-    form = verb.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print one JSON object")
-    for word, text in FORMS.items():
-        form.add_argument(
-            f"--{word}", dest="form", action="store_const", const=word, help=f"print {text}"
-        )
-    add_out(verb)
+    add_forms(verb)
     add_set(verb)
     text = "train the rows on these images: digits, a folder, a tar, torch/NAME or hfds/NAME"
     verb.add_argument("--train", metavar="DATA", help=text)
@@ -46,10 +40,23 @@ def table_options(verb: argparse.ArgumentParser) -> None:
     text = "with --train, trainings of each row (default: 3)"
     verb.add_argument("--seeds", metavar="N", type=count, default=3, help=text)
     short_for(verb, "--epochs", "train.epochs", "with --train, passes over the training images")
+    text = "with --train, scale the stem or the patches of every row to images of 32 or 64 pixels"
+    verb.add_argument("--small", type=int, choices=(32, 64), default=0, help=text)
     text = "with --train, only these rows, separated by commas"
     verb.add_argument(
         "--rows", metavar="NAMES", type=lambda text: text.split(","), default=[], help=text
     )
+
+
+def add_forms(verb: argparse.ArgumentParser) -> None:
+    """Adds the forms a table is printed in, and `-o FILE`."""
+    form = verb.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object")
+    for word, text in FORMS.items():
+        form.add_argument(
+            f"--{word}", dest="form", action="store_const", const=word, help=f"print {text}"
+        )
+    add_out(verb)
 
 
 def table_verb(args: argparse.Namespace) -> None:
@@ -72,6 +79,7 @@ def table_verb(args: argparse.Namespace) -> None:
       flopwise table my_table.yaml --latex -o my_table.tex
       flopwise table --all --json
       flopwise table my_table.yaml --train photos/ --seeds 3 --epochs 50
+      flopwise table convnext_table10 --train photos/ --small 32 --set wide=0.25
     """
     from flopwise.design.tables import all_facts, all_text, titles
 
@@ -82,9 +90,10 @@ def table_verb(args: argparse.Namespace) -> None:
     if args.train:
         _train(args, style)
         return
-    if args.sets:
+    if args.sets or args.small:
         raise RunError(
-            "--set and --epochs change rows that are trained: name images, as in  --train digits"
+            "--set, --small and --epochs change rows that are trained: name images, as in  "
+            "--train digits"
         )
     tables = _tables(args)
     if args.json:
@@ -108,6 +117,7 @@ def _train(args: argparse.Namespace, style: Style) -> None:
         args.folder,
         seeds=args.seeds,
         rows=args.rows,
+        small=args.small,
         sets=sets,
         told=lambda line: print(line, file=sys.stderr, flush=True),
         command=args.command,

@@ -66,6 +66,7 @@ class PaperTable:
         *,
         seeds: int = 3,
         rows: Sequence[str] = (),
+        small: int = 0,
         sets: Sequence[tuple[str, str]] = (),
         told: Callable[[str], None] = print,
         command: str = "",
@@ -77,6 +78,7 @@ class PaperTable:
             folder: Where all files go; `runs/NAME` by default.
             seeds: Trainings of each row.
             rows: The rows to train; all that are networks by default.
+            small: Pixels of small images, 32 or 64, that the rows are scaled to; 0 leaves them.
             sets: Paths and values that are laid on every row, such as `("train.epochs", "5")`.
             told: Takes a line for each training that ends.
             command: The command that asked for it, kept with each result.
@@ -90,6 +92,7 @@ class PaperTable:
             data=data,
             seeds=seeds,
             rows=rows,
+            small=small,
             sets=sets,
             told=told,
             command=command,

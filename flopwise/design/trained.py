@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flopwise.dsl import Spec
+from flopwise.dsl.differing import compare
 from flopwise.errors import Fault, RunError, SpecError
 from flopwise.report.tables import Cell, Style, Table, draw
 
@@ -15,10 +16,13 @@ if TYPE_CHECKING:  # types only: they import torch and scipy
     from flopwise.search.rows import Run
     from flopwise.search.statistics import Agreement, Contrast, Spread
 
-__all__ = ["TrainedTable", "train_rows"]
+__all__ = ["TrainedTable", "quoted", "train_rows"]
 
 Told = Callable[[str], None]
+Sets = Sequence[tuple[str, str]]
 SCORE = "top1"
+SMALL = {32: 4, 64: 2}
+"""Pixels of small images -> the `small` of a network: how much less its stem shrinks them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,7 @@ class TrainedTable:
         spread: The deviation of a training within its row, pooled.
         contrasts: How each row differs from the one it starts from.
         agreement: How our order agrees with the paper's; None where it prints too few.
+        sets: What was laid on every row.
     """
 
     spec: Spec
@@ -40,6 +45,7 @@ class TrainedTable:
     spread: Spread
     contrasts: Mapping[str, Contrast]
     agreement: Agreement | None
+    sets: Sets = ()
 
     def text(self, style: Style = "plain") -> str:
         """Returns it as terminal, plain, Markdown, LaTeX, HTML or CSV text."""
@@ -55,6 +61,7 @@ class TrainedTable:
             "score": f"test {SCORE} of the last epoch, in per cent",
             "deviation": self.spread.deviation,
             "degrees_of_freedom": self.spread.freedom,
+            "laid_on_every_row": dict(self.sets),
             "kendall": agreed
             and {key: getattr(agreed, key) for key in ("tau", "low", "high", "rows")},
             "rows": [self._row(name) for name in self.runs],
@@ -80,6 +87,7 @@ class TrainedTable:
             "half_interval": self.spread.half(len(scores)) if scores else None,
             "in_paper": self.printed(name),
             "versus": versus,
+            "changed": self.changed(name),
             "failures": {run.seed: run.reason for run in runs if run.reason},
         }
 
@@ -91,6 +99,11 @@ class TrainedTable:
         """Returns the accuracy that the paper prints for a row."""
         figure = self.spec.table.rows[name].ref.get(SCORE) if self.spec.table else None
         return figure.value if figure else None
+
+    def changed(self, name: str) -> list[str]:
+        """Returns how the network of a row differs from the one of the paper, stage by stage."""
+        row = self.spec.row(name)
+        return [str(each) for each in compare(row, row.set(self.sets)).network]
 
     def _table(self) -> Table:
         heads = ("row", "MACs", "params", "seeds", SCORE, "+-", "in paper", "against")
@@ -127,8 +140,20 @@ class TrainedTable:
                 f"({agreed.low:+.2f} to {agreed.high:+.2f} for the noise of the trainings), "
                 f"{agreed.rows} rows"
             )
+        yield from self._laid()
         for name, runs in self.runs.items():
             yield from (f"{name}, seed {r.seed} failed: {r.reason}" for r in runs if r.reason)
+
+    def _laid(self) -> Iterator[str]:
+        """Says what was laid on the rows, and what became of the stage that sees the images."""
+        if laid := [f"{path}={value}" for path, value in dict(self.sets).items()]:
+            yield f"laid on every row: {', '.join(laid)}"
+        alike: dict[str, list[str]] = {}
+        for name in self.runs:
+            stage = f"net.{self.spec.row(name).network().stages[0].name}."
+            lines = (each for each in self.changed(name) if stage in each)
+            alike.setdefault(", ".join(line.removeprefix("~ ") for line in lines), []).append(name)
+        yield from (f"{', '.join(names)}: {lines}" for lines, names in alike.items() if lines)
 
 
 def _said(number: float | None) -> str:
@@ -142,7 +167,8 @@ def train_rows(
     data: str,
     seeds: int = 3,
     rows: Sequence[str] = (),
-    sets: Sequence[tuple[str, str]] = (),
+    small: int = 0,
+    sets: Sets = (),
     told: Told = print,
     command: str = "",
 ) -> TrainedTable:
@@ -156,6 +182,7 @@ def train_rows(
         data: Where the images come from.
         seeds: Trainings of each row.
         rows: The rows to train; all that are networks by default.
+        small: Pixels of small images, 32 or 64, that the rows are scaled to; 0 leaves them.
         sets: Paths and values that are laid on every row.
         told: Takes a line for each training that ends.
         command: The command that asked for it, kept with each result.
@@ -168,7 +195,8 @@ def train_rows(
     from flopwise.search.training import Trainings, described
 
     chosen = _chosen(spec, rows)
-    laid = [("train.data", _quoted(data)), *sets]
+    sets = [*(_scaled(spec, chosen, small) if small else ()), *sets]
+    laid = [("train.data", quoted(data)), *sets]
     jobs = jobs_of({name: spec.row(name).set(laid) for name in chosen}, seeds)
     images = Trainings()
     opened = images.images(jobs[0].network, jobs[0].recipe)
@@ -185,10 +213,12 @@ def train_rows(
 
     done = runs.run(each)
     grouped = {name: [run for run in done if run.row == name] for name in chosen}
-    return _concluded(spec, folder, grouped)
+    return _concluded(spec, folder, grouped, sets)
 
 
-def _concluded(spec: Spec, folder: Path, runs: Mapping[str, Sequence[Run]]) -> TrainedTable:
+def _concluded(
+    spec: Spec, folder: Path, runs: Mapping[str, Sequence[Run]], sets: Sets
+) -> TrainedTable:
     from flopwise.search.statistics import agreement, contrasts, spread
 
     good = {name: [run for run in each if not run.reason] for name, each in runs.items()}
@@ -210,7 +240,21 @@ def _concluded(spec: Spec, folder: Path, runs: Mapping[str, Sequence[Run]]) -> T
         spread=spread(list(scores.values())),
         contrasts={c.row: c for c in contrasts(pairs, correct)},
         agreement=agreement(list(printed.values()), [scores[name] for name in printed]),
+        sets=sets,
     )
+
+
+def _scaled(spec: Spec, rows: Sequence[str], size: int) -> Sets:
+    """Returns what scales rows to small images: their size, and the `small` of each row."""
+    if size not in SMALL:
+        raise RunError(f"small images have {' or '.join(map(str, SMALL))} pixels, not {size}")
+    if without := [name for name in rows if "small" not in spec.row(name).plan.values]:
+        raise RunError(
+            f"row '{without[0]}' of '{spec.name}' has no variable 'small', the rule for small "
+            "images; write  vars: {small: 1}  and divide the stride of its stem by it, as in  "
+            "stride: $(4 // small)  , or lay your own changes on every row with --set"
+        )
+    return [("input.size", str(size)), ("small", str(SMALL[size]))]
 
 
 def _chosen(spec: Spec, rows: Sequence[str]) -> Sequence[str]:
@@ -224,6 +268,6 @@ def _chosen(spec: Spec, rows: Sequence[str]) -> Sequence[str]:
     return rows or spec.rows
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """Returns a text as YAML, whatever is in it."""
     return "'" + text.replace("'", "''") + "'"

@@ -12,9 +12,13 @@ __all__ = ["write_text"]
 def write_text(path: Path, text: str) -> None:
     """Writes a UTF-8 file at once; a file that exists keeps its permissions.
 
-    A symbolic link stays one: the file it points to is written.
+    A symbolic link stays one: the file it points to is written. A device or a pipe is written to,
+    never replaced.
     """
     target = path.resolve()
+    if target.exists() and not target.is_file():
+        target.write_text(text, encoding="utf-8")
+        return
     mode = target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~_umask()
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:

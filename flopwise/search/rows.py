@@ -34,7 +34,7 @@ from flopwise.search.identity import settings, trial_identity
 from flopwise.search.manifest import provenance
 from flopwise.search.record import COSTS, write_csv
 from flopwise.search.training import METRICS, Trainings, facts_of, tidy
-from flopwise.train import DivergedError, answer, fitting_threads, open_data, train
+from flopwise.train import DivergedError, answer, fitting_threads, images_seen, open_data, train
 
 __all__ = ["Job", "Run", "Runs", "jobs_of", "read_runs"]
 
@@ -78,6 +78,10 @@ class Run:
         hash: The network's structural hash.
         costs: `macs`, `params` and `activations`.
         epochs: Epochs that were trained.
+        lr: Peak learning rate.
+        seen: Training images that were looked at, over all epochs.
+        passes: Forward and backward passes over each of them: 2 with `train.sam`.
+        validation: Validation scores of the last epoch.
         scores: Test scores of the last epoch; empty for a training that failed.
         correct: Which test images were classified right, packed.
         reason: Why it failed.
@@ -91,6 +95,10 @@ class Run:
     hash: str
     costs: Mapping[str, int]
     epochs: int
+    lr: float = 0.0
+    seen: int = 0
+    passes: int = 1
+    validation: Mapping[str, float] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
     correct: str = ""
     reason: str = ""
@@ -202,9 +210,12 @@ class Runs:
             "hash": network.hash,
             "costs": {name: int(getattr(network.graph, name)) for name in COSTS},
             "epochs": recipe.epochs,
+            "lr": recipe.lr,
+            "passes": 2 if recipe.sam else 1,
             "made": provenance(self.command),
         }
         data = self.images.images(network, recipe)
+        known["seen"] = images_seen(data, recipe)
         model = nets.build(network, seed=recipe.seed)
         try:
             with fitting_threads(network.graph.macs, recipe.batch):
@@ -215,6 +226,7 @@ class Runs:
         score = answers.score()
         return Run(
             **known,
+            validation={name: getattr(result.last, name) for name in METRICS},
             scores={name: getattr(score, name) for name in METRICS},
             correct=_packed(answers.correct),
             seconds=result.seconds,

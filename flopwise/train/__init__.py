@@ -6,6 +6,7 @@ deterministic on a CPU, resumable after any death, and silent.
 
 from __future__ import annotations
 
+from flopwise.train.batches import images_seen
 from flopwise.train.checkpoint import load_weights
 from flopwise.train.data import Data, Facts, open_data
 from flopwise.train.loop import train
@@ -26,6 +27,7 @@ __all__ = [
     "answer",
     "evaluate",
     "fitting_threads",
+    "images_seen",
     "load_weights",
     "open_data",
     "train",

@@ -21,7 +21,7 @@ from flopwise.train.randomness import lent_randomness
 from flopwise.train.split import Split, Views, plain_faults
 from flopwise.train.view import normalised
 
-__all__ = ["Batches", "batches"]
+__all__ = ["Batches", "batches", "images_seen"]
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,12 @@ def batches(data: Data, recipe: Recipe, dice: Generator) -> Batches:
         )
     size = min(recipe.batch, len(data.train))
     return Batches(data.train, data.facts, recipe, size - size % 2 if mixed else size, dice)
+
+
+def images_seen(data: Data, recipe: Recipe) -> int:
+    """Returns how many images a whole training looks at; every view of an image counts."""
+    epoch = batches(data, recipe, Generator())
+    return recipe.epochs * len(epoch) * epoch.size
 
 
 def _varied(pixels: Tensor, vary: Transform) -> Tensor:

@@ -22,8 +22,10 @@ TABLES = [path for path in YAML if path.parent.name == "tables"]
 RESULTS = [path for path in YAML if path.parent.name == "results"]
 COMPOSED = [path for path in YAML if path.parent.name == "composed"]
 NETWORKS = [path for path in YAML if path.parent.name == "networks"]
+SCALING = [path for path in YAML if path.parent.name == "scaling"]
 OWN = [path for path in YAML if path.parent.name == "hybrid"]
-SPECS = [path for path in YAML if path not in (*TABLES, *RESULTS, *NETWORKS, *OWN, *COMPOSED)]
+ELSE = (*TABLES, *RESULTS, *NETWORKS, *OWN, *COMPOSED, *SCALING)
+SPECS = [path for path in YAML if path not in ELSE]
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -68,6 +70,18 @@ def test_a_network_says_what_it_costs_and_every_row_of_it_counts_as_torch_does(p
             model(torch.zeros(1, network.input.channels, *network.input.size, device="meta"))
         assert counter.get_total_flops() == 2 * network.graph.macs
         assert sum(each.numel() for each in model.parameters()) == network.graph.params
+
+
+@pytest.mark.parametrize("path", SCALING, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_family_says_what_it_is_and_its_models_differ(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    assert f"flopwise scale {path.relative_to(ROOT)} --train" in text
+    spec = dsl.load(path)
+    assert spec.warnings == ()
+    macs = [spec.row(row).network().graph.macs for row in spec.rows]
+    assert len(macs) > 2
+    assert macs == sorted({*macs})
 
 
 @pytest.mark.parametrize("path", OWN, ids=lambda path: str(path.relative_to(ROOT)))

@@ -244,3 +244,12 @@ def test_a_frame_has_exact_counts_and_figures_as_numbers() -> None:
     shown = flopwise.table("t2t_table6").frame()
     assert pandas.isna(shown.loc["alexnet", "macs"])
     assert shown["macs"].dtype == "Int64"
+
+
+@pytest.mark.parametrize("name", papers())
+def test_every_row_of_a_paper_can_be_scaled_to_small_images(name: str) -> None:
+    spec = load(f"std/{name}")
+    for row in spec.rows:
+        same = spec.row(row).set([("input.size", "32")])
+        scaled = same.set([("small", "4")])
+        assert scaled.network().graph.macs > 2 * same.network().graph.macs  # it sees more places

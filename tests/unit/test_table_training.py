@@ -23,10 +23,10 @@ spec: 1
 name: rows
 input: {size: 8, channels: 3}
 classes: 1000
-vars: {w: 8}
+vars: {w: 8, small: 1}
 train: {epochs: 2, batch: 64, images: 300, lr: 3e-3, crop: 1, flip: false}
 net:
-  stem: {block: conv, dim: $w, norm: bn, act: relu}
+  stem: {block: conv, dim: $w, stride: $(4 // small), norm: bn, act: relu}
   body: {block: basic, dim: $(2*w), stride: 2}
   head: {block: classifier}
 table:
@@ -84,6 +84,25 @@ def test_a_score_is_that_of_the_last_epoch(spec: Path) -> None:
     result = train(model, data, recipe, Path("alone"), keep="last")
     assert result.last.epoch == 2
     assert np.array_equal(answer(model, data, "test").correct, run.answers)
+
+
+def test_rows_are_scaled_to_small_images_and_say_so(spec: Path) -> None:
+    table = flopwise.load(spec).table()
+    sets = [("train.epochs", "1"), ("train.images", "100"), ("small", "2")]
+    quiet = {"seeds": 1, "rows": ["first"], "small": 32, "told": lambda line: None}
+    found = table.train("digits", sets=sets, **quiet)  # type: ignore[arg-type]
+    (run,) = found.runs["first"]
+    scaled = flopwise.load(spec, {"small": 2, "input.size": 32, "input.channels": 1, "classes": 10})
+    assert run.hash == scaled.network.hash
+    text = found.text()
+    assert "laid on every row: input.size=32, small=2, train.epochs=1, train.images=100" in text
+    assert "first: net.stem.stride: 4 -> 2" in text
+    assert "~ input.size: [8, 8] -> [32, 32]" in found.facts()["rows"][0]["changed"]
+    with pytest.raises(RunError, match="32 or 64 pixels, not 48"):
+        table.train("digits", small=48)
+    spec.write_text(SPEC.replace(", small: 1", "").replace(", stride: $(4 // small)", ""))
+    with pytest.raises(RunError, match="row 'first' of 'rows' has no variable 'small'"):
+        flopwise.load(spec).table().train("digits", small=64)
 
 
 def test_trainings_of_something_else_are_not_mixed(spec: Path) -> None:
