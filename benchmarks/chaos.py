@@ -140,7 +140,7 @@ def chaos(args: argparse.Namespace, server: Postgres | None, url: str) -> dict[s
             time.sleep(args.away)
             server.start()
             restarts += 1
-        if hands and now > next_kill:
+        if hands and now > next_kill and killed < args.kills:
             number = rng.choice(list(hands))
             hands[number].kill()
             hands[number].wait()
@@ -207,6 +207,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--pause", type=float, default=0.15, help="seconds of an epoch")
     parser.add_argument("--kill", type=float, default=3.0, help="seconds between kills, on average")
+    parser.add_argument("--kills", type=int, default=10**6, help="most kills")
     parser.add_argument("--away", type=float, default=4.0, help="seconds without the database")
     parser.add_argument("--span", type=float, default=60.0, help="seconds that a run takes")
     parser.add_argument("--limit", type=float, default=600.0, help="seconds until it is stuck")

@@ -30,7 +30,20 @@ from flopwise.search.storage import DiskFullError, LeaveError, full, is_full
 from flopwise.search.watch import Watch
 from flopwise.search.workers import Worker
 
-__all__ = ["Entrant", "Finals", "Fresh", "entrants"]
+__all__ = ["Entrant", "Finals", "Fresh", "Tuned", "entrants"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuned:
+    """The written network with the best training settings that a study of its own found.
+
+    Attributes:
+        trial: Its trial in that study.
+        tries: Trials of that study that gave a score.
+    """
+
+    trial: TrialRow
+    tries: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,15 +52,19 @@ class Entrant:
 
     Attributes:
         name: `baseline`, or `top 1` and so on.
-        trial: Its trial; None for a baseline that does not meet its own budget.
+        trial: Its trial; None for a baseline that does not meet its own budget, or was tuned.
         candidate: Its costs and hash.
         picks: What makes it; empty for the network as it is written.
+        search: Validation scores that it was chosen by.
+        tries: Of how many trials these are the best.
     """
 
     name: str
     trial: TrialRow | None
     candidate: Candidate
     picks: Picks
+    search: Mapping[str, float]
+    tries: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +205,8 @@ class Finals:
                 picks=entrant.picks,
                 costs=entrant.candidate.costs,
                 hash=entrant.candidate.hash,
-                search=entrant.trial.scores if entrant.trial else {},
+                search=entrant.search,
+                tries=entrant.tries,
                 tests=tuple(run.test for run in runs[entrant.name] if not run.reason),
                 seeds=self.seeds,
                 failures={r.seed: r.reason for r in runs[entrant.name] if r.reason},
@@ -212,17 +230,48 @@ class Finals:
         return found
 
 
-def entrants(baseline: Candidate, ranked: Sequence[TrialRow], top: int) -> list[Entrant]:
-    """Returns the baseline and the best trials; a baseline among the best is named once."""
+def entrants(
+    baseline: Candidate,
+    ranked: Sequence[TrialRow],
+    top: int,
+    trials: int,
+    tuned: Tuned | None = None,
+) -> list[Entrant]:
+    """Returns the baseline and the best trials; a baseline among the best is named once.
+
+    Args:
+        baseline: What arithmetic knows about the written network.
+        ranked: The trials, best first.
+        top: How many of the best.
+        trials: Of how many trials these are the best.
+        tuned: The written network with the best of other training settings.
+    """
     written = next((row for row in ranked if row.written), None)
-    field = [Entrant(name="baseline", trial=written, candidate=baseline, picks={})]
+    own = tuned.trial if tuned else written
+    field = [
+        Entrant(
+            name="baseline",
+            trial=None if tuned else written,
+            candidate=baseline,
+            picks=tuned.trial.picks if tuned else {},
+            search=own.scores if own else {},
+            tries=tuned.tries if tuned else int(own is not None),
+        )
+    ]
     for place, row in enumerate(ranked[:top], start=1):
-        if not row.written:
+        if (row.identity != own.identity) if own else not row.written:
             candidate = Candidate(
                 picks=row.picks, identity=row.identity, hash=row.hash, costs=row.costs
             )
             field.append(
-                Entrant(name=f"top {place}", trial=row, candidate=candidate, picks=row.picks)
+                Entrant(
+                    name=f"top {place}",
+                    trial=row,
+                    candidate=candidate,
+                    picks=row.picks,
+                    search=row.scores,
+                    tries=trials,
+                )
             )
     return field
 

@@ -97,6 +97,7 @@ class FinalRow:
         costs: `macs`, `params` and `activations`.
         hash: The network's structural hash.
         search: Validation scores of its trial: chosen as the best of many, so optimistic.
+        tries: Of how many trials.
         tests: Test scores of each fresh seed.
         seeds: Those seeds.
         failures: Why fresh trainings failed, by seed.
@@ -113,6 +114,7 @@ class FinalRow:
     seeds: tuple[int, ...]
     failures: Mapping[int, str] = field(default_factory=dict)
     versus: Comparison | None = None
+    tries: int = 1
 
     def mean(self, metric: str) -> float | None:
         """Returns the mean of a test score over the fresh seeds."""
@@ -134,6 +136,7 @@ class FinalRow:
             **{name: self.costs.get(name) for name in COSTS},
             "hash": self.hash,
             **{f"search_val_{name}": value for name, value in self.search.items()},
+            "best_of": self.tries,
             **{f"test_{name}": self.mean(name) for name in metrics},
             **{f"test_{name}_sd": self.spread(name) for name in metrics},
             "seeds": " ".join(map(str, self.seeds)),

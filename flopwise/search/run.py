@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flopwise.dsl import Search, Spec
 from flopwise.errors import RunError
+from flopwise.search.baseline import tune
 from flopwise.search.candidates import made
 from flopwise.search.crew import Crew, visible_gpus
 from flopwise.search.evaluator import Evaluator
@@ -147,11 +148,13 @@ def _studies(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) 
     found = section(spec)
     wanted = found.trials if order.trials is None else order.trials
     if len(found.budget) < 2:
-        return start(spec, evaluator, home, order).run(wanted)
+        session = start(spec, evaluator, home, order)  # refuses before anything is trained
+        tuned = tune(spec, evaluator, home, order, wanted)
+        return replace(session, tuned=tuned).run(wanted)
     alone = [replace(spec, search=replace(found, budget=(budget,))) for budget in found.budget]
     for each in alone if not home.joins else ():
         look(each)
-    parts = []
+    parts, tuned = [], None
     for number, each in enumerate(alone, 1):
         windows = ", ".join(f"{m} {w}" for m, w in found.budget[number - 1].items())
         order.watch.note(f"budget {number} of {len(alone)}: {windows}")
@@ -159,7 +162,9 @@ def _studies(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) 
             session = start(each, evaluator, folder, order)
             if not home.joins:  # a part says what it is about; the whole, what it is made of
                 home.remember({**folder.known(), **recollection(spec)})
-            parts.append(session.run(wanted))
+            if number == 1:
+                tuned = tune(spec, evaluator, home, order, wanted)
+            parts.append(replace(session, tuned=tuned).run(wanted))
     outcome = Outcome(folder=home.path, trials=(), parts=tuple(parts))
     rows = budget_rows(outcome, found)
     write_csv(home.path / "budgets.csv", rows)

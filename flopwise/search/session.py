@@ -11,7 +11,7 @@ from flopwise.dsl import Search
 from flopwise.errors import RunError
 from flopwise.search.candidates import ENUMERABLE, Candidate, Probe
 from flopwise.search.compare import RULE
-from flopwise.search.final import Finals, entrants
+from flopwise.search.final import Finals, Tuned, entrants
 from flopwise.search.front import Objectives
 from flopwise.search.loop import Loop
 from flopwise.search.manifest import provenance
@@ -63,6 +63,7 @@ class Session:
         baseline: What arithmetic knows about the network as it is written.
         probe: What a look at the space found.
         command: The command that asked for it.
+        tuned: The written network with the best of other training settings, if it has tried some.
     """
 
     search: Search
@@ -70,6 +71,7 @@ class Session:
     baseline: Candidate
     probe: Probe
     command: str
+    tuned: Tuned | None = None
 
     @property
     def path(self) -> Path:
@@ -119,7 +121,9 @@ class Session:
 
     def _finals(self, outcome: Outcome, best: TrialRow) -> Outcome:
         loop = self.loop
-        field = entrants(self.baseline, loop.ranked(), self.search.final.top)
+        field = entrants(
+            self.baseline, loop.ranked(), self.search.final.top, self._scored(), self.tuned
+        )
         finals = Finals(
             spec=loop.spec,
             folder=self.path,
@@ -147,11 +151,15 @@ class Session:
         assert outcome.winner
         winner = replace(
             outcome.winner,
-            trials=sum(row.state == "done" for row in self.loop.ended()),
+            trials=self._scored(),
             data=dict(self.loop.evaluator.data),
         )
         write_winner(self.path, self.loop.spec, winner, provenance(self.command))
         return replace(outcome, winner=winner)
+
+    def _scored(self) -> int:
+        """Returns of how many trials the best are the best."""
+        return sum(row.state == "done" for row in self.loop.ended())
 
     def _fresh_seeds(self) -> tuple[int, ...]:
         """Returns seeds that no trial used."""

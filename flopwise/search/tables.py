@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
@@ -29,11 +30,12 @@ Heads: TypeAlias = Mapping[str, Callable[[TrialRow], str]]
 
 def trial_table(rows: Sequence[TrialRow], metric: str = "top1", most: int = 10) -> Table:
     """Returns the best trials as a table."""
-    table = Table(
-        title=f"trials, best {min(most, len(rows))} of {len(rows)} by validation {metric}"
-    )
     sign = 1 if metric == "loss" else -1
     done = sorted((r for r in rows if r.state == "done"), key=lambda r: sign * r.scores[metric])
+    others = Counter(r.state for r in rows if r.state != "done")
+    told = "".join(f", {count} {state}" for state, count in others.items())
+    best = f"best {min(most, len(done))} of {len(done)}"
+    table = Table(title=f"trials, {best} by validation {metric}{told}")
     _fill(table, done[:most], {_head(metric): partial(_figure, metric)})
     return table
 
@@ -106,14 +108,17 @@ def _fill(table: Table, rows: Sequence[TrialRow], heads: Heads) -> None:
         table.add_row(number, *(text(row) for text in heads.values()), *costs, *cells)
 
 
-def final_table(rows: Sequence[FinalRow], trials: int, metric: str = "top1") -> Table:
-    """Returns the last step as a table: the optimistic and the fresh score side by side."""
+def final_table(rows: Sequence[FinalRow], metric: str = "top1") -> Table:
+    """Returns the last step as a table: the optimistic and the fresh score side by side.
+
+    Behind the optimistic one stands of how many trials it is the best.
+    """
     table = Table(title="last step: fresh seeds, judged once on the test split")
     table.add_column("network")
     heads = (
         "trial",
         "MMACs",
-        f"search\nval {metric}\nbest of {trials}",
+        f"search\nval {metric}\n(best of)",
         f"fresh\ntest {metric}\nmean +- sd",
         "difference\nto the baseline\n+- error",
     )
@@ -121,7 +126,7 @@ def final_table(rows: Sequence[FinalRow], trials: int, metric: str = "top1") -> 
         table.add_column(head, justify="right", no_wrap=True)
     for row in rows:
         macs = f"{row.costs.get('macs', 0) / 1e6:,.3f}"
-        search = f"{row.search[metric]:.2f}" if metric in row.search else "-"
+        search = f"{row.search[metric]:.2f} ({row.tries})" if metric in row.search else "-"
         trial = "-" if row.trial is None else str(row.trial)
         versus = str(row.versus) if row.versus else ""
         table.add_row(row.name, trial, macs, search, fresh_text(row, metric), versus)

@@ -204,7 +204,7 @@ def show(outcome: Outcome, console: Console, metric: str = "top1") -> None:
     if outcome.front:
         console.print(front_table(outcome.front, outcome.objectives, done))
     if outcome.finals:
-        console.print(final_table(outcome.finals, done, metric))
+        console.print(final_table(outcome.finals, metric))
         images = max((row.versus.images for row in outcome.finals if row.versus), default=0)
         seeds = ", ".join(map(str, outcome.finals[0].seeds))
         around = f"seeds {seeds}; {images:,} test images; " if images else f"seeds {seeds}; "

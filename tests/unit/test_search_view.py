@@ -55,6 +55,7 @@ def finals() -> tuple[FinalRow, FinalRow]:
         costs=COSTS,
         hash="g",
         search={"top1": 93.5},
+        tries=2,
         tests=tests,
         seeds=(1, 2, 3),
         versus=compare(right, right),
@@ -118,7 +119,7 @@ def test_the_end_shows_the_optimistic_and_the_fresh_score_side_by_side_and_calls
     show(Outcome(folder=None, trials=rows, finals=finals()), console)  # type: ignore[arg-type]
     text = stream.getvalue()
     assert "0 (baseline)" in text and "search" in text and "fresh" in text
-    assert "best of 2" in text and "93.50" in text and "a tie" in text
+    assert "(best of)" in text and "93.50 (2)" in text and "a tie" in text
     assert "seeds 1, 2, 3" in text and "2 standard errors" in text.replace("\n", " ")
     assert max(map(len, text.splitlines())) <= 80
 
