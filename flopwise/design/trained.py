@@ -124,7 +124,7 @@ class TrainedTable:
     def _table(self) -> Table:
         heads = ("row", "MACs", "params", "seeds", SCORE, "+-", "in paper", "against")
         more = ("difference", "difference in paper", "verdict")
-        return Table(heads=(*heads, *more), rows=tuple(tuple(self._cells(name)) for name in self.runs))
+        return Table(heads=heads + more, rows=tuple(tuple(self._cells(name)) for name in self.runs))
 
     def _cells(self, name: str) -> Iterator[Cell]:
         row = self._row(name)
