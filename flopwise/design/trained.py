@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flopwise.dsl import Spec
 from flopwise.dsl.differing import compare
+from flopwise.dsl.rows import Table as Rows
 from flopwise.errors import Fault, RunError, SpecError
 from flopwise.report.tables import Cell, Style, Table, draw
 
@@ -34,9 +36,10 @@ class TrainedTable:
         folder: Where the trainings lie.
         runs: Row -> its finished trainings, failed ones included.
         spread: The deviation of a training within its row, pooled.
-        contrasts: How each row differs from the one it starts from.
+        contrasts: How each row differs from the one it is compared with.
         agreement: How our order agrees with the paper's; None where it prints too few.
         sets: What was laid on every row.
+        twins: Row -> the row below it that is the same training and stands for both.
     """
 
     spec: Spec
@@ -46,11 +49,15 @@ class TrainedTable:
     contrasts: Mapping[str, Contrast]
     agreement: Agreement | None
     sets: Sets = ()
+    twins: Mapping[str, str] = field(default_factory=dict)
 
     def text(self, style: Style = "plain") -> str:
         """Returns it as terminal, plain, Markdown, LaTeX, HTML or CSV text."""
         table = draw(self._table(), style)
-        return table if style == "csv" else "\n".join([table, *self._notes(), ""])
+        if style == "csv":
+            return table
+        mark = "- " if style == "markdown" else ""
+        return "\n".join([table, *(f"{mark}{note}" for note in self._notes()), ""])
 
     def facts(self) -> dict[str, Any]:
         """Returns plain data: every score, interval, difference and rule."""
@@ -68,15 +75,7 @@ class TrainedTable:
         }
 
     def _row(self, name: str) -> dict[str, Any]:
-        runs, contrast = self.runs[name], self.contrasts.get(name)
-        scores = self.scores(name)
-        versus = contrast and {
-            "row": contrast.base,
-            "difference": contrast.found.difference,
-            "error": contrast.found.error,
-            "chance": contrast.chance,
-            "word": contrast.word,
-        }
+        runs, scores = self.runs[name], self.scores(name)
         return {
             "name": name,
             "hash": runs[0].hash,
@@ -86,9 +85,26 @@ class TrainedTable:
             "mean": sum(scores) / len(scores) if scores else None,
             "half_interval": self.spread.half(len(scores)) if scores else None,
             "in_paper": self.printed(name),
-            "versus": versus,
+            "same_training_as": self.twins.get(name),
+            "versus": self.versus(name),
             "changed": self.changed(name),
             "failures": {run.seed: run.reason for run in runs if run.reason},
+        }
+
+    def versus(self, name: str) -> dict[str, Any] | None:
+        """Returns how a row differs from the one it is compared with, here and in the paper."""
+        if not (contrast := self.contrasts.get(name)):
+            return None
+        ours, base = self.printed(name), self.printed(contrast.base)
+        printed = None if ours is None or base is None else round(ours - base, 6)
+        return {
+            "row": contrast.base,
+            "difference": contrast.found.difference,
+            "error": contrast.found.error,
+            "chance": contrast.chance,
+            "word": contrast.word,
+            "in_paper": printed,
+            "beside_paper": _beside(contrast, printed),
         }
 
     def scores(self, name: str) -> list[float]:
@@ -107,8 +123,8 @@ class TrainedTable:
 
     def _table(self) -> Table:
         heads = ("row", "MACs", "params", "seeds", SCORE, "+-", "in paper", "against")
-        rows = (self._cells(name) for name in self.runs)
-        return Table(heads=(*heads, "difference", "verdict"), rows=tuple(map(tuple, rows)))
+        more = ("difference", "difference in paper", "verdict")
+        return Table(heads=heads + more, rows=tuple(tuple(self._cells(name)) for name in self.runs))
 
     def _cells(self, name: str) -> Iterator[Cell]:
         row = self._row(name)
@@ -119,7 +135,8 @@ class TrainedTable:
         yield _said(row["in_paper"])
         yield versus["row"] if versus else ""
         yield f"{versus['difference']:+.2f}" if versus else ""
-        yield f"{versus['word']} (p {versus['chance']:.2g})" if versus else ""
+        yield f"{versus['in_paper']:+.2f}" if versus and versus["in_paper"] is not None else ""
+        yield _verdict(versus) if versus else ""
 
     def _notes(self) -> Iterator[str]:
         spread = self.spread
@@ -134,6 +151,9 @@ class TrainedTable:
             "difference: paired by seed and test image; p corrected for all differences of the "
             "table (Holm); a tie where it is above 0.05"
         )
+        if not spread.freedom:
+            yield "one seed a row: a difference may belong to the seed and not to the row"
+        yield from self._beside_paper()
         if agreed := self.agreement:
             yield (
                 f"order: Kendall's tau with the paper {agreed.tau:+.2f} "
@@ -143,6 +163,18 @@ class TrainedTable:
         yield from self._laid()
         for name, runs in self.runs.items():
             yield from (f"{name}, seed {r.seed} failed: {r.reason}" for r in runs if r.reason)
+
+    def _beside_paper(self) -> Iterator[str]:
+        """Says how many of the paper's differences were found again."""
+        found = [each["beside_paper"] for name in self.runs if (each := self.versus(name))]
+        if printed := [word for word in found if word]:
+            count = Counter(printed)
+            yield (
+                f"of {len(printed)} differences in the paper {count['same']} have the same sign "
+                f"here, {count['opposite']} the other sign, {count['tie']} are ties here"
+            )
+        for name, twin in self.twins.items():
+            yield f"{name}: the same training as {twin}, compared once"
 
     def _laid(self) -> Iterator[str]:
         """Says what was laid on the rows, and what became of the stage that sees the images."""
@@ -154,6 +186,20 @@ class TrainedTable:
             lines = (each for each in self.changed(name) if stage in each)
             alike.setdefault(", ".join(line.removeprefix("~ ") for line in lines), []).append(name)
         yield from (f"{', '.join(names)}: {lines}" for lines, names in alike.items() if lines)
+
+
+def _beside(contrast: Contrast, printed: float | None) -> str | None:
+    """Returns whether a difference has the paper's sign; None where the paper has none."""
+    if not printed:
+        return None
+    if contrast.word == "a tie":
+        return "tie"
+    return "same" if (contrast.found.difference > 0) == (printed > 0) else "opposite"
+
+
+def _verdict(versus: Mapping[str, Any]) -> str:
+    beside = {"same": ", as in paper", "opposite": ", not as in paper"}
+    return f"{versus['word']} (p {versus['chance']:.2g}){beside.get(versus['beside_paper'], '')}"
 
 
 def _said(number: float | None) -> str:
@@ -226,9 +272,11 @@ def _concluded(
     if not good:
         raise RunError(f"every training failed; the last: {list(runs.values())[-1][-1].reason}")
     assert spec.table
-    first = next(iter(good))
-    parents = {name: spec.table.rows[name].parent for name in good}
-    pairs = {n: p if p in good else first for n, p in parents.items() if n != first}
+    last = {each[0].identity: name for name, each in good.items()}
+    twins = {name: last[each[0].identity] for name, each in good.items()}
+    twins = {name: twin for name, twin in twins.items() if name != twin}
+    good = {name: each for name, each in good.items() if name not in twins}
+    pairs = _pairs(spec.table, list(good), twins)
     correct = {name: {run.seed: run.answers for run in each} for name, each in good.items()}
     scores = {name: [run.scores[SCORE] for run in each] for name, each in good.items()}
     figures = {name: spec.table.rows[name].ref.get(SCORE) for name in good}
@@ -241,7 +289,19 @@ def _concluded(
         contrasts={c.row: c for c in contrasts(pairs, correct)},
         agreement=agreement(list(printed.values()), [scores[name] for name in printed]),
         sets=sets,
+        twins=twins,
     )
+
+
+def _pairs(table: Rows, names: Sequence[str], twins: Mapping[str, str]) -> dict[str, str]:
+    """Returns what each row is compared with: what it says, else its parent, else the first."""
+    pairs = {}
+    for name in names:
+        row = table.rows[name]
+        base = row.against or row.parent or names[0]
+        base = twins.get(base, base)
+        pairs[name] = base if base in names and base != name else names[0]
+    return {name: base for name, base in pairs.items() if name != base}
 
 
 def _scaled(spec: Spec, rows: Sequence[str], size: int) -> Sets:

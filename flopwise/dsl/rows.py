@@ -84,6 +84,7 @@ class Row:
         place: Where the name stands.
         parent: The row it starts from; None for the spec that holds the table.
         start: The value of its `spec`, where it starts from another file.
+        against: The row that its training is compared with; None for its parent, or the first.
         changes: What it lays on that, in order.
         ref: Published figures by column; None where the source has none.
         convention: How the MACs among them are counted.
@@ -98,6 +99,7 @@ class Row:
     place: Place
     parent: str | None = None
     start: Scalar | None = None
+    against: str | None = None
     changes: tuple[Change, ...] = ()
     ref: Mapping[str, Figure | None] = field(default_factory=dict)
     convention: str = "macs"

@@ -249,6 +249,13 @@ ROW = by_key(
         doc="The earlier row it starts from; base is this spec.",
     ),
     Rule(
+        name="against",
+        type="text",
+        example="against: kernel_7",
+        doc="The earlier row that its training is compared with; else the one it starts from, "
+        "or the first.",
+    ),
+    Rule(
         name="spec",
         type="text",
         example="spec: std/resnet50",

@@ -125,6 +125,7 @@ class _Rows:
             place=place,
             parent=None if start else self.parent(name, node.entries.get("from"), rows),
             start=start if isinstance(start, Scalar) else None,
+            against=self.against(facts, node),
             changes=read_changes(node, self.checker),
             ref=dict(self.ref(node)),
             convention=str(facts.get("convention", self.convention)),
@@ -134,6 +135,16 @@ class _Rows:
             note=str(facts.get("note", "")),
             skip=facts.get("skip") is True,
         )
+
+    def against(self, facts: Mapping[str, object], node: Section) -> str | None:
+        """Returns the row that the training of a row is compared with, if one is named."""
+        wanted = facts.get("against")
+        earlier = [row.name for row in self.rows.values() if row.has_network]
+        if not isinstance(wanted, str) or wanted in earlier:
+            return wanted if isinstance(wanted, str) else None
+        where = "the networks above this row"
+        self.checker.faults.append(no_row(wanted, earlier, node.entries["against"].place, where))
+        return None
 
     def parent(self, name: str, node: object, rows: Section) -> str | None:
         """Returns the row that a row starts from; None for the spec itself."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import subprocess
 import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import pytest
 import flopwise
 from flopwise.cli import main
 from flopwise.errors import RunError, SpecError
-from flopwise.search.rows import read_runs
+from flopwise.search.rows import jobs_of, read_runs
 from flopwise.train import answer, open_data, train
 
 SPEC = """
@@ -103,6 +105,52 @@ def test_rows_are_scaled_to_small_images_and_say_so(spec: Path) -> None:
     spec.write_text(SPEC.replace(", small: 1", "").replace(", stride: $(4 // small)", ""))
     with pytest.raises(RunError, match="row 'first' of 'rows' has no variable 'small'"):
         flopwise.load(spec).table().train("digits", small=64)
+
+
+def test_differences_stand_beside_the_papers(spec: Path) -> None:
+    rows = """
+    first: {ref: {top1: 70.0}}
+    longer: {ref: {top1: 72.0}}
+    wide: {set: {w: 16}, ref: {top1: 75.0}}
+    late: {set: {w: 24}, against: longer, ref: {top1: 71.0}}
+    last: {set: {w: 32}, ref: {top1: 71.0}}
+    end: {set: {w: 40}, against: longer, ref: {top1: 73.0}}
+"""
+    spec.write_text(SPEC.partition("    first:")[0] + rows)
+    whole = flopwise.load(spec).spec
+    laid = {name: whole.row(name).set([("train.data", "digits")]) for name in whole.rows}
+    right = {"first": 500, "longer": 500, "wide": 700, "late": 800, "last": 501, "end": 200}
+    Path("runs/rows").mkdir(parents=True)
+    with Path("runs/rows/results.jsonl").open("w") as file:
+        for job in jobs_of(laid, 2)[1:]:  # the first row and the second are one training
+            count = right[job.row] + job.recipe.seed
+            packed = np.packbits(np.arange(1000) < count).tobytes()
+            bits = base64.b85encode(zlib.compress(packed)).decode()
+            line = {"row": job.row, "seed": job.recipe.seed, "identity": job.identity, "hash": ""}
+            line |= {"costs": dict.fromkeys(("macs", "params", "activations"), 1), "epochs": 1}
+            line |= {"scores": {"top1": count / 10}, "correct": f"1000:{bits}"}
+            file.write(json.dumps(line) + "\n")
+    found = flopwise.load(spec).table().train("digits", seeds=2, told=lambda line: None)
+    assert found.twins == {"first": "longer"}
+    assert found.spread.freedom == 5
+    assert {name: each.base for name, each in found.contrasts.items()} == {
+        "wide": "longer",
+        "late": "longer",
+        "last": "late",
+        "end": "longer",
+    }
+    beside = {name: (found.versus(name) or {}).get("beside_paper") for name in right}
+    assert beside == {
+        "first": None,
+        "longer": None,
+        "wide": "same",
+        "late": "opposite",
+        "last": None,
+        "end": "opposite",
+    }
+    text = found.text("markdown")
+    assert "- of 3 differences in the paper 1 have the same sign here, 2 the other sign" in text
+    assert "- first: the same training as longer, compared once" in text
 
 
 def test_trainings_of_something_else_are_not_mixed(spec: Path) -> None:
