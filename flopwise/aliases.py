@@ -119,7 +119,6 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "make_divisible": ("divisible", "multiple"),
     "maxpool2d": ("maxpool",),
     "maxpooling2d": ("maxpool",),
-    "mbconv": ("inverted",),
     "mean": ("avg",),
     "mhsa": ("vit",),
     "mlp_ratio": ("mlp", "expand"),

@@ -253,6 +253,7 @@ VIEWS = frozenset(
         "flatten",
         "halves",
         "keys_values",
+        "near_map",
         "split_heads",
         "spread",
         "take_token",

@@ -6,6 +6,7 @@ A new block is one function in this folder and one line in `BLOCKS`.
 from __future__ import annotations
 
 from flopwise.blocks.bit import bit, bit_stem
+from flopwise.blocks.coatnet import map_vit, mbconv
 from flopwise.blocks.conv import conv_block, conv_stem, norm_act, patchify
 from flopwise.blocks.convnext import convnext
 from flopwise.blocks.densenet import dense
@@ -100,6 +101,8 @@ BLOCKS: dict[str, Block] = {
     "dense": dense,  # blocks/densenet.py
     "separable": separable,  # blocks/mobilenet.py
     "inverted": inverted,
+    "mbconv": mbconv,  # blocks/coatnet.py
+    "map_vit": map_vit,
     "ghost": ghost,  # blocks/ghost.py
     "ghost_conv": ghost_conv,
     "se_gate": se_gate,  # blocks/gates.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import lcm
+from typing import TypeVar
 
 from flopwise.blocks import layers
 from flopwise.blocks.layers import (
@@ -21,7 +22,7 @@ from flopwise.blocks.layers import (
 from flopwise.blocks.parts import mlp, token_norm
 from flopwise.blocks.relative import relative_position
 from flopwise.blocks.stage import piece
-from flopwise.blocks.tensor import Heads, Tokens
+from flopwise.blocks.tensor import Heads, Tensor, Tokens
 from flopwise.errors import BlockError
 
 __all__ = [
@@ -33,6 +34,8 @@ __all__ = [
     "layer_scale",
     "token_gate",
 ]
+
+T = TypeVar("T", bound=Tensor)
 
 
 @piece
@@ -176,7 +179,7 @@ def _gate(x: Tokens, *, hidden: int) -> Tokens:
 
 
 @piece
-def layer_scale(x: Tokens, *, init: float) -> Tokens:
+def layer_scale(x: T, *, init: float) -> T:
     """A learned scale per channel (Touvron et al. 2021, arXiv:2103.17239, section 2)."""
     return x * parameter(x, (x.channels,), name="gamma", init=init)
 

@@ -152,7 +152,7 @@ class TrainedTable:
             "table (Holm); a tie where it is above 0.05"
         )
         if not spread.freedom:
-            yield "one seed a row: a difference may belong to the seed and not to the row"
+            yield "one seed: a difference may belong to the seed; p is of the test images alone"
         yield from self._beside_paper()
         if agreed := self.agreement:
             yield (
@@ -190,7 +190,7 @@ class TrainedTable:
 
 def _beside(contrast: Contrast, printed: float | None) -> str | None:
     """Returns whether a difference has the paper's sign; None where the paper has none."""
-    if not printed:
+    if not printed or contrast.word == "one seed":
         return None
     if contrast.word == "a tie":
         return "tie"

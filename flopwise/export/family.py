@@ -18,6 +18,7 @@ from flopwise.export import (
     densenet,
     ghostnet,
     hybrid,
+    maxxvit,
     mobilenet,
     nfnet,
     regnet,
@@ -166,6 +167,15 @@ FAMILIES = {
         classifier="head",
         fixed_size=True,
         marks=frozenset({"bit"}),
+    ),
+    "maxxvit": Family(
+        name="timm's MaxxViT",
+        body=frozenset({"mbconv", "map_vit"}),
+        prefixes=maxxvit.PREFIXES,
+        read=maxxvit.read,
+        first_conv="stem.conv1",
+        classifier="head.fc",
+        fixed_size=True,
     ),
     "swin": Family(
         name="timm's Swin",

@@ -16,6 +16,7 @@ __all__ = [
     "attend_over",
     "grid_table",
     "linear_attend",
+    "map_heads",
     "orthogonal_",
     "random_features",
     "relative_scores",
@@ -29,6 +30,16 @@ def split_heads(x: Tensor, heads: int) -> list[Tensor]:
     batch, length, channels = x.shape
     x = x.reshape(batch, length, 3, heads, channels // (3 * heads))
     q, k, v = x.permute(2, 0, 3, 1, 4).unbind(0)
+    return [q, k, v]
+
+
+def map_heads(x: Tensor, heads: int) -> list[Tensor]:
+    """(B, 3 * C, H, W) -> queries, keys and values of (B, heads, H * W, C / heads).
+
+    The channels of a head lie together.
+    """
+    x = x.flatten(2).unflatten(1, (heads, -1)).transpose(2, 3).contiguous()
+    q, k, v = x.chunk(3, dim=3)
     return [q, k, v]
 
 

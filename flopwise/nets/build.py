@@ -20,7 +20,7 @@ from flopwise.nets.source import class_name, first_norm, network_source
 
 __all__ = ["build", "source"]
 
-PLAIN = ("resnet", "densenet", "mobile", "ghost")
+PLAIN = ("resnet", "densenet", "mobile", "ghost", "mbconv")
 """Families whose stems and heads are plain convolutions."""
 
 

@@ -133,6 +133,12 @@ FORMS: dict[str, Form] = {
         attributes={"num_heads": "heads"},
         names=("q", "k", "v"),
     ),
+    "map_heads": Form(
+        forward="map_heads({0}, self.num_heads)",
+        attributes={"num_heads": "heads"},
+        names=("q", "k", "v"),
+    ),
+    "near_map": Form(forward="{0}.transpose(1, 2).unflatten(2, {1}.shape[2:])"),
     "attend": Form(
         forward="F.scaled_dot_product_attention({0}, {1}, {2}).transpose(1, 2).flatten(2)"
     ),

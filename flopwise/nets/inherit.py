@@ -27,7 +27,7 @@ __all__ = ["Inherited", "Start", "inherit"]
 SHOWN = 3
 """Most keys of a kind that are named."""
 
-PARTS = {"split_heads": 3, "window_attend": 3}
+PARTS = {"split_heads": 3, "window_attend": 3}  # map_heads lays the parts of a head together
 """Layer kind -> how many equal parts it cuts what it reads into: queries, keys and values."""
 
 OFFSETS = {"window_attend": (1, "window"), "offset_bias": (0, "grid")}

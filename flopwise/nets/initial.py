@@ -81,6 +81,25 @@ def _fan_out(layer: nn.Module) -> None:
         nn.init.uniform_(layer.weight, -reach, reach)
 
 
+def _fan_out_conv(layer: nn.Module) -> None:
+    if isinstance(layer, nn.Conv2d):
+        _fan_out(layer)
+    else:
+        _reset(layer)
+
+
+def _xavier_conv(layer: nn.Module) -> None:
+    _reset(layer)
+    if isinstance(layer, nn.Conv2d):
+        nn.init.xavier_uniform_(layer.weight)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+def _small_bias(layer: nn.Module) -> None:
+    nn.init.normal_(layer.bias, std=1e-6)  # type: ignore[arg-type]  # layers that have one
+
+
 def _zero(layer: nn.Module) -> None:
     nn.init.zeros_(layer.weight)  # type: ignore[arg-type]  # norms of a residual branch
 
@@ -98,10 +117,13 @@ RULES: dict[str, Callable[[nn.Module], None]] = {
     "densenet": _kaiming_in,  # timm DenseNet.__init__
     "mobile": _fan_out,  # timm _init_weight_goog
     "ghost": _reset,  # timm's GhostNet starts as torch does
+    "mbconv": _fan_out_conv,  # timm maxxvit._init_conv
+    "map_vit": _xavier_conv,  # timm maxxvit._init_transformer
 }
 INITS: dict[str, Callable[[nn.Module], None]] = {
     "zeros": _zero,
     "zero_gain": _zero_gain,
     "linear": _reset,
+    "small_bias": _small_bias,
 }
 FIXED: dict[str, Callable[[Tensor], None]] = {"sinusoid": sinusoid_, "orthogonal": orthogonal_}

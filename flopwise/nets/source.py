@@ -23,7 +23,7 @@ NAMES = {
     "timm.layers.grn": ("GlobalResponseNorm",),
     "torch": ("Tensor", "nn"),
     "flopwise.nets.attention": (
-        *("attend_biased", "attend_over", "grid_table", "linear_attend"),
+        *("attend_biased", "attend_over", "grid_table", "linear_attend", "map_heads"),
         *("random_features", "relative_scores", "split_heads"),
     ),
     "flopwise.nets.resizing": ("FixedSize", "ToMap", "Windowed"),

@@ -69,7 +69,9 @@ class Contrast:
 
     @property
     def word(self) -> str:
-        """What the difference amounts to: a tie, better or worse."""
+        """What the difference amounts to: a tie, better or worse; nothing with one seed."""
+        if self.found.seeds == 1:
+            return "one seed"
         if self.chance > 1 - LEVEL:
             return "a tie"
         return "better" if self.found.difference > 0 else "worse"

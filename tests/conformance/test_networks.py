@@ -36,6 +36,7 @@ SMALL = {  # one network per family, small enough for a test
     "vit_tiny_patch16_224": {"dim": "48", "depth": "4", "input.size": "64"},
     "dm_nfnet_f0": {"w": "32", "input.size": "64", "defaults.nfnet.group_width": "16"},
     "swin_tiny_patch4_window7_224": {"net.stage3.depth": "2"},
+    "coatnet_0_rw_224": {"w": "48", "d3": "2", "input.size": "64"},
     "t2t_vit_7": {"net.body.depth": "2", "input.size": "64"},
     "vit_small_r26_s32_224": {"net.body.depth": "2", "input.size": "64"},
 }

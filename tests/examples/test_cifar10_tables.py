@@ -77,8 +77,12 @@ def test_a_printed_table_has_the_means_of_its_file(
 ) -> None:
     scores = {run.identity: run.scores["top1"] for run in runs if not run.reason}
     page = HERE / "results" / f"{name}.md"
-    lines = page.read_text(encoding="utf-8").splitlines() if page.exists() else []
-    rows = [[cell.strip() for cell in line.split("|")[1:]] for line in lines if line[:1] == "|"][2:]
+    text = page.read_text(encoding="utf-8").replace("\\_", "_") if page.exists() else ""
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:]]
+        for line in text.splitlines()
+        if line[:1] == "|"
+    ][2:]
     for row, _, _, seeds, mean, *_ in rows:
         found = [scores[planned[name][row, seed].identity] for seed in range(int(seeds))]
         assert float(mean) == pytest.approx(sum(found) / len(found), abs=0.00501)

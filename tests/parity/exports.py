@@ -200,11 +200,13 @@ SLOW = {
     "coatnet max": coatnet(
         conv=", pool: max, shrink: expand, kernel: 5, se: 0.5, expand: 2.5",
         more=", head_dim: 4, pool: max, layer_scale: 0.1, mlp: 3, eps: 1e-5",
-        size=[64, 128],
         head=", eps: 1e-5",
     ),
     "coatnet bare": coatnet(
-        channels=1, conv=", se: 0", more=", head_dim: 8, relative: none, bias: false"
+        channels=1,
+        size=[64, 128],
+        conv=", se: 0",
+        more=", head_dim: 8, relative: none, bias: false",
     ),
     "coatnet of transformers": coatnet(kinds="TTTT"),
     "coatnet of convolutions": coatnet(kinds="CCCC", size=96),

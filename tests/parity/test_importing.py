@@ -32,6 +32,7 @@ SMALL = [
     "densenet121",
     "regnety_002",
     "swin_tiny_patch4_window7_224",
+    "test_coatnet",
 ]
 LARGE = [
     *("resnet50", "resnet50s", "resnet101d", "resnet50_gn", "resnetaa50", "resnetrs50"),
@@ -43,6 +44,7 @@ LARGE = [
     *("dm_nfnet_f0", "nfnet_l0", "eca_nfnet_l0", "nf_regnet_b0", "nf_resnet26", "nf_seresnet26"),
     *("nf_ecaresnet26", "mobilenetv1_100", "mobilenetv2_140", "ghostnet_130"),
     *("regnetx_002", "regnety_032", "regnety_080_tv"),
+    *("coatnet_pico_rw_224", "coatnet_nano_rw_224", "coatnet_1_rw_224"),
 ]
 NATIVE = [
     *("resnet10t", "test_convnext2", "test_vit", "test_vit2", "test_nfnet"),
@@ -53,6 +55,7 @@ NATIVE = [
         "vit_so150m_patch16_reg4_gap_256",
     ),
     *("regnetx_080", "regnety_080_tv"),
+    *("test_coatnet", "coatnet_0_rw_224", "coatnet_3_rw_224"),
     *("swin_tiny_patch4_window7_224", "densenet121", "deit3_small_patch16_224", "test_vit4"),
 ]
 

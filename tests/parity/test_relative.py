@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import Any
 
@@ -15,7 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from flopwise import dsl, nets
 from flopwise.export import from_timm, recognise
 from flopwise.export.family import tier
+from tests.parity.exports import NATIVE, SLOW
 from tests.parity.references import image, redrawn, relative
+from tests.parity.test_transformers import compare
 
 NET = """
 spec: 1
@@ -42,15 +45,59 @@ def test_biases_per_offset_are_those_of_timm(pool: str) -> None:
     theirs = redrawn(native.architecture, **native.model_args)
     ours = nets.build(net)
     ours.load_state_dict(from_timm(net, theirs.state_dict()))
-    x = image(64)[:, :, :32]
-    assert relative(ours.eval()(x), theirs.eval()(x)) <= 1e-5
-    got, wanted = ours.train()(x), theirs.train()(x)
-    assert relative(got, wanted) <= 1e-5
-    got.square().sum().backward()
-    wanted.square().sum().backward()
-    grads = {key: p.grad for key, p in theirs.named_parameters() if p.grad is not None}
-    for key, grad in from_timm(net, {**theirs.state_dict(), **grads}).items():
-        assert relative(ours.get_parameter(key).grad, grad) <= 1e-4, key  # type: ignore[arg-type]
+    compare(net, ours.eval(), theirs)
+
+
+COATNETS = {name: text for name, text in (NATIVE | SLOW).items() if name.startswith("coatnet")}
+
+
+@pytest.mark.parametrize("name", COATNETS)
+def test_hybrids_on_maps_are_those_of_timm(name: str) -> None:
+    net = dsl.loads(COATNETS[name]).network()
+    native = recognise(net)
+    theirs = redrawn(native.architecture, **native.model_args)
+    ours = nets.build(net)
+    ours.load_state_dict(from_timm(net, theirs.state_dict()))
+    assert sum(each.numel() for each in theirs.parameters()) == net.graph.params
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        shape = net.graph.inputs[0].shape
+        timm.create_model(native.architecture, **native.model_args).eval()(torch.empty(1, *shape))
+    assert counter.get_total_flops() == 2 * net.graph.macs
+    if shape[0] == 3:
+        compare(net, ours.eval(), theirs)
+
+
+def test_a_hybrid_at_another_size_is_that_of_timm() -> None:
+    net = dsl.loads(COATNETS["coatnet"]).network()
+    native = recognise(net)
+    theirs = redrawn(native.architecture, **native.model_args)
+    ours = nets.build(net).eval()
+    ours.load_state_dict(from_timm(net, theirs.state_dict()))
+    with warnings.catch_warnings():  # of the memory layout inside timm's interpolation
+        warnings.simplefilter("ignore")
+        ours.set_input_size(96)
+        theirs.set_input_size(96)
+    assert relative(ours(image(96)), theirs(image(96))) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("dim: 48, depth: 2, stride: 2", "dim: 32, depth: 2", r"at3\.stride 1"),
+        (", bias: false}", "}", "both or none"),
+        ("block: map_vit", "block: map_vit, relative: keys", "relative keys"),
+        ("size: 64", "size: [64, 128]", "squares only"),
+        ("kernel: 3, stride: 2", "kernel: 5, stride: 2", r"first\.kernel 5"),
+        ("block: mbconv", "block: mbconv, se: 0.01", "of 16 channels is none"),
+        ("norm_first: true", "norm_first: false", r"top\.norm_first False"),
+    ],
+)
+def test_what_timm_cannot_say_of_a_hybrid_is_told(old: str, new: str, told: str) -> None:
+    text = COATNETS["coatnet"]
+    assert old in text
+    found = tier(dsl.loads(text.replace(old, new)).network())
+    assert found.name == "standalone"
+    assert any(re.search(told, reason) for reason in found.reasons), found.reasons
 
 
 def test_at_another_size_the_biases_are_interpolated_as_in_timm() -> None:

@@ -31,6 +31,7 @@ OTHERS = [
     *("swin_small_patch4_window7_224", "swin_base_patch4_window7_224"),
     *("vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224"),
     *("vit_base_patch32_224", "deit_small_patch16_224", "deit_base_patch16_224", *CUT),
+    *("coatnet_0_rw_224", "coatnet_1_rw_224"),
 ]
 VARIANTS: list[tuple[str, dict[str, str], dict[str, Any]]] = [
     ("vit_tiny_patch16_224", {"net.body.qk_norm": "true"}, {"qk_norm": True}),
@@ -76,9 +77,13 @@ def compare(network: dsl.Network, ours: nn.Module, theirs: nn.Module) -> None:
     wanted.square().sum().backward()
     grads = {key: p.grad for key, p in theirs.named_parameters() if p.grad is not None}
     gradients = from_timm(network, {**theirs.state_dict(), **grads})
+    silent = 1e-6 * max(each.abs().max() for each in grads.values())
     for key, parameter in ours.named_parameters():
         assert parameter.grad is not None
-        assert relative(parameter.grad, gradients[key]) <= 1e-4, key
+        if gradients[key].abs().max() <= silent:  # rounding of a shift that a batch norm undoes
+            assert parameter.grad.abs().max() <= 2 * silent, key
+        else:
+            assert relative(parameter.grad, gradients[key]) <= 1e-4, key
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -130,6 +135,7 @@ FRESH = [
     ("swin_tiny_patch4_window7_224", {}, {}),
     ("deit_tiny_patch16_224", {"net.body.qk_norm": "true"}, {"qk_norm": True}),
     ("vit_tiny_patch16_224", {"net.cls.registers": "4"}, {"reg_tokens": 4}),
+    ("coatnet_0_rw_224", {}, {}),
 ]
 
 

@@ -11,6 +11,8 @@ from flopwise.testing.examples import Example, derive, values
 FREE = {
     # Where the stage has a stride:
     *((block, name) for block in ("basic", "residual") for name in ("shortcut", "shrink")),
+    *(("mbconv", name) for name in ("pool", "shrink")),
+    *(("map_vit", name) for name in ("pool", "widen", "shortcut_bias")),
     ("avgpool", "pad"),  # the tried kernel refuses a padding above its half
     ("avgpool", "stride"),  # the tried map is smaller than the window
     ("class_token", "std"),  # initial values are no part of the graph
@@ -75,7 +77,7 @@ def test_a_marked_setting_counts_only_beside_the_other(
 ) -> None:
     field = BLOCKS[block].fields[other]
     some = [wanted] if wanted else [v for v in values(field) if v not in ("none", 0, False)]
-    nothing = [v for v in field.choices if v not in some] or [field.default]
+    nothing = [v for v in field.choices if v not in some] or [0 if field.default else field.default]
     assert any(True in changes(block, {other: value}, name) for value in some)
     assert changes(block, {other: nothing[0]}, name) <= {False}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar, cast
 
 from flopwise.blocks.graph import Type
-from flopwise.blocks.tensor import Heads, Tensor, Tokens
+from flopwise.blocks.tensor import Heads, Map, Tensor, Tokens
 from flopwise.errors import BlockError
 
 __all__ = [
@@ -15,7 +15,9 @@ __all__ = [
     "halves",
     "keys_values",
     "linear_attend",
+    "map_heads",
     "merge_heads",
+    "near_map",
     "offset_bias",
     "random_features",
     "relative_scores",
@@ -35,6 +37,25 @@ def split_heads(x: Tokens, *, heads: int) -> tuple[Heads, Heads, Heads]:
     return cast(
         tuple[Heads, Heads, Heads], x.trace.append("split_heads", [x], [out] * 3, heads=heads)
     )
+
+
+def map_heads(x: Map, *, heads: int) -> tuple[Heads, Heads, Heads]:
+    """(3 * C, H, W) -> queries, keys and values of (heads, H * W, C / heads).
+
+    The channels of a head lie together: its queries, keys and values.
+    Source: timm `Attention2d`.
+    """
+    grid, width = (x.height, x.width), x.channels // 3
+    out = Type("heads", (heads, x.height * x.width, width // heads), grid=grid)
+    return cast(
+        tuple[Heads, Heads, Heads], x.trace.append("map_heads", [x], [out] * 3, heads=heads)
+    )
+
+
+def near_map(x: Tokens, near: Map) -> Map:
+    """(H * W, C) -> (C, H, W), with the rows and columns of `near`."""
+    out = Type("map", (x.channels, near.height, near.width))
+    return cast(Map, x.trace.append("near_map", [x, near], [out])[0])
 
 
 def to_heads(x: Tokens, *, heads: int) -> Heads:

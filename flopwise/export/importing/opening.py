@@ -21,6 +21,7 @@ from flopwise.export.importing import (
     convnext,
     densenet,
     ghostnet,
+    maxxvit,
     mobile,
     nfnet,
     regnet,
@@ -44,6 +45,7 @@ READERS: dict[str, Callable[[Published], list[Line]]] = {
     "EfficientNet": mobile.read,
     "GhostNet": ghostnet.read,
     "RegNet": regnet.read,
+    "MaxxVit": maxxvit.read,
 }
 """Class of a timm model -> who reads it."""
 FOLDER = "local-dir:"
