@@ -235,7 +235,7 @@ class Loop:
             "resolved": self.spec.render(picks),
             "codes": {code.key: code.text for code in self.spec.codes},
         }
-        self.study.describe(trial, {"about": about})
+        self.study.describe(trial, {"about": about, "macs": candidate.costs["macs"]})
         return trial, picks
 
     def _finish(self, trial: Trial, measure: Measure) -> None:
