@@ -75,7 +75,8 @@ def search_verb(args: argparse.Namespace) -> None:
     design = open_spec(args)
     from rich.console import Console
 
-    from flopwise.search.view import show, watch_for
+    from flopwise.search.live import watch_for
+    from flopwise.search.view import show
 
     metric = design.spec.search.objective[1] if design.spec.search else "top1"
     watch = watch_for(sys.stdout, metric)
@@ -86,6 +87,7 @@ def search_verb(args: argparse.Namespace) -> None:
         watch=watch,
         command=args.command,
         workers=args.workers,
+        slurm=args.slurm,
         storage=args.storage,
         allow_code=args.allow_code,
     )
@@ -193,6 +195,8 @@ def search_options(verb: argparse.ArgumentParser) -> None:
     )
     text = "processes that share the work, one per GPU where there are GPUs (default: 1)"
     verb.add_argument("--workers", metavar="N", type=count, default=1, help=text)
+    text = "workers are jobs of Slurm: long options of sbatch, as partition=gpu,time=60,gpus=1"
+    verb.add_argument("--slurm", metavar="OPTIONS", default="", help=text)
     text = "keep trials in a database, for workers on several machines: postgresql://USER@HOST/DB"
     verb.add_argument("--storage", metavar="URL", default="", help=text)
 

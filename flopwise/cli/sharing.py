@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,13 @@ def worker_verb(args: argparse.Namespace) -> None:
       flopwise worker postgresql://me@db/flopwise#quickstart
     """
     from flopwise.design.sharing import join
-    from flopwise.search.view import watch_for
+    from flopwise.search.live import watch_for
 
-    storage = os.environ.get(STORAGE, "") if args.parent else ""
+    storage = os.environ.get(STORAGE, "")
     join(
         args.study,
         args.out,
-        watch=watch_for(sys.stdout),
+        watch=partial(watch_for, sys.stdout),
         command=args.command,
         storage=storage,
         parent=args.parent,

@@ -251,6 +251,7 @@ class Design:
         watch: Watch | None = None,
         command: str = "",
         workers: int = 1,
+        slurm: str = "",
         storage: str = "",
         allow_code: bool = False,
     ) -> Outcome:
@@ -263,6 +264,7 @@ class Design:
             watch: Who is told what happens; nobody by default.
             command: The command that asked for it, for the records.
             workers: Processes that share the work, one per GPU where there are GPUs.
+            slurm: Long options of sbatch; the workers are jobs of Slurm then.
             storage: URL of a database for the trials; a journal in the folder by default.
             allow_code: Whether a function or sampler that the spec names may run although nobody
                 allowed it before.
@@ -283,6 +285,7 @@ class Design:
             watch=watch,
             command=command,
             workers=workers,
+            slurm=slurm,
             storage=storage,
             allow_code=allow_code,
         )

@@ -17,6 +17,7 @@ from flopwise.search.files import write_text
 from flopwise.search.folder import StudyFolder, differences
 from flopwise.search.identity import recipe_of, share_of, shortened, trial_identity
 from flopwise.search.manifest import versions
+from flopwise.search.opening import section
 from flopwise.search.recalling import recall
 from flopwise.search.status import Found, find
 
@@ -52,7 +53,7 @@ def join(
     study: str | Path,
     folder: Path | None = None,
     *,
-    watch: Watch | None = None,
+    watch: Callable[[str], Watch] | None = None,
     command: str = "",
     storage: str = "",
     parent: int = 0,
@@ -62,7 +63,7 @@ def join(
     Args:
         study: Its folder, or the URL of its database.
         folder: The folder as this machine sees it.
-        watch: Who is told.
+        watch: Makes who is told, from the metric that trials are ranked by; nobody by default.
         command: The command that asked for it, for the records.
         storage: URL of the database with its password, where the folder does not say it.
         parent: The process to work for; the worker leaves when that is gone.
@@ -81,7 +82,7 @@ def join(
     return work(
         spec,
         home,
-        watch=watch,
+        watch=watch(section(spec).objective[1]) if watch else None,
         command=command,
         storage=url.partition("#")[0] or storage,
         parent=parent,

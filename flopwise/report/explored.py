@@ -39,6 +39,7 @@ class Explored:
         budget: The windows, by metric, spelled; requirements and a fit among them.
         share: Size and feasible part.
         how: How candidates are drawn: listed, counted, thrown or judged.
+        counted: The costs whose windows are counted; draws that miss another are thrown away.
         why: Why there are no tables, if there are none.
         ranges: Smallest and largest cost of all that can be built, by metric.
         inside: The same of the feasible, as far as they were met.
@@ -54,6 +55,7 @@ class Explored:
     budget: Mapping[str, str]
     share: Share
     how: str
+    counted: tuple[str, ...]
     why: str
     ranges: Ranges
     inside: Ranges
@@ -87,6 +89,7 @@ class Explored:
             },
             "marginals": {each.target: dict(each.values) for each in self.marginals},
             "method": self.how,
+            "counted": list(self.counted),
             "no_tables": self.why,
             "rates": {name: round(rate) for name, rate in self.rates.items()},
             **self.tiers.as_dict(),

@@ -21,7 +21,7 @@ WIDEST = 40
 """Most bars of a target; more values are put together."""
 HOW = {
     "listed": "picking from a list of all that are feasible",
-    "counted": "counting completions in bins of cost, level by level; misses are thrown away",
+    "counted": "counting completions in bins of {costs}, level by level; misses are thrown away",
     "thrown": "drawing from all; misses are thrown away",
     "judged": "drawing from all and tracing each; misses are thrown away",
 }
@@ -157,7 +157,8 @@ def _together(shares: Sequence[float]) -> list[float]:
 def _end(found: Explored) -> Iterator[tuple[str, Text]]:
     if found.why:
         yield "no tables", Text(found.why, "yellow")
-    yield "drawn by", Text(HOW[found.how])
+    costs = " and ".join(found.counted) or "cost"
+    yield "drawn by", Text(HOW[found.how].format(costs=costs))
     words = {
         "batch": "costed in batches",
         "single": "costed one by one",

@@ -81,6 +81,7 @@ class Loop:
         """Runs until that many trials ended; False when the space has no candidate left."""
         failures: list[str] = []
         self._heard.update(row.number for row in self.ended())
+        self._tell_front(self.rows())
         while (number := self._next(trials)) is not None:
             reason = self._train(number, trials)
             failures = [*failures, reason] if reason and reason in failures[-1:] else [reason]
@@ -272,6 +273,12 @@ class Loop:
         for row in _rows(new):
             self._heard.add(row.number)
             self.watch.end(row, next(iter(self.ranked(rows)), None), self._left(rows, of))
+
+        self._tell_front(rows)
+
+    def _tell_front(self, rows: Sequence[TrialRow]) -> None:
+        several, ranked = len(self.objectives) > 1, self.ranked(rows)
+        self.watch.front(ranked if several else ranked[:1], several)
 
     def _left(self, rows: Sequence[TrialRow], of: int) -> float | None:
         """Estimates the seconds to go from the mean of the finished trials."""

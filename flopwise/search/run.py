@@ -20,6 +20,7 @@ from flopwise.search.opening import Order, look, section, start
 from flopwise.search.recalling import recollection
 from flopwise.search.record import TrialRow, write_csv
 from flopwise.search.session import Outcome
+from flopwise.search.slurm import Jobs, options_of
 from flopwise.search.watch import Watch
 from flopwise.search.workers import GRACE
 
@@ -41,6 +42,7 @@ def search(
     command: str = "",
     storage: str = "",
     workers: int = 1,
+    slurm: str = "",
     grace: float = GRACE,
     allow_code: bool = False,
 ) -> Outcome:
@@ -63,6 +65,7 @@ def search(
         storage: URL of the database that keeps the trials; a journal in the folder by default.
         workers: Processes that share the work, one per GPU where there are GPUs; with more than
             one, candidates get their scores from what the spec names.
+        slurm: Long options of sbatch, as `partition=gpu,time=60`: the workers are jobs of Slurm.
         grace: Seconds without a sign of life after which a worker counts as dead.
         allow_code: Whether a function or sampler that the spec names may run although nobody
             allowed it before.
@@ -86,12 +89,19 @@ def search(
         begin=begin,
     )
     with StudyFolder(Path(folder), url=storage) as home:
-        if workers < 2:
+        if workers < 2 and not slurm:
             return _run(spec, evaluator, home, order)
         if evaluator:
             raise RunError("workers are processes of their own: let the spec name the evaluator")
-        with Crew(home.path, workers, home.url, visible_gpus(), order.watch.note) as crew:
+        with _crew(home, workers, slurm, order.watch.note) as crew:
             return _run(spec, evaluator, home, replace(order, crew=crew))
+
+
+def _crew(home: StudyFolder, workers: int, slurm: str, told: Callable[[str], None]) -> Crew:
+    """Returns the workers of a search: processes of this machine, or jobs of Slurm."""
+    if slurm:
+        return Jobs(home.path, workers, home.url, told=told, options=options_of(slurm))
+    return Crew(home.path, workers, home.url, visible_gpus(), told)
 
 
 def work(

@@ -57,11 +57,11 @@ GRACE = 30.0
 """Seconds without a sign of life after which a worker counts as dead."""
 SIGNS = 6
 """Signs of life in that time."""
-BEATS = 40.0
+BEATS = 20.0
 """Most signs of life in a second, of all workers together."""
 LOOKS = 5.0
 """Most looks at the claims in a second, of all workers that wait together."""
-GLANCES = 1.0
+GLANCES = 0.5
 """Most looks at the watchers in a second, of all other workers together."""
 WATCHERS = 8
 """Workers that watch all others."""

@@ -1,4 +1,4 @@
-"""Uniform draws from the paths of cost tables whose total lies in a window.
+"""Uniform draws from the paths of cost tables whose totals lie in one window, or in two.
 
 Costs are whole numbers up to 1e10, so they are counted in bins: every entry of a table is rounded
 down to a multiple of the bin's width. A path of binned total b costs from b * width to b * width
@@ -8,13 +8,16 @@ window contain all that truly do. Their number is found from the last level back
 drawn level by level with these numbers as weights: each path of that larger set is as likely as any
 other. A draw that misses the window by its exact cost is thrown away. What is left is uniform over
 exactly the paths inside; only the rounding of the weights (a part in 10^13) is not exact.
+
+Two windows are counted in bins of both costs at once: fewer of each, so more draws miss.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import gcd
+from math import gcd, prod
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -31,10 +34,14 @@ ENTRIES = 16_000_000
 """Most counts that are kept: states times bins, 8 bytes each."""
 WORK = 400_000_000
 """Most additions that the counts take: kinds of steps times bins."""
+PLANE = 2_000_000_000
+"""Most additions where two costs are counted at once."""
 BINS = 50_000
 """Most bins of a window's upper end."""
 FEWEST = 64
 """Fewest bins that are worth the work."""
+FEW = 16
+"""Fewest bins of one of two costs."""
 AT_ONCE = 1 << 20
 """Most weights that are looked at in one piece while drawing."""
 WHOLE = 2.0**53
@@ -60,7 +67,7 @@ class _Edges:
 
     state: Array
     after: Array
-    bins: Array
+    bins: tuple[Array, ...]
     many: Array
 
 
@@ -74,11 +81,12 @@ class _Binned:
         inner: The smallest and largest binned total that surely lie in the window.
         bins: For every level (states, choices), the binned cost.
         useful: For every level (states, choices), whether a wanted end can follow.
+        kept: About which part of what is counted lies in the window.
     """
 
     def __init__(self, tables: CostTables, metric: str, window: Window, limit: int) -> None:
         """Takes the tables, a window on one metric, and how many bins there may be at most."""
-        self.tables = tables
+        self.tables, self.metric = tables, metric
         alive = tables.compiled.allowed
         self.useful: list[Array] = []
         for level in reversed(tables.levels):
@@ -95,6 +103,8 @@ class _Binned:
         self.low = max(-(-(low - cut) // self.width), 0)
         self.high = high // self.width  # below 0 where the window lies below all
         self.inner = -(-low // self.width), (high - cut) // self.width
+        counted = (self.high - self.low + 1) * self.width
+        self.kept = (high - low + 1) / counted if counted > 0 else 0.0
 
     def _above_least(self, column: int) -> list[Array]:
         """Returns the costs of every level above the least of it; these add up to `least`."""
@@ -106,12 +116,17 @@ class _Binned:
             found.append(np.where(useful, cost - least, 0))
         return found
 
-    def edges(self, at: int) -> _Edges:
-        """Returns the kinds of steps of a level that may stay in the window."""
-        state, choice = np.nonzero(self.useful[at] & (self.bins[at] <= max(self.high, 0)))
-        after, bins = self.tables.levels[at].next[state, choice], self.bins[at][state, choice]
-        rows, many = np.unique(np.stack([state, after, bins], axis=1), axis=0, return_counts=True)
-        return _Edges(rows[:, 0], rows[:, 1], rows[:, 2], many)
+
+def _edges(axes: Sequence[_Binned], at: int) -> _Edges:
+    """Returns the kinds of steps of a level that may stay in all windows."""
+    useful = axes[0].useful[at]
+    for axis in axes:
+        useful = useful & (axis.bins[at] <= max(axis.high, 0))
+    state, choice = np.nonzero(useful)
+    after = axes[0].tables.levels[at].next[state, choice]
+    columns = [state, after, *(axis.bins[at][state, choice] for axis in axes)]
+    rows, many = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
+    return _Edges(rows[:, 0], rows[:, 1], tuple(rows[:, 2:].T), many)
 
 
 def bracket(tables: CostTables, metric: str, window: Window, bins: int = BINS) -> Bracket:
@@ -125,8 +140,7 @@ def bracket(tables: CostTables, metric: str, window: Window, bins: int = BINS) -
     count[0, 0] = 1.0
     for at, level in enumerate(tables.levels):
         after = np.zeros((int(level.next.max()) + 1, top))
-        edges = binned.edges(at)
-        for state, to, step, many in zip(*map(np.ndarray.tolist, _fields(edges)), strict=True):
+        for state, to, many, (step,) in _listed(_edges([binned], at)):
             after[to, step:] += many * count[state, : top - step]
         count = after
     ends = count[tables.compiled.allowed[: len(count)]].sum(axis=0)
@@ -135,62 +149,100 @@ def bracket(tables: CostTables, metric: str, window: Window, bins: int = BINS) -
     return Bracket(inside, float(ends[binned.low :].sum()))
 
 
-def _fields(edges: _Edges) -> tuple[Array, Array, Array, Array]:
-    return edges.state, edges.after, edges.bins, edges.many
+def _listed(edges: _Edges) -> Iterator[tuple[int, int, int, tuple[int, ...]]]:
+    """Yields steps: the state before, the state after, how many, and the bins of each cost."""
+    steps = zip(*(bins.tolist() for bins in edges.bins), strict=True)
+    yield from zip(
+        edges.state.tolist(), edges.after.tolist(), edges.many.tolist(), steps, strict=True
+    )
+
+
+def _axes(tables: CostTables, windows: Sequence[tuple[str, Window]]) -> list[_Binned]:
+    """Returns the costs that are counted in bins, and how many there are of each.
+
+    Of two costs the numbers of bins are those with which the fewest draws miss.
+    """
+    states = sum(len(level.next) for level in tables.levels) + len(tables.compiled.built)
+    work = sum(level.next.size for level in tables.levels)
+    limit = min(BINS, ENTRIES // states, WORK // work)
+    if not windows or limit < FEWEST:
+        return [_Binned(tables, *(windows or [("macs", Window())])[0], 1)]
+    if len(windows) == 1:
+        return [_Binned(tables, *windows[0], limit)]
+    cells, splits = min(ENTRIES // states, PLANE // work), list[list[_Binned]]()
+    first = FEW
+    while first * FEW <= cells:
+        bins = first, cells // first
+        splits.append([_Binned(tables, *w, b) for w, b in zip(windows, bins, strict=True)])
+        first = first * 3 // 2
+    alone = [_Binned(tables, *windows[0], limit)]
+    return max(splits, key=lambda pair: prod(axis.kept for axis in pair), default=alone)
 
 
 class PathDraws:
-    """Uniform draws among the paths to allowed ends that may lie in a window of one metric.
+    """Uniform draws among the paths to allowed ends that may lie in windows of one cost or two.
 
     Attributes:
         count: How many paths there are to draw from.
-        bins: How many bins the costs are counted in; 1 counts all paths, whatever they cost.
+        metrics: The costs that are counted in bins.
+        bins: How many bins these are; 1 counts all paths, whatever they cost.
     """
 
-    def __init__(self, tables: CostTables, metric: str = "macs", window: Window | None = None):
-        """Counts completions; without a window all allowed paths are drawn from."""
-        states = sum(len(level.next) for level in tables.levels) + len(tables.compiled.built)
-        work = sum(level.next.size for level in tables.levels)
-        limit = min(BINS, ENTRIES // states, WORK // work)
-        limited = window is not None and limit >= FEWEST
+    def __init__(self, tables: CostTables, *windows: tuple[str, Window]) -> None:
+        """Counts completions; without a window all allowed paths are drawn from.
+
+        Args:
+            tables: The cost tables.
+            windows: At most two metrics and what each may be.
+        """
         self.tables = tables
-        self._binned = _Binned(tables, metric, window or Window(), limit if limited else 1)
-        self.bins = self._binned.high + 1
+        self._binned = _axes(tables, windows)
+        self.metrics = tuple(axis.metric for axis in self._binned) if windows else ()
+        self._tops = tuple(axis.high + 1 for axis in self._binned)
+        self.bins = prod(self._tops) if min(self._tops) > 0 else 0
         self._counts = self._counted() if self.bins > 0 else []
-        self.count = float(self._counts[0][0, 0]) if self.bins > 0 else 0.0
+        self.count = float(self._counts[0].flat[0]) if self.bins > 0 else 0.0
         # a choice that leads nowhere leads to a row of zeros behind the others
         self._next = [
             np.where(useful, level.next, len(count) - 1)
             for level, useful, count in zip(
-                tables.levels, self._binned.useful, self._counts[1:], strict=False
+                tables.levels,
+                self._binned[0].useful,
+                self._counts[1:],
+                strict=False,
             )
         ]
 
     def _counted(self) -> list[Array]:
-        """Returns for every level (states, binned cost so far): the number of completions.
+        """Returns for every level (states, binned costs so far): the number of completions.
 
-        A last column of zeros stands for all costs above the window, a last row for no state.
+        A last place of zeros stands for all costs above the window, a last row for no state.
         """
-        binned, top = self._binned, self._binned.high + 1
-        allowed = self.tables.compiled.allowed
-        last = np.zeros((len(allowed) + 1, top + 1))
-        last[np.flatnonzero(allowed), binned.low : top] = 1.0
+        allowed = np.flatnonzero(self.tables.compiled.allowed)
+        past = tuple(top + 1 for top in self._tops)
+        last = np.zeros((len(self.tables.compiled.allowed) + 1, *past))
+        window = tuple(slice(axis.low, axis.high + 1) for axis in self._binned)
+        inside: Any = (allowed, *window)
+        last[inside] = 1.0
         found = [last]
         for at in range(len(self.tables.levels) - 1, -1, -1):
-            after, edges = found[0], binned.edges(at)
-            before = np.zeros((len(self.tables.levels[at].next) + 1, top + 1))
-            for state, to, step, many in zip(*map(np.ndarray.tolist, _fields(edges)), strict=True):
-                before[state, : top - step] += many * after[to, step:top]
+            after = found[0]
+            before = np.zeros((len(self.tables.levels[at].next) + 1, *past))
+            for state, to, many, steps in _listed(_edges(self._binned, at)):
+                pairs = list(zip(steps, self._tops, strict=True))
+                here: Any = (state, *(slice(0, top - step) for step, top in pairs))
+                there: Any = (to, *(slice(step, top) for step, top in pairs))
+                before[here] += many * after[there]
             found.insert(0, before)
         return found
 
     @cached_property
     def _even(self) -> list[bool]:
         """For every level, whether all choices cost the same and lead to one state."""
-        pairs = zip(self.tables.levels, self._binned.useful, self._binned.bins, strict=True)
         return [
-            bool(level.sizes and useful.all() and not bins.any() and not np.ptp(level.next))
-            for level, useful, bins in pairs
+            bool(level.sizes and self._binned[0].useful[at].all() and not np.ptp(level.next))
+            and not any(axis.bins[at].any() for axis in self._binned)
+            for at, level in enumerate(self.tables.levels)
         ]
 
     def draw(self, rng: np.random.Generator, count: int) -> Array:
@@ -202,24 +254,27 @@ class PathDraws:
         return np.concatenate(parts, axis=1) if parts else np.zeros((0, 0), np.int64)
 
     def _part(self, rng: np.random.Generator, count: int) -> Array:
-        state, spent = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        state = np.zeros(count, np.int64)
+        spent = [np.zeros(count, np.int64) for _ in self._binned]
         rows: list[Array] = []
-        top = self._binned.high + 1
         for at, level in enumerate(self.tables.levels):
             if self._even[at]:
                 choice = rng.integers(level.next.shape[1], size=count)
                 rows += np.unravel_index(choice, level.sizes)
                 state = level.next[state, choice]
                 continue
-            steps = np.minimum(spent[:, None] + self._binned.bins[at][state], top)
-            weights = self._counts[at + 1][self._next[at][state], steps]
+            steps = [
+                np.minimum(so_far[:, None] + axis.bins[at][state], top)
+                for so_far, axis, top in zip(spent, self._binned, self._tops, strict=True)
+            ]
+            weights = self._counts[at + 1][(self._next[at][state], *steps)]
             ends = np.cumsum(weights, axis=1)
             found = rng.random(count) * ends[:, -1]
             choice = (ends <= found[:, None]).sum(axis=1)
             # rounding may end one past the last choice of any weight
             choice = np.minimum(choice, level.next.shape[1] - 1 - (weights > 0)[:, ::-1].argmax(1))
             rows += np.unravel_index(choice, level.sizes) if level.sizes else ()
-            spent = steps[np.arange(count), choice]
+            spent = [step[np.arange(count), choice] for step in steps]
             state = level.next[state, choice]
         return np.stack(rows) if rows else np.zeros((0, count), np.int64)
 

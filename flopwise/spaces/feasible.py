@@ -1,7 +1,7 @@
 """The feasible part of a space: how large it is, what it costs, and uniform draws from it.
 
 Three ways, each exact. A small space is listed. In a larger one the paths that may lie in one
-window are counted and drawn from (see `draws.py`), and what misses another window, or a
+window, or in two, are counted and drawn from (see `draws.py`), and what misses a window, or a
 requirement that no table holds, is thrown away. Without any window all paths are drawn from.
 """
 
@@ -35,6 +35,8 @@ JUDGED = 20_000
 """Most listed candidates that are judged one by one, where a requirement or a fit asks for it."""
 COARSE = 512
 """Bins in which windows are compared, to draw inside the one that leaves least."""
+ENOUGH = 0.25
+"""Share of draws inside one window that must meet another, or both are counted at once."""
 PIECE = 4096
 """Paths that are drawn at once, where more than a few are wanted."""
 TRIES = 1_000_000
@@ -130,6 +132,12 @@ class FeasibleSpace:
         return "counted" if self._draws.bins > 1 or not self.windows else "thrown"
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """The costs whose windows draws are made in; what misses another is thrown away."""
+        counted = self.listed is None and self._draws.bins > 1
+        return self._draws.metrics if counted else ()
+
+    @property
     def order(self) -> tuple[str, ...]:
         """The targets that tables hold, in the order of the space."""
         return tuple(name for name in self.tables.route.domains if name not in self.free)
@@ -150,9 +158,7 @@ class FeasibleSpace:
         """Returns which candidates lie in all windows, by their costs (metrics, candidates)."""
         found = np.ones(costs.shape[1], np.bool_)
         for metric, window in self.windows.items():
-            value = costs[METRICS.index(metric)]
-            found &= value >= window.low if window.low is not None else True
-            found &= value <= window.high if window.high is not None else True
+            found &= _within(window, costs[METRICS.index(metric)])
         return found
 
     def feasible(self, codes: Array) -> tuple[Array, Array]:
@@ -255,7 +261,7 @@ class FeasibleSpace:
     def _bounds(self) -> Bracket:
         found = [bracket(self.tables, m, w, BINS) for m, w in self.windows.items()]
         high = min([each.high for each in found] or [float(self.tables.allowed)])
-        high = min(high, self.counted)
+        high = min(high, self.counted, self._draws.count if len(found) > 1 else high)
         if self.judged or len(found) > 1:
             return Bracket(0.0, high)
         return found[0] if found else Bracket(high, high)
@@ -278,12 +284,22 @@ class FeasibleSpace:
 
     @cached_property
     def _draws(self) -> PathDraws:
-        """Draws inside the window that leaves the fewest paths."""
+        """Draws inside the window that leaves the fewest paths, and another that few of them meet.
+
+        Both are counted at once where that leaves fewer than half as many paths to draw from.
+        """
         bounds = {m: bracket(self.tables, m, w, COARSE).high for m, w in self.windows.items()}
-        if not bounds:
-            return PathDraws(self.tables)
-        metric = min(bounds, key=lambda each: bounds[each])
-        return PathDraws(self.tables, metric, self.windows[metric])
+        order = [(m, self.windows[m]) for m in sorted(bounds, key=bounds.__getitem__)]
+        one = PathDraws(self.tables, *order[:1])
+        if len(order) < 2 or not one.count:
+            return one
+        costs = self.tables.batch(one.draw(np.random.default_rng(0), PIECE)).costs
+        kept = {m: _within(w, costs[METRICS.index(m)]).mean() for m, w in order[1:]}
+        second = min(kept, key=kept.__getitem__)
+        if kept[second] > ENOUGH:
+            return one
+        two = PathDraws(self.tables, order[0], (second, self.windows[second]))
+        return two if two.count < one.count / 2 else one
 
     def _whole(self, picks: Picks) -> bool:
         """Whether picks meet what no table holds, and have what a fit solves."""
@@ -312,6 +328,14 @@ class FeasibleSpace:
         good = allowed and all(w.contains(costs[m]) for m, w in self.windows.items())
         reasons = () if good and self._meets(picks) else ("outside",)
         return Look(picks=picks, costs=costs, reasons=reasons)
+
+
+def _within(window: Window, values: Array) -> Array:
+    """Returns which of some numbers lie in a window."""
+    found = np.ones(values.shape, np.bool_)
+    found &= values >= window.low if window.low is not None else True
+    found &= values <= window.high if window.high is not None else True
+    return found
 
 
 def _joined(windows: Sequence[tuple[str, Window]]) -> dict[str, Window]:

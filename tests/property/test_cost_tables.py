@@ -228,6 +228,16 @@ SPACES = {
         f"{WIDER}; {B}; {F}; {C}; classes: {{range: [2, 5]}}",
         "  budget: {macs: {min: 1.2M, max: 2.2M}, params: {min: 40k, max: 70k}}",
     ),
+    "two narrow windows": small(
+        CONV,
+        f"{WIDER}; {B}; {F}; {C}; classes: {{range: [2, 6]}}",
+        "  budget: {macs: {min: 1.6M, max: 2.2M}, params: {min: 20k, max: 40k}}",
+    ),
+    "a narrow cap": small(
+        CONV,
+        f"{WIDER}; {B}; {F}; {C}; classes: {{range: [2, 6]}}",
+        "  budget: {macs: {min: 1.8M, max: 2.4M}, params: {max: 40k}}",
+    ),
     "required": small(
         CONV, f"{WIDER}; {B}; {F}", "  require: [$(net.body.depth + f <= 4), $(macs / params > 12)]"
     ),
@@ -270,6 +280,8 @@ def test_draws_are_uniform_over_exactly_the_feasible(name: str, most: int) -> No
     assert len(feasible) > 10
     space = FeasibleSpace(cost_tables(spec), spec.search, most=most)
     assert space.method == ("listed" if most else "counted")
+    if "narrow" in name and not most:
+        assert set(space.metrics) == {"macs", "params"}, "both windows are counted at once"
     rng = np.random.default_rng(7)
     count = (12 if name == "fit" else 30) * len(feasible)
     drawn = space.draw(rng, count)

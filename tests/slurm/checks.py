@@ -1,0 +1,140 @@
+"""Searches whose workers are jobs of a real Slurm; `bash tests/slurm/run.sh` sets one up."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+SPEC = """
+spec: 1
+name: slurmed
+input: {size: 8, channels: 1}
+classes: 10
+vars: {w: 8, d: 1}
+net:
+  stem: {block: conv_stem, dim: $w, kernel: 3, stride: 1}
+  body: {block: basic, dim: $w, depth: $d}
+  head: {block: classifier, pool: avg}
+search:
+  space:
+    w: {range: [4, 16], step: 4}
+    d: {range: [1, 3]}
+  budget: {macs: {max: 2M}}
+  trials: 6
+  sampler: {kind: random, seed: 3}
+  final: {top: 1, seeds: 1}
+train: {data: digits, epochs: 6}
+"""
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "net.yaml").write_text(SPEC)
+    return tmp_path / "run"
+
+
+def launched(home: Path) -> subprocess.Popen[str]:
+    words = [sys.executable, "-m", "flopwise", "search", str(home.parent / "net.yaml")]
+    words += ["--out", str(home), "--workers", "2", "--slurm", "partition=debug,time=30"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    path = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(words, cwd=ROOT, env=path, **pipes)  # type: ignore[call-overload]
+
+
+def jobs(home: Path) -> dict[str, str]:
+    """Returns the jobs that wait or run, with their states, as Slurm tells."""
+    mark = home / "workers" / "slurm.json"
+    if not mark.exists():
+        return {}
+    array = json.loads(mark.read_text())["job"]
+    words = ["squeue", "--noheader", "--array", "--format=%i %T", f"--jobs={array}"]
+    lines = subprocess.run(words, capture_output=True, text=True, check=False).stdout.splitlines()
+    return dict(line.split() for line in lines)
+
+
+def until(what: object, process: subprocess.Popen[str] | None = None, seconds: float = 240) -> None:
+    end = time.monotonic() + seconds
+    while not what():  # type: ignore[operator]
+        assert time.monotonic() < end, "it took too long"
+        assert process is None or process.poll() is None, process.communicate()[0]
+        time.sleep(0.5)
+
+
+def epochs(home: Path) -> int:
+    """Returns how many epochs of trials are on disk."""
+    files = (home / "trials").glob("*/epochs.jsonl")
+    return sum(len(file.read_text().splitlines()) for file in files)
+
+
+def ended(home: Path) -> list[dict[str, str]]:
+    with (home / "trials.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def workers_of(home: Path) -> Counter[str]:
+    """Returns how the workers of a study ended, from its journal alone."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = JournalStorage(JournalFileBackend(str(home / "study.jsonl")))
+    study = optuna.load_study(study_name="search: workers", storage=storage)
+    return Counter(trial.state.name for trial in study.get_trials())
+
+
+def test_jobs_train_it_all_and_a_preempted_one_gives_its_trial_back_and_comes_again(
+    home: Path,
+) -> None:
+    search = launched(home)
+    until(lambda: epochs(home) >= 2 and list(jobs(home).values()) == ["RUNNING"] * 2, search)
+    first = next(iter(jobs(home)))
+    subprocess.run(["scancel", "--signal=USR2", first], check=True)  # what Slurm says beforehand
+    until(lambda: workers_of(home)["COMPLETE"] >= 1, search)  # it left, as one that is asked to
+    until(lambda: jobs(home).get(first) == "PENDING", search)
+    now = ["scontrol", "update", f"JobId={first}", "StartTime=now"]  # Slurm waits two minutes
+    subprocess.run(now, check=True)
+    said, _ = search.communicate(timeout=400)
+    assert search.returncode == 0, said
+    rows = ended(home)
+    assert [row["state"] for row in rows] == ["done"] * 6
+    assert len({row["identity"] for row in rows}) == 6
+    assert all(int(row["epochs"]) == 6 for row in rows)
+    until(lambda: not jobs(home))
+    assert workers_of(home) == {"COMPLETE": 3}  # the two, and the one that came again
+    log = next((home / "workers").glob(f"{first}_*.out")).read_text()
+    assert "requeue" in log.lower()
+    assert (home / "winner" / "winner.json").exists()
+    assert (home / "export" / "config.json").exists()
+
+
+def test_a_search_that_is_stopped_leaves_its_jobs_and_one_that_is_killed_loses_no_trial(
+    home: Path,
+) -> None:
+    search = launched(home)
+    until(lambda: epochs(home) >= 2 and len(jobs(home)) == 2, search)
+    search.send_signal(signal.SIGINT)
+    said, _ = search.communicate(timeout=60)
+    assert search.returncode == 130
+    array = json.loads((home / "workers" / "slurm.json").read_text())["job"]
+    assert f"scancel {array}" in said
+    assert len(jobs(home)) == 2
+    first = next(iter(jobs(home)))
+    subprocess.run(["scancel", "--signal=KILL", first], check=True)
+    again = launched(home)
+    said, _ = again.communicate(timeout=400)
+    assert again.returncode == 0, said
+    assert "are still there; none is added" in said
+    rows = ended(home)
+    assert [row["state"] for row in rows] == ["done"] * 6
+    assert all(int(row["epochs"]) == 6 for row in rows)
