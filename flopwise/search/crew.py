@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from flopwise.errors import RunError
 from flopwise.search.watch import Watch
@@ -228,11 +229,16 @@ class Overseer(Worker):
         self.register.refresh()
         living = [r for r in self.register.workers.values() if not r.state.is_finished()]
         doing = [record.user_attrs.get("doing") or {} for record in living]
-        self.watch.workers(
-            [f"{each['key']} epoch {each['epoch']}" for each in doing if "key" in each]
-        )
+        self.watch.workers([_words(each) for each in doing if "key" in each])
         ended = sum(name.startswith("identity ") for name in self.register.claims)
         if ended > self._ended:
             self._ended = ended
             self.crew.lived()
         time.sleep(POLL)
+
+
+def _words(doing: Mapping[str, Any]) -> str:
+    """Says what a worker does; a fresh training by the start of its name."""
+    kind, _, name = doing["key"].partition(" ")
+    what = f"fresh training {name[:6]}" if kind == "final" else doing["key"]
+    return f"{what} epoch {doing['epoch']}"

@@ -1,19 +1,11 @@
-"""A search in the terminal: a bar with the best so far and the time left, quiet in logs."""
+"""A search in words: a line for each event, the tables at the end, and how a study is going."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
+from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
 
 from flopwise.search.candidates import made
 from flopwise.search.record import TrialRow
@@ -22,15 +14,14 @@ from flopwise.search.tables import budget_table, final_table, front_table, trial
 from flopwise.search.watch import Plan, Watch
 
 __all__ = [
-    "Bar",
     "Lines",
     "duration",
+    "figure",
     "plan_lines",
     "show",
     "status_lines",
     "time_left",
     "trial_line",
-    "watch_for",
 ]
 
 
@@ -77,88 +68,6 @@ class Lines(Watch):
         self.say(text)
 
 
-class Bar(Lines):
-    """The same lines above a live bar; epochs move it."""
-
-    def __init__(self, console: Console, metric: str = "top1") -> None:
-        """Draws on a console that is a terminal."""
-        super().__init__(console, metric)
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[epoch]}"),
-            TextColumn("{task.fields[best]}"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
-        )
-        self._progress = Progress(*columns, console=console, transient=True)
-        self._task: TaskID | None = None
-
-    def plan(self, plan: Plan) -> None:
-        """Says the plan and starts the bar."""
-        super().plan(plan)
-        self._start("trials", plan.trials, plan.done)
-
-    def epoch(self, epoch: int, of: int, scores: Mapping[str, float]) -> None:
-        """Shows the epoch of the current training."""
-        self._show(epoch=f"epoch {epoch}/{of}")
-
-    def workers(self, doing: Sequence[str]) -> None:
-        """Shows what the workers do."""
-        self._show(epoch=f"{len(doing)} workers: {', '.join(doing)}" if doing else "")
-
-    def end(self, row: TrialRow, best: TrialRow | None, left: float | None) -> None:
-        """Moves the bar by one trial."""
-        super().end(row, best, left)
-        self._show(
-            epoch="",
-            best=f"best {best.scores[self.metric]:.2f} (trial {best.number})" if best else "",
-            left=time_left(left),
-        )
-        self._advance()
-
-    def begin_final(self, name: str, seed: int, number: int, of: int) -> None:
-        """Starts a bar of its own for the last step."""
-        super().begin_final(name, seed, number, of)
-        if number == 1:
-            self._start("fresh trainings", of, 0)
-
-    def end_final(
-        self, name: str, seed: int, scores: Mapping[str, float], reason: str, left: float | None
-    ) -> None:
-        """Moves the bar by one fresh training."""
-        super().end_final(name, seed, scores, reason, left)
-        self._show(epoch="", left=time_left(left))
-        self._advance()
-
-    def close(self) -> None:
-        """Takes the bar away."""
-        self._progress.stop()
-
-    def _start(self, name: str, total: int, done: int) -> None:
-        if self._task is not None:
-            self._progress.remove_task(self._task)
-        self._task = self._progress.add_task(
-            name, total=total, completed=done, epoch="", best="", left=""
-        )
-        self._progress.start()
-
-    def _show(self, **fields: str) -> None:
-        if self._task is not None:
-            self._progress.update(self._task, refresh=True, **fields)  # type: ignore[arg-type]
-
-    def _advance(self) -> None:
-        if self._task is not None:
-            self._progress.advance(self._task)
-
-
-def watch_for(stream: TextIO, metric: str = "top1") -> Lines:
-    """Returns a live bar for a terminal and plain lines for anything else."""
-    console = Console(file=stream)
-    return Bar(console, metric) if console.is_terminal else Lines(console, metric)
-
-
 def plan_lines(plan: Plan) -> list[str]:
     """Says a plan in words."""
     probe = plan.probe
@@ -187,8 +96,13 @@ def trial_line(row: TrialRow, best: TrialRow | None, metric: str) -> str:
     if row.state != "done":
         return f"trial {row.number}: failed ({row.reason}); {costs}; {picks}"
     mark = " (best)" if best is not None and best.number == row.number else ""
-    score = f"val {metric} {row.scores[metric]:.2f}{mark}"
+    score = f"val {metric} {figure(row, metric)}{mark}"
     return f"trial {row.number}: {score}; {costs}; {row.seconds:.1f} s; {picks}"
+
+
+def figure(row: TrialRow, metric: str) -> str:
+    """Returns a score of a trial, or a cost, as it is printed."""
+    return f"{row.scores[metric]:.2f}" if metric in row.scores else f"{row.costs[metric]:,}"
 
 
 def show(outcome: Outcome, console: Console, metric: str = "top1") -> None:

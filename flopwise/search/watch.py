@@ -54,6 +54,9 @@ class Watch:
     def end(self, row: TrialRow, best: TrialRow | None, left: float | None) -> None:
         """A trial ended; `left` is the estimate of the seconds to go, finals included."""
 
+    def front(self, rows: Sequence[TrialRow], several: bool) -> None:
+        """The best trial so far, or with several objectives those that no other beats."""
+
     def begin_final(self, name: str, seed: int, number: int, of: int) -> None:
         """A fresh training of the last step starts."""
 

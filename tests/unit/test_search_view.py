@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import pytest
 from rich.console import Console
 
 from flopwise.search import FinalRow, Outcome, Plan, TrialRow, Winner
 from flopwise.search.candidates import Probe
 from flopwise.search.compare import compare
-from flopwise.search.view import Bar, Lines, duration, plan_lines, show, watch_for
+from flopwise.search.live import Board, watch_for
+from flopwise.search.view import Lines, duration, plan_lines, show
 
 COSTS = {"macs": 1_250_000, "params": 40_000, "activations": 9_000}
 PROBE = Probe(size=640, looked=500, feasible=20, complete=False)
@@ -71,6 +73,7 @@ def printed(width: int = 80) -> tuple[Console, io.StringIO]:
 def events(watch: Lines) -> None:
     best = row(1, 93.5)
     watch.plan(PLAN)
+    watch.front([best], False)
     watch.begin(row(0, 90.0), 24)
     watch.epoch(1, 5, {"top1": 50.0})
     watch.end(row(0, 90.0), row(0, 90.0), 600.0)
@@ -99,12 +102,24 @@ def test_a_log_gets_one_line_per_trial_and_no_control_characters() -> None:
     assert "4,200 images/s, 2% of CPU time outside the network; about 10 min to go" in text
 
 
-def test_a_terminal_gets_a_bar_with_the_best_so_far_and_the_time_left() -> None:
+@pytest.mark.parametrize("width", [60, 140])
+def test_a_terminal_gets_one_view_that_says_all_of_it_and_fits(width: int) -> None:
     stream = io.StringIO()
-    console = Console(file=stream, width=140, force_terminal=True)
-    events(Bar(console))
-    text = stream.getvalue()
-    assert "best 93.50 (trial 1)" in text and "left" in text
+    console = Console(file=stream, width=width, force_terminal=True, color_system=None)
+    board = Board(console)
+    events(board)
+    board.front([row(1, 93.5), row(0, 90.0)], True)
+    board.workers(["trial 4 epoch 2", "trial 5 epoch 1"])
+    with console.capture() as seen:
+        console.print(board._drawn())
+    lines = [line.rstrip() for line in seen.get().splitlines()]
+    assert "fresh trainings" in lines[0] and "1/6" in lines[0] and "90 s left" not in lines[0]
+    assert lines[1].startswith("  best     top1 93.50 (trial 1); 1.25 MMACs; w=9")
+    assert lines[2].startswith("  front    2 that no other beats: 1.25 MMACs 93.50")
+    assert lines[3] == "  feasible 4 % of the space"
+    assert lines[4] == "  now      2 workers: trial 4 epoch 2, trial 5 epoch 1"
+    assert lines[5].startswith("  failed   1, the last: trial 2, DivergedError: the")
+    assert len(lines) == 6 and max(map(len, lines)) <= width
 
 
 def test_only_a_terminal_gets_a_bar() -> None:
