@@ -76,8 +76,6 @@ def scale_verb(args: argparse.Namespace) -> None:
     text = json.dumps(found.facts(), indent=2) + "\n" if args.json else found.text(style)
     write_out(text, args.out)
     print(f"wrote {', '.join(map(str, files))}", file=sys.stderr)
-    if not any(each.suffix == ".html" for each in files):
-        print("no charts: they need plotly, pip install 'flopwise[page]'", file=sys.stderr)
 
 
 def _read(args: argparse.Namespace) -> tuple[Scaled, Path]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.util import find_spec
 from itertools import product
 from math import isfinite
 from pathlib import Path
@@ -76,11 +75,12 @@ class Scaled:
         }
 
     def write(self, folder: Path) -> Iterator[Path]:
-        """Writes points.csv, scaling.json and, where plotly is installed, page.html.
+        """Writes points.csv, scaling.json and page.html.
 
         Yields:
             Each file, when it is there.
         """
+        from flopwise.report.scaling_charts import scaling_page
         from flopwise.search.files import write_json, write_text
         from flopwise.search.record import write_csv
 
@@ -88,12 +88,9 @@ class Scaled:
         yield folder / "points.csv"
         write_json(folder / "scaling.json", self.facts())
         yield folder / "scaling.json"
-        if find_spec("plotly"):
-            from flopwise.report.charts import scaling_page
-
-            page = scaling_page(self.name, self.found, self.counted, self.measured)
-            write_text(folder / "page.html", page)
-            yield folder / "page.html"
+        page = scaling_page(self.name, self.found, self.counted, self.measured)
+        write_text(folder / "page.html", page)
+        yield folder / "page.html"
 
 
 def read_family(path: Path) -> Scaled:

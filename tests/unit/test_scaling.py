@@ -228,7 +228,7 @@ def test_a_family_is_trained_once_and_read_again(
 
 
 def test_a_page_holds_the_charts_and_needs_no_network() -> None:
-    from flopwise.report.charts import figures, scaling_page
+    from flopwise.report.scaling_charts import figures, scaling_page
 
     found: Scaling = scaling(family(0.01, 2, np.random.default_rng(0), (0.1, 0.2)))
     assert found.loss

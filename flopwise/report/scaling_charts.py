@@ -1,4 +1,4 @@
-"""The page of a scaling law: charts by plotly and the table, in one file that needs no network."""
+"""The page of a scaling law: its charts, what they say, and the trainings."""
 
 from __future__ import annotations
 
@@ -8,25 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from flopwise.report.scaling import scaling_notes, scaling_table
 from flopwise.report.tables import draw
+from flopwise.report.webpage import COLOURS, DARK, listed, look, section, webpage
 from flopwise.report.words import quantity
 
-if TYPE_CHECKING:  # types only: plotly is an extra, and the room of search imports optuna
+if TYPE_CHECKING:  # types only: plotly and optuna take half a second each
     from plotly.graph_objects import Figure, Scatter
 
     from flopwise.search.laws import Law
     from flopwise.search.scaling import Cell, Rate, Scaling
 
 __all__ = ["figures", "scaling_page"]
-
-COLOURS = ("#4e79a7", "#59a14f", "#f28e2b", "#b07aa1", "#e15759", "#76b7b2", "#9c755f", "#edc948")
-DARK = "#222222"
-STYLE = """
-  body { font: 15px Helvetica, Arial, sans-serif; color: #222; max-width: 1080px;
-         margin: 2em auto; padding: 0 1em; }
-  table { border-collapse: collapse; font-size: 13px; }
-  th, td { padding: 3px 9px; text-align: right; border-bottom: 1px solid #ddd; }
-  th:first-child, td:first-child { text-align: left; }
-"""
 
 
 def scaling_page(title: str, found: Scaling, counted: str, measured: str) -> str:
@@ -37,24 +28,15 @@ def scaling_page(title: str, found: Scaling, counted: str, measured: str) -> str
         found: Its law.
         counted: What its compute is.
         measured: What its loss is.
-
-    Raises:
-        ModuleNotFoundError: plotly is not installed.
     """
-    drawn = [
-        each.to_html(full_html=False, include_plotlyjs=not number, div_id=f"chart{number}")
-        for number, each in enumerate(figures(found, counted, measured))
-    ]
-    notes = "".join(
-        f"<li>{escape(each)}</li>\n" for each in scaling_notes(found, counted, measured)
-    )
-    head = f"<title>{escape(title)}</title><style>{STYLE}</style>"
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">{head}</head>\n'
-        f"<body><h1>{escape(title)}: loss against training compute</h1>\n"
-        + "\n".join(drawn)
-        + f"\n<h2>What it says</h2>\n<ul>\n{notes}</ul>\n"
-        + f"<h2>The trainings</h2>\n{draw(scaling_table(found), 'html')}</body></html>\n"
+    notes = listed(list(scaling_notes(found, counted, measured)))
+    return webpage(
+        f"{title}: loss against training compute",
+        [
+            *figures(found, counted, measured),
+            section("What it says", notes),
+            section("The trainings", draw(scaling_table(found), "html")),
+        ],
     )
 
 
@@ -82,7 +64,7 @@ def _loss(found: Scaling, counted: str, measured: str) -> Figure:
         figure.add_trace(trace)
     line = found.loss
     fitted = f": exponent {line.exponent:.3f} ({line.low:.3f} to {line.high:.3f})" if line else ""
-    figure.update_layout(title=f"Loss against training compute{fitted}", **_layout())
+    figure.update_layout(title=f"Loss against training compute{fitted}", **look())
     figure.update_xaxes(title=counted, **_powers())
     figure.update_yaxes(title=measured, type="log", nticks=8)
     return figure
@@ -206,7 +188,7 @@ def _trends(found: Scaling, counted: str) -> Figure:
             hovertemplate="%{text}<extra></extra>",
         )
         figure.add_trace(points, row=1, col=number)
-    figure.update_layout(title="Optimal model and epochs for a compute", **_layout())
+    figure.update_layout(title="Optimal model and epochs for a compute", **look())
     figure.update_xaxes(title=counted.partition(":")[0], **_powers())
     figure.update_yaxes(type="log", nticks=8)
     return figure
@@ -236,7 +218,7 @@ def _rates(rates: Sequence[Rate]) -> Figure:
             )
         )
     tried = sorted({lr for each in rates for lr in each.tried})
-    figure.update_layout(title="Best learning rate against epochs", **_layout())
+    figure.update_layout(title="Best learning rate against epochs", **look())
     figure.update_xaxes(title="epochs", type="log", nticks=8)
     figure.update_yaxes(
         title="learning rate of the lowest loss; ticks are those tried",
@@ -245,10 +227,6 @@ def _rates(rates: Sequence[Rate]) -> Figure:
         ticktext=[f"{lr:g}" for lr in tried],
     )
     return figure
-
-
-def _layout() -> dict[str, Any]:
-    return {"template": "plotly_white", "height": 520, "font": {"color": DARK}}
 
 
 def _powers() -> dict[str, Any]:
