@@ -122,9 +122,12 @@ class TrainedTable:
         return [str(each) for each in compare(row, row.set(self.sets)).network]
 
     def _table(self) -> Table:
-        heads = ("row", "MACs", "params", "seeds", SCORE, "+-", "in paper", "against")
-        more = ("difference", "difference in paper", "verdict")
-        return Table(heads=heads + more, rows=tuple(tuple(self._cells(name)) for name in self.runs))
+        heads: tuple[str, ...] = ("row", "MACs", "params", "seeds", SCORE, "+-", "in paper")
+        heads = (*heads, "against", "difference", "difference in paper", "verdict")
+        rows = [tuple(self._cells(name)) for name in self.runs]
+        kept = [i for i, head in enumerate(heads) if "paper" not in head or any(r[i] for r in rows)]
+        cells = tuple(tuple(row[i] for i in kept) for row in rows)
+        return Table(heads=tuple(heads[i] for i in kept), rows=cells)
 
     def _cells(self, name: str) -> Iterator[Cell]:
         row = self._row(name)

@@ -18,6 +18,8 @@ MOVES = frozenset(
     {"avg_pool", "layer_norm", "layer_norm2d", "max_pool", "rms_norm", "to_tokens", "unfold"}
 )
 """Layer kinds whose output has the channels of their input, or whole multiples of them."""
+LONGEST = 36
+"""Most letters of an argument's name."""
 Slot = tuple[str, str]
 """A number of a constructor: the path of its layer inside the block, and its setting."""
 
@@ -227,8 +229,18 @@ def _word(slot: Slot, names: dict[tuple[Any, ...], str]) -> str:
     words = {"channels": "in", "dim": "out"}
     if setting == "value":  # a number the block keeps is named after its layer
         return layer if layer not in taken else f"{layer}_2"
-    name = setting if not layer else f"{layer}_{words.get(setting, setting)}"
+    name = _short(setting if not layer else f"{layer}_{words.get(setting, setting)}")
     return name if name not in taken else f"{name}_2"
+
+
+def _short(name: str) -> str:
+    """Leaves the first words of a long name out, for an assignment has to fit on a line.
+
+    >>> _short("attn_rel_pos_relative_position_bias_table_size0"), _short("mlp_fc1_out")
+    ('relative_position_bias_table_size0', 'mlp_fc1_out')
+    """
+    rest = name.partition("_")[2]
+    return _short(rest) if len(name) > LONGEST and rest.isidentifier() else name
 
 
 def _tell_apart(classes: list[Class], taken: frozenset[str]) -> None:
