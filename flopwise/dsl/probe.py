@@ -86,7 +86,7 @@ def probe(
         count: Counts all of the space, where hardly any of these few is feasible.
 
     Raises:
-        SpecError: None of them is feasible (E501), no fit makes any of them so, and none is counted.
+        SpecError: None of them is feasible (E501), no fit makes any so, and none is counted.
     """
     end = process_time() + seconds
     seen: list[Look] = []
