@@ -321,6 +321,13 @@ def surrogate(bench: Bench, repeats: int, count: int = 10) -> Iterator[float]:
         yield spearman(predicted[left], truth[left])
 
 
+def agreement(bench: Bench) -> float:
+    """Returns how well short trainings rank the window, in one repeat."""
+    names = sorted(bench.truth)
+    seen = [bench.seen(name, bench.short, 0) for name in names]
+    return spearman(np.array(seen), np.array([bench.truth[name] for name in names]))
+
+
 def summary(values: list[float], seconds: float) -> dict[str, float]:
     error = float(np.std(values, ddof=1) / len(values) ** 0.5)
     return {
@@ -385,6 +392,7 @@ def main() -> None:
         "rows": len(found.truth),
         "networks": networks,
         "spread": round(float(np.std(list(found.truth.values()))), 3),
+        "spearman of short and full": round(agreement(found), 3),
     }
     measured(found, options, record)
 

@@ -86,8 +86,8 @@ def report_verb(args: argparse.Namespace) -> None:
 def scores_verb(args: argparse.Namespace) -> None:
     """Tells how well scores without training rank the trained networks of a search.
 
-    All of them lie inside its budget. MACs, params and activations are the plain
-    baselines; an interval that holds 0 says nothing. Images are noise.
+    All of them lie inside its budget. MACs, params, activations and depth are the plain
+    baselines and always shown; an interval that holds 0 says nothing. Images are noise.
 
     Examples:
       flopwise scores runs/quickstart

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flopwise.design.facade import Design
 from flopwise.errors import Fault, SpecError
+from flopwise.report.warned import warned
 
 __all__ = ["Checked", "Report", "check_each", "find_specs", "no_spec"]
 
@@ -123,7 +124,7 @@ def _visible_files(folder: Path) -> Iterator[Path]:
 def _check(file: str, root: Path | None, read: Callable[[str, Path | None], Design]) -> Checked:
     try:
         design = read(file, root)
-        warnings = (*design.spec.warnings, *design.spec.probed())
+        warnings = warned(design.spec)
     except SpecError as error:
         return Checked(file=file, design=None, faults=error.faults)
     return Checked(file=file, design=design, faults=warnings)

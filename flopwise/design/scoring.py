@@ -11,7 +11,10 @@ from flopwise.search.recalling import recorded
 from flopwise.search.record import trial_row
 from flopwise.search.status import find
 
-__all__ = ["study_scores"]
+__all__ = ["PLAIN", "study_scores"]
+
+PLAIN = ("macs", "params", "activations", "depth")
+"""What any score must beat; these are always shown beside it."""
 
 
 def study_scores(place: str | Path, names: Sequence[str] = SCORES) -> list[Agreement]:
@@ -19,11 +22,12 @@ def study_scores(place: str | Path, names: Sequence[str] = SCORES) -> list[Agree
 
     Args:
         place: The folder of a search, or the URL of its database.
-        names: The scores; MACs and parameters are the baselines to beat.
+        names: The scores; the plain baselines come before them, asked for or not.
 
     Raises:
         RunError: There is no study, or too few networks were trained.
     """
+    names = tuple(dict.fromkeys((*PLAIN, *names)))
     found = find(place)
     way, metric = found.study.user_attrs["identity"]["objective"].split(", ")[0].split()
     trials = [trial for trial in found.trials if trial.user_attrs.get("about")]

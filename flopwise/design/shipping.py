@@ -158,15 +158,19 @@ def _find(study: Path, trial: int | None) -> _Found:
 
 def _scores(known: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yields the scores of a winner, each with what it is."""
+    trials = known.get("trials", 0)
+    many = f"{trials} trials" if trials > 1 else "many"
     what = {
         "test": "these weights on the test split, opened for nothing else",
         "validation": "these weights on the validation split, which chose among epochs and runs",
-        "search": "its trial in the search: the best of many, so optimistic",
+        "search": f"its trial in the search: the best of {many}, so optimistic",
     }
     for name, meaning in what.items():
         if known.get(name):
             yield {"of": name, "values": known[name], "what": meaning}
-    if means := {name: mean for name, (mean, _) in known.get("fresh", {}).items() if mean}:
+    if means := {
+        name: mean for name, (mean, _) in known.get("fresh", {}).items() if mean is not None
+    }:
         meaning = "mean over trainings on fresh seeds, of which these weights are one"
         yield {"of": "test, fresh seeds", "values": means, "what": meaning}
 

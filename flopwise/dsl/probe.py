@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from random import Random
 from time import process_time
 from typing import TypeAlias
@@ -14,7 +15,7 @@ from flopwise.dsl.fitting import MOST, Look, monotone, solve
 from flopwise.dsl.space import Fit, Search, Window
 from flopwise.errors import Fault, SpecError
 
-__all__ = ["Probe", "impossible", "probe"]
+__all__ = ["Count", "Counted", "Probe", "impossible", "probe"]
 
 Picks: TypeAlias = Mapping[str, Value]
 LookAt: TypeAlias = Callable[[Picks], Look | None]
@@ -44,6 +45,25 @@ class Probe:
     warnings: tuple[Fault, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """How much of a space is feasible, from tables of costs instead of a few draws.
+
+    Attributes:
+        size: How many candidates there are; infinite where a target has endlessly many values.
+        share: Which part of them is feasible.
+        exact: Whether that is known to the last one, instead of an estimate.
+    """
+
+    size: float
+    share: float
+    exact: bool
+
+
+Count: TypeAlias = Callable[[int], Counted | None]
+"""Counts what is feasible under a budget; None where that cannot be."""
+
+
 def probe(
     search: Search,
     look: LookAt,
@@ -52,6 +72,7 @@ def probe(
     budget: int = 0,
     *,
     seconds: float = 1.0,
+    count: Count | None = None,
 ) -> Probe:
     """Looks at the written network, the smallest, the largest, and random candidates.
 
@@ -62,9 +83,10 @@ def probe(
         seed: Seed of the draws.
         budget: Which budget, if there are several.
         seconds: CPU time after which no more are drawn.
+        count: Counts all of the space, where hardly any of these few is feasible.
 
     Raises:
-        SpecError: None of them is feasible (E501), and no fit makes any of them so.
+        SpecError: None of them is feasible (E501), no fit makes any so, and none is counted.
     """
     end = process_time() + seconds
     seen: list[Look] = []
@@ -83,10 +105,13 @@ def probe(
     }
     warnings = []
     if feasible < FEW * looked:
+        known = count(budget) if count else None
         suggestion = _suggestion(search, look, seen, budget, end + seconds)
-        if not (feasible or suggestion):
+        if not (feasible or suggestion or (known and known.share)):
             raise SpecError([_unmet(search, budget, seen, ranges, looked)])
-        warnings.append(_rare(search, feasible, looked, suggestion))
+        if known is None or known.share < FEW:
+            few = _few(known) if known else f"{_only(feasible)} of {looked} random candidates"
+            warnings.append(_rare(search, few, suggestion, drawn=known is not None))
     if fit := search.fit:
         at = seen[0].picks
         if not monotone(fit, lambda value: look({**at, fit.vary: value})):
@@ -157,12 +182,24 @@ def _advice(windows: Mapping[str, Window], ranges: Mapping[str, tuple[int, int]]
             yield f"raise the ranges of the space, or lower {metric} to at most {high}"
 
 
-def _rare(search: Search, feasible: int, looked: int, suggestion: str) -> Fault:
-    """Warns that hardly anything is feasible."""
+def _only(feasible: int) -> str:
+    return f"only {feasible}" if feasible else "none"
+
+
+def _few(known: Counted) -> str:
+    """Spells a share that was counted."""
+    many = "all" if known.size == inf else f"{known.size:,.0f}"
+    about = "" if known.exact else "about "
+    return f"only {about}{100 * known.share:.2g} % of {many} candidates"
+
+
+def _rare(search: Search, few: str, suggestion: str, *, drawn: bool) -> Fault:
+    """Warns that hardly anything is feasible; what is can be `drawn` where tables hold it."""
     helps = (suggestion, "or widen the budget") if suggestion else ("widen the budget",)
-    few = f"only {feasible}" if feasible else "none"
-    fact = f"{few} of {looked} random candidates meet the budget"
+    fact = f"{few} meet the budget"
     note = "a search draws and repairs until one does, and hardly learns from the others"
+    if drawn:
+        note = "random draws meet it all the same; what a sampler proposes seldom does"
     return Fault(code="W501", message=fact, place=search.place, helps=helps, notes=(note,))
 
 

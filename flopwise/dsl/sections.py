@@ -187,9 +187,16 @@ FINAL = by_key(
         low=1,
         high=1000,
         example="top: 1",
-        doc="How many of the best are trained again.",
+        doc="How many of the best are trained again; 3 if it is not written.",
     ),
-    Rule(name="seeds", type="int", low=1, high=1000, example="seeds: 3", doc="Trainings of each."),
+    Rule(
+        name="seeds",
+        type="int",
+        low=1,
+        high=1000,
+        example="seeds: 3",
+        doc="Trainings of each, and of the written network; 3 if it is not written.",
+    ),
     Rule(
         name="epochs",
         type="int",

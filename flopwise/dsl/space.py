@@ -165,7 +165,7 @@ class Final:
         epochs: Epochs of each; None is as many as the recipe says.
     """
 
-    top: int = 1
+    top: int = 3
     seeds: int = 3
     epochs: int | None = None
 

@@ -22,7 +22,7 @@ from flopwise.dsl.origin import Origin
 from flopwise.dsl.paths import whole_of
 from flopwise.dsl.plan import Plan, Setting
 from flopwise.dsl.presets import PRESET, preset_of
-from flopwise.dsl.probe import Probe, probe
+from flopwise.dsl.probe import Count, Probe, probe
 from flopwise.dsl.recipe import Recipe
 from flopwise.dsl.render import render_spec
 from flopwise.dsl.resolve import Resolver
@@ -215,8 +215,12 @@ class Spec:
         found = self.look(picks, budget)
         return found.picks if found else picks
 
-    def probe(self, draws: int = 500, *, seed: int = 0, budget: int = 0) -> Probe:
+    def probe(
+        self, draws: int = 500, *, seed: int = 0, budget: int = 0, count: Count | None = None
+    ) -> Probe:
         """Looks for a candidate that meets the budget, by arithmetic alone.
+
+        Where hardly any does, `count` may say how many do.
 
         Raises:
             SpecError: There is no search section, or no candidate was feasible (E501).
@@ -228,10 +232,12 @@ class Spec:
         def look(picks: Mapping[str, Value]) -> Look | None:
             return self.look(self.active(picks), budget)
 
-        return probe(self.search, look, draws, seed, budget)
+        return probe(self.search, look, draws, seed, budget, count=count)
 
-    def probed(self) -> tuple[Fault, ...]:
+    def probed(self, count: Count | None = None) -> tuple[Fault, ...]:
         """Looks at the space under every budget; nothing is built or trained.
+
+        Where hardly anything is feasible, `count` may say how much is.
 
         Returns:
             What makes the space a slow one to search.
@@ -244,7 +250,7 @@ class Spec:
         limited = self.search and (self.search.budget or self.search.require or self.search.fit)
         for number in range(max(1, len(self.search.budget)) if self.search and limited else 0):
             try:
-                warnings |= dict.fromkeys(self.probe(budget=number).warnings)
+                warnings |= dict.fromkeys(self.probe(budget=number, count=count).warnings)
             except SpecError as error:
                 faults += error.faults
         if faults:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from flopwise.dsl import loads
 from flopwise.errors import Fault, SpecError, render
+from flopwise.report.warned import warned
 
 __all__ = ["Page", "page", "pages", "told"]
 
@@ -85,7 +86,7 @@ def told(text: str) -> str:
     """Returns what is said about a spec: its faults, or its warnings."""
     try:
         spec = loads(text, name="net.yaml")
-        return render((*spec.warnings, *spec.probed()))
+        return render(warned(spec))
     except SpecError as error:
         return str(error)
 

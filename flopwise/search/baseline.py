@@ -20,8 +20,10 @@ from flopwise.search.identity import trial_identity
 from flopwise.search.opening import Order, section, start
 from flopwise.search.record import COSTS
 
-__all__ = ["tried", "tune"]
+__all__ = ["BASELINE", "tried", "tune"]
 
+BASELINE = "baseline"
+"""The study of the written network, beside that of the search."""
 FEW = 16
 """Most values of a target that are all looked at; of others, the two ends."""
 PLAIN = ("grid", "random")
@@ -72,7 +74,7 @@ def tune(
     alone = replace(spec, search=_alone(search, targets, scores[0]))
     names = ", ".join(targets)
     order.watch.note(f"baseline: the written network gets {trials} tries of {names} too")
-    with home.part("baseline") as folder:
+    with home.part(BASELINE) as folder:
         outcome = start(alone, evaluator, folder, order).run(trials)
     done = [row for row in outcome.trials if row.state == "done"]
     assert outcome.winner, "a study that ends has a winner"

@@ -255,7 +255,7 @@ def entrants(
             candidate=baseline,
             picks=tuned.trial.picks if tuned else {},
             search=own.scores if own else {},
-            tries=tuned.tries if tuned else int(own is not None),
+            tries=tuned.tries if tuned else trials if own and own is ranked[0] else 1,
         )
     ]
     for place, row in enumerate(ranked[:top], start=1):

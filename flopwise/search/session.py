@@ -149,9 +149,10 @@ class Session:
 
     def _crowned(self, outcome: Outcome) -> Outcome:
         assert outcome.winner
+        own = self.tuned if outcome.winner.name == "baseline" else None
         winner = replace(
             outcome.winner,
-            trials=self._scored(),
+            trials=own.tries if own else self._scored(),
             data=dict(self.loop.evaluator.data),
         )
         write_winner(self.path, self.loop.spec, winner, provenance(self.command))

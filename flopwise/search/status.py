@@ -12,6 +12,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from flopwise.errors import RunError
+from flopwise.search.baseline import BASELINE
 from flopwise.search.candidates import made
 from flopwise.search.folder import NAME, StudyFolder
 from flopwise.search.front import front
@@ -71,8 +72,9 @@ def find(place: str | Path) -> Found:
 def _in_store(url: str, name: str) -> Found:
     storage = Patience(lambda text: None, limit=20)(lambda: open_store(Path(), url))
     names = [n for n in optuna.get_all_study_names(storage) if not n.endswith(REGISTERS)]
-    if not name and len(names) == 1:
-        name = names[0]
+    alone = [each for each in names if not each.endswith(f"/{BASELINE}")]
+    if not name and len(alone) == 1:
+        name = alone[0]
     if name not in names:
         told = f"has no study '{name}'" if name else "has several studies; write URL#NAME"
         raise RunError(f"{shown(url)} {told} (studies: {', '.join(names) or 'none'})")
@@ -113,9 +115,19 @@ def status(found: Found) -> dict[str, Any]:
         "front": [_brief(row) for row in ranked[:SHOWN]] if len(goals) > 1 else [],
         "failures": [_brief(row) for row in rows if row.state == "failed"][-SHOWN:],
         "seconds_left": _left(rows, plan.get("trials"), len(workers)),
+        "baseline_tries": _baseline(found),
         "workers": workers,
         "workers_lost": sum(r.state.name == "FAIL" for r in found.register.workers.values()),
     }
+
+
+def _baseline(found: Found) -> str:
+    """Returns where the study of the written network's own tries is; empty without one."""
+    if (found.folder / BASELINE / "study.json").exists():
+        return str(found.folder / BASELINE)
+    name = f"{found.name}/{BASELINE}"
+    known = optuna.get_all_study_names(found.study._storage)
+    return f"{found.where}#{name}" if name in known else ""
 
 
 def _left(rows: Sequence[TrialRow], wanted: int | None, workers: int) -> float | None:

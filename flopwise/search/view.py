@@ -25,6 +25,13 @@ __all__ = [
 ]
 
 
+CHOSEN = (
+    "the search score chose a network as the best of that many trials, so it is optimistic; the "
+    "fresh score is of seeds that no trial used and of images that chose nothing"
+)
+"""What the two columns of scores are."""
+
+
 class Lines(Watch):
     """One line per event, for logs and pipes."""
 
@@ -123,6 +130,9 @@ def show(outcome: Outcome, console: Console, metric: str = "top1") -> None:
         seeds = ", ".join(map(str, outcome.finals[0].seeds))
         around = f"seeds {seeds}; {images:,} test images; " if images else f"seeds {seeds}; "
         console.print(around + outcome.rule, markup=False, highlight=False)
+        console.print(CHOSEN, highlight=False)
+    elif done > 1:
+        console.print(f"the best score is that of {done} trials, so optimistic", highlight=False)
     for row in outcome.finals:
         for seed, reason in row.failures.items():
             console.print(f"{row.name}, seed {seed} failed: {reason}", markup=False)
@@ -168,6 +178,8 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
         doing = f"{each['key']}, epoch {each['epoch']}" if "key" in each else "nothing yet"
         where = f"pid {each['pid']} on {each['host']}"
         lines.append(f"worker {each['worker']} ({where}): {doing}")
+    if facts["baseline_tries"]:
+        lines.append(f"the written network's own tries: flopwise status {facts['baseline_tries']}")
     if facts["workers_lost"]:
         lines.append(f"workers lost so far: {facts['workers_lost']}")
     lines += [f"failed: trial {row['number']}: {row['reason']}" for row in facts["failures"]]

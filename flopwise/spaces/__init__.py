@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flopwise.spaces.costs import METRICS, CostTables, cost_tables
+from flopwise.spaces.counted import counted
 from flopwise.spaces.feasible import FeasibleSpace, Sample, Share, feasible_space
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "Sample",
     "Share",
     "cost_tables",
+    "counted",
     "feasible_space",
 ]

@@ -15,6 +15,7 @@ import pytest
 import flopwise
 from flopwise.dsl import load
 from flopwise.errors import SpecError, render
+from flopwise.report.warned import warned
 
 FOLDER = Path(__file__).parent / "errors"
 BROKEN = sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -43,7 +44,7 @@ def told(name: str) -> str:
     """Returns what is said about a file of the folder, warnings included."""
     try:
         spec = load(f"{name}.yaml", allow_code=not name.startswith("E114"))
-        return f"{render((*spec.warnings, *spec.probed()))}\n"
+        return f"{render(warned(spec))}\n"
     except SpecError as error:
         return f"{error}\n"
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import gc
 import os
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -174,6 +176,15 @@ def database() -> Iterator[Postgres]:
     need(missing())
     with Postgres() as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def connections_are_closed_here() -> Iterator[None]:
+    """A pool that nobody holds any more is closed here, and not as a warning in another test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 class Ear(Watch):

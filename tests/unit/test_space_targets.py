@@ -10,6 +10,7 @@ import pytest
 
 from flopwise.dsl import Choice, Dice, Permutation, Range, Spec, Subset, loads
 from flopwise.errors import SpecError
+from flopwise.report.warned import warned
 
 HEAD = """
 spec: 1
@@ -214,3 +215,14 @@ def test_a_long_chain_of_variables_and_a_huge_range_are_harmless() -> None:
         spec_of("  space: {w: {range: [1, 900000]}}\n  fit: {vary: w, to: {macs: 1G}}\n")
     huge = spec_of("  space: {w: {range: [1, 1000000000]}}\n  budget: {macs: {max: 2G}}\n")
     assert huge.probe(draws=20).looked == 23
+
+
+def test_a_rare_budget_is_counted_where_the_space_has_tables() -> None:
+    space = "  space:\n    d: {range: [1, 3]}\n    w: {range: [8, 256]}\n"
+    rare = spec_of(space + "  budget: {macs: {target: 30M, within: 0.3%}}\n")
+    window = dict(rare.search.windows())["macs"] if rare.search else None
+    points = [{"d": d, "w": w} for d in range(1, 4) for w in range(8, 257)]
+    inside = [p for p in points if window and window.contains(rare.network(p).graph.macs)]
+    (warning,) = warned(rare)
+    share = 100 * len(inside) / len(points)
+    assert inside and warning.message.startswith(f"only {share:.2g} % of {len(points)} candidates")
