@@ -112,6 +112,21 @@ def test_a_written_spec_is_checked_laid_out_and_short(name: str) -> None:
     assert len(text.splitlines()) <= 35
 
 
+@pytest.mark.parametrize(
+    ("name", "gate"), [("vit_giant_patch14_dinov2", "packed"), ("aimv2_large_patch14_224", "split")]
+)
+def test_both_forms_of_swiglu_have_the_outputs_of_timm(
+    name: str, gate: str, tmp_path: Path
+) -> None:
+    small = {"embed_dim": 64, "depth": 2, "num_heads": 4, "img_size": 56, "mlp_ratio": 3}
+    images = {"input_size": [3, 56, 56], "num_classes": 7, "classifier": "head"}
+    config = {"architecture": name, "num_classes": 7, "model_args": {"num_classes": 7, **small}}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"pretrained_cfg": images}))
+    imported = import_timm(str(tmp_path), prove=True)
+    assert imported.difference is not None and imported.difference <= TOLERANCE
+    assert f"gate: {gate}" in imported.text
+
+
 def test_weights_come_along_and_start_a_training(tmp_path: Path) -> None:
     theirs = redrawn("test_resnet")
     save_file(theirs.state_dict(), tmp_path / "model.safetensors")
