@@ -33,6 +33,7 @@ from flopwise.blocks.mobilenet import inverted, separable
 from flopwise.blocks.nfnet import nfnet, nfnet_stem, std_conv_block, std_stem
 from flopwise.blocks.reach import depends, prune
 from flopwise.blocks.residual import basic, residual
+from flopwise.blocks.resnetv2 import preact, preact_basic, preact_stem
 from flopwise.blocks.signature import (
     Block,
     Field,
@@ -97,6 +98,9 @@ BLOCKS: dict[str, Block] = {
     "norm_act": norm_act,
     "basic": basic,  # blocks/residual.py
     "residual": residual,
+    "preact": preact,  # blocks/resnetv2.py
+    "preact_basic": preact_basic,
+    "preact_stem": preact_stem,
     "convnext": convnext,  # blocks/convnext.py
     "dense": dense,  # blocks/densenet.py
     "separable": separable,  # blocks/mobilenet.py

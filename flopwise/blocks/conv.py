@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from flopwise.blocks.layers import Act, act, avg_pool, conv, max_pool
-from flopwise.blocks.parts import Norm, norm
+from flopwise.blocks.parts import Norm, norm, positive_widths
 from flopwise.blocks.signature import First, Local, Odd, Positive, Share, block, only
 from flopwise.blocks.stage import piece
 from flopwise.blocks.tensor import Map
-from flopwise.errors import BlockError
 
 __all__ = ["conv_block", "conv_stem", "norm_act", "patchify"]
 
@@ -73,8 +72,8 @@ def conv_stem(
         act: What follows the norm.
     """
     if deep:
-        _need_widths(deep)
-        y = _deep(x, name="conv1", widths=(*deep, dim), window=(kernel, stride), how=norm, act=act)
+        widths = (*positive_widths(deep), dim)
+        y = _deep(x, name="conv1", widths=widths, window=(kernel, stride), how=norm, act=act)
     else:
         y = conv(x, dim, name="conv1", kernel=kernel, stride=stride, bias=norm == "none")
     y = _act(_norm(y, norm, name="bn1"), act)
@@ -122,16 +121,6 @@ def norm_act(x: Map, *, norm: Norm = "bn", act: Act = "relu") -> Map:
 
 _norm = norm  # the blocks above name a setting `norm`
 _act = act
-
-
-def _need_widths(widths: tuple[int, ...]) -> None:
-    if min(widths) < 1:
-        raise BlockError(
-            "E641",
-            f"a convolution has no {min(widths)} channels: deep is {list(widths)}",
-            setting="deep",
-            helps=("write the channels of each convolution, such as deep: [32, 32]",),
-        )
 
 
 @piece

@@ -30,6 +30,7 @@ __all__ = [
     "mlp",
     "norm",
     "one_gate",
+    "positive_widths",
     "projection",
     "se_module",
     "token_norm",
@@ -53,6 +54,18 @@ def depthwise(x: Map, *, name: str, kernel: int, stride: int = 1, bias: bool = T
     return conv(
         x, x.channels, name=name, kernel=kernel, stride=stride, groups=x.channels, bias=bias
     )
+
+
+def positive_widths(deep: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns the widths of a deep stem, none of which may be below 1 (E641)."""
+    if min(deep, default=1) < 1:
+        raise BlockError(
+            "E641",
+            f"a convolution has no {min(deep)} channels: deep is {list(deep)}",
+            setting="deep",
+            helps=("write the channels of each convolution, such as deep: [32, 32]",),
+        )
+    return deep
 
 
 def keep_width(x: Tensor, dim: int | None, block: str, mend: str) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors.torch import load_file
-from torch import Tensor
 
 from flopwise import dsl
 from flopwise.errors import RunError
 from flopwise.export.findings import findings, unreadable
-from flopwise.export.folder import PROOF, WEIGHTS, digest_of, shipped_as
+from flopwise.export.folder import PROOF, WEIGHTS, digest_of, linear_head, shipped_as
 from flopwise.nets.inherit import Start
 
 __all__ = ["open_start"]
@@ -67,6 +65,7 @@ def _exported(folder: Path) -> Start:
             f"name {WHERE}"
         )
     network = dsl.load(folder / "spec.yaml").network()
-    keys, found = shipped_as(network).keys, _start(folder, folder / WEIGHTS, network)
-    weights: Mapping[str, Tensor] = {ours: found.weights[theirs] for ours, theirs in keys.items()}
+    shipped, found = shipped_as(network), _start(folder, folder / WEIGHTS, network)
+    state = linear_head(shipped, found.weights)
+    weights = {ours: state[theirs] for ours, theirs in shipped.keys.items()}
     return Start(place=found.place, digest=found.digest, weights=weights, network=network)

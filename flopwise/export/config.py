@@ -88,6 +88,7 @@ class Shipped:
         classifier: Key of the last linear layer; None without one.
         fixed_size: Whether it takes images of one size only.
         filled: timm's key -> what it holds, where the network has no such tensor.
+        conv_head: Whether timm's last layer is a convolution of 1x1 instead of a linear one.
     """
 
     tier: TierName
@@ -101,6 +102,12 @@ class Shipped:
     classifier: str | None
     fixed_size: bool
     filled: Mapping[str, Filled] = field(default_factory=dict)
+    conv_head: bool = False
+
+    def shape_of(self, key: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Returns the shape that a tensor of ours has under timm's key."""
+        there = self.conv_head and key == f"{self.classifier}.weight"
+        return (*shape, 1, 1) if there else shape
 
     @property
     def dead_params(self) -> int:

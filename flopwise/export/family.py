@@ -24,6 +24,7 @@ from flopwise.export import (
     regnet,
     relpos,
     resnet,
+    resnetv2,
     swin,
     vit,
 )
@@ -65,6 +66,7 @@ class Family:
         marks: Blocks that must be there besides, which tell it from a family of the same body.
         fill: What the tensors hold that timm's class has and a network has not; None where both
             have the same.
+        conv_head: Whether timm's last layer is a convolution of 1x1 instead of a linear one.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Family:
     counted: frozenset[str] = frozenset()
     marks: frozenset[str] = frozenset()
     fill: Callable[[Reading], dict[str, Filled]] | None = None
+    conv_head: bool = False
 
 
 CARRIER = Family(
@@ -116,6 +119,15 @@ FAMILIES = {
         read=resnet.read,
         first_conv="conv1",
         classifier="fc",
+    ),
+    "resnetv2": Family(
+        name="timm's ResNetV2",
+        body=frozenset({"preact", "preact_basic"}),
+        prefixes=resnetv2.PREFIXES,
+        read=resnetv2.read,
+        first_conv="stem.conv",
+        classifier="head.fc",
+        conv_head=True,
     ),
     "convnext": Family(
         name="timm's ConvNeXt",
@@ -261,11 +273,20 @@ def recognise(network: Network) -> Native:
         classes=classes,
         features=features,
         pool=args.get("global_pool", "avg"),
-        first_conv=family.first_conv,
+        first_conv=_first_conv(family, shapes),
         classifier=family.classifier,
         fixed_size=family.fixed_size,
         filled=family.fill(net) if family.fill else {},
+        conv_head=family.conv_head,
     )
+
+
+def _first_conv(family: Family, shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Returns the convolution that sees the image; a deep stem calls it otherwise."""
+    if f"{family.first_conv}.weight" in shapes:
+        return family.first_conv
+    first = next(key for key, shape in shapes.items() if len(shape) == 4)
+    return first.removesuffix(".weight")
 
 
 def _reader_of(

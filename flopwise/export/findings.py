@@ -164,7 +164,8 @@ def _of_another(folder: Path) -> list[str]:
     if network is None:
         return []
     shipped = shipped_as(network)
-    wanted = {shipped.keys[key]: shape for key, shape in network.graph.keys().items()}
+    named = {shipped.keys[key]: shape for key, shape in network.graph.keys().items()}
+    wanted = {key: shipped.shape_of(key, shape) for key, shape in named.items()}
     wanted |= {key: each.shape for key, each in shipped.filled.items()}
     with safe_open(folder / WEIGHTS, framework="pt") as file:
         shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118

@@ -25,7 +25,7 @@ from flopwise.dsl.consent import remember
 from flopwise.errors import RunError, nearest
 from flopwise.export.card import COUNTED, make_card
 from flopwise.export.config import Facts, Shipped, make_config
-from flopwise.export.family import CARRIER, family_of, recognise, rename
+from flopwise.export.family import CARRIER, Family, family_of, recognise, rename
 from flopwise.export.likeness import differences
 from flopwise.export.proof import Case, Proof, images_like, prove
 from flopwise.export.reading import NotNativeError
@@ -44,6 +44,7 @@ __all__ = [
     "faults_between",
     "filled",
     "from_timm",
+    "linear_head",
     "shipped_as",
     "to_timm",
     "write_folder",
@@ -191,9 +192,11 @@ def digest_of(path: Path) -> str:
 
 def to_timm(shipped: Shipped, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Returns our state dict under timm's names, each tensor on its own in memory."""
-    found = {
-        shipped.keys[key]: value.detach().cpu().contiguous().clone() for key, value in state.items()
-    }
+    found = {}
+    for key, value in state.items():
+        name = shipped.keys[key]
+        shape = shipped.shape_of(name, tuple(value.shape))
+        found[name] = value.detach().cpu().reshape(shape).contiguous().clone()
     return found | {key: filled(shipped, key) for key in shipped.filled}
 
 
@@ -218,7 +221,8 @@ def from_timm(network: Network, state: Mapping[str, Tensor]) -> dict[str, Tensor
         keys: Mapping[str, str] = shipped.keys
         state = {key: value for key, value in state.items() if key not in shipped.filled}
     else:
-        keys = rename(family_of(network), network)
+        family = family_of(network)
+        keys, state = rename(family, network), linear_head(family, state)
     shapes = network.graph.keys()
     _match(
         {keys.get(key, key): shape for key, shape in shapes.items()},
@@ -226,6 +230,14 @@ def from_timm(network: Network, state: Mapping[str, Tensor]) -> dict[str, Tensor
         "the weights and timm's model",
     )
     return {ours: state[theirs] for ours, theirs in keys.items()}
+
+
+def linear_head(form: Family | Shipped, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Returns timm's weights with a last layer of 1x1 convolution as a linear one."""
+    last = state.get(f"{form.classifier}.weight")
+    if not form.conv_head or last is None or last.ndim != 4:
+        return state
+    return {**state, f"{form.classifier}.weight": last.flatten(1)}
 
 
 def _loaded(network: Network, weights: nn.Module | Mapping[str, Tensor]) -> nn.Module:

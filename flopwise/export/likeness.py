@@ -36,7 +36,8 @@ def differences(shipped: Shipped, shapes: Mapping[str, tuple[int, ...]], name: s
     with torch.device("meta"):
         model = timm.create_model(name, num_classes=shipped.classes)
     theirs = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    ours = {shipped.keys[key]: shape for key, shape in shapes.items()}
+    named = {shipped.keys[key]: shape for key, shape in shapes.items()}
+    ours = {key: shipped.shape_of(key, shape) for key, shape in named.items()}
     ours |= {key: each.shape for key, each in shipped.filled.items()}
     found = [f"{key} {theirs[key]} is missing" for key in theirs if key not in ours]
     found += [f"{key} {ours[key]} is not in it" for key in ours if key not in theirs]

@@ -29,6 +29,10 @@ ACTS = {  # our word for an activation -> timm's
 }
 
 
+GROUPS = 32
+"""Of timm's group norm."""
+
+
 class NotNativeError(RunError):
     """The network is no member of a family that stock timm builds from JSON.
 
@@ -131,6 +135,13 @@ class Reading:
         found: str = self.shared(stages, "act")
         self.need(found in ACTS, f"act {found}: timm has no activation of that name")
         return ACTS.get(found, found)
+
+    def even_groups(self, norm: str) -> None:
+        """Demands that a group norm has timm's 32 groups; ours has as many as the width allows."""
+        norms = {s[0] for key, s in self.keys.items() if len(s) == 1 and key.endswith(".weight")}
+        odd = sorted(width for width in norms if width % GROUPS) if norm == "gn" else []
+        told = f"group norms of {_list(odd)} channels ({self.family} has {GROUPS} groups)"
+        self.need(not odd, told)
 
     def covered(self, stage: Stage, *settings: str) -> None:
         """Says that settings are read off the shapes they lead to."""

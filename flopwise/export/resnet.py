@@ -41,6 +41,7 @@ def read(net: Reading) -> tuple[str, dict[str, Any]]:
         net.fixed(stage, "kernel", 3)
         net.fixed(stage, "stride", 2 if number else 1)
     norm = net.shared([stem, *body], "norm")
+    net.even_groups(norm)
     net.need(norm in NORMS, "norm none: timm's ResNet has no convolutions with a bias")
     args = {
         "layers": [stage.depth for stage in body],

@@ -16,7 +16,7 @@ from flopwise.errors import RunError
 from flopwise.export.config import Shipped
 from flopwise.export.family import family_of, rename
 from flopwise.export.findings import PICKLES, unreadable
-from flopwise.export.folder import faults_between, filled, shipped_as
+from flopwise.export.folder import faults_between, filled, linear_head, shipped_as
 from flopwise.export.reading import NotNativeError
 
 __all__ = ["named", "read_weights"]
@@ -69,6 +69,7 @@ def named(network: Network, state: Mapping[str, Tensor], what: str) -> dict[str,
         RunError: A key is missing, left over or of another shape; the nearest right one is named.
     """
     shipped = shipped_as(network)
+    state = linear_head(shipped, state)
     dead = {key: state[key] for key in shipped.filled if key in state}
     best: tuple[int, Mapping[str, str], Mapping[str, Tensor]] = (-1, {}, {})
     for variant in _variants({key: value for key, value in state.items() if key not in dead}):

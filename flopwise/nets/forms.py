@@ -99,13 +99,14 @@ FORMS: dict[str, Form] = {
     "weight_std_conv": Form(
         call="WeightStdConv2d",
         positional=("channels", "dim", "kernel"),
-        keywords={"stride": ("stride", 1)},
+        keywords={"stride": ("stride", 1), "same": ("same", True)},
     ),
     "group_norm": Form(
         call="nn.GroupNorm", positional=("groups", "channels"), keywords={"eps": ("eps", 1e-5)}
     ),
     "max_pool_same": Form(forward="max_pool_same({0}, {kernel}, {stride})"),
     "max_pool": Form(forward="F.max_pool2d({0}, {kernel}, stride={stride}, padding={pad})"),
+    "zero_pad": Form(forward="F.pad({0}, [{rim}] * 4)"),
     "avg_pool": Form(forward="F.avg_pool2d({0}, {kernel}, stride={stride})"),
     "padded_avg_pool": Form(
         forward="F.avg_pool2d({0}, {kernel}, stride={stride}, padding={pad}, "

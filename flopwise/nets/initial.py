@@ -65,6 +65,14 @@ def _fan_in(layer: nn.Module) -> None:
         nn.init.normal_(layer.weight, std=0.01)
 
 
+def _fan_out_small(layer: nn.Module) -> None:
+    _norm_or_bias(layer)
+    if isinstance(layer, nn.Conv2d):
+        nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    elif isinstance(layer, nn.Linear):
+        nn.init.normal_(layer.weight, std=0.01)
+
+
 def _kaiming_in(layer: nn.Module) -> None:
     _norm_or_bias(layer)
     if isinstance(layer, nn.Conv2d):
@@ -111,6 +119,7 @@ def _zero_gain(layer: nn.Module) -> None:
 RULES: dict[str, Callable[[nn.Module], None]] = {
     "torch": _reset,
     "resnet": _kaiming,  # He et al. 2015; timm ResNet.init_weights
+    "resnetv2": _fan_out_small,  # timm resnetv2._init_weights
     "convnext": _trunc_all,  # timm convnext._init_weights
     "vit": _trunc_linear,  # timm init_weights_vit_timm
     "nfnet": _fan_in,  # timm NormFreeNet.__init__

@@ -30,21 +30,29 @@ def max_pool_same(x: Tensor, kernel: int, stride: int) -> Tensor:
 
 
 class WeightStdConv2d(nn.Conv2d):
-    """Convolution whose filters are brought to mean 0 and variance 1, padded as TensorFlow does.
+    """Convolution whose filters are brought to mean 0 and variance 1.
 
-    Source: Qiao et al. 2019, arXiv:1903.10520, eq. 11; timm `StdConv2dSame`.
+    `same` pads as TensorFlow does.
+    Source: Qiao et al. 2019, arXiv:1903.10520, eq. 11; timm `StdConv2dSame` and `StdConv2d`.
     """
 
     def __init__(
-        self, channels: int, dim: int, kernel: int, stride: int = 1, eps: float = 1e-8
+        self,
+        channels: int,
+        dim: int,
+        kernel: int,
+        stride: int = 1,
+        same: bool = True,
+        eps: float = 1e-8,
     ) -> None:
-        pad = kernel // 2 if stride == 1 else 0
+        self.same_pad = same and stride > 1
+        pad = 0 if self.same_pad else kernel // 2
         super().__init__(channels, dim, kernel, stride=stride, padding=pad, bias=False)
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, dim, H', W')."""
-        if self.stride[0] > 1:
+        if self.same_pad:
             x = pad_same(x, self.kernel_size[0], self.stride[0])
         weight = F.batch_norm(
             self.weight.reshape(1, self.out_channels, -1),

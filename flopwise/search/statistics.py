@@ -16,7 +16,17 @@ from scipy import stats
 
 from flopwise.search.compare import Comparison, compare
 
-__all__ = ["Agreement", "Contrast", "Spread", "agreement", "contrasts", "holm", "spread"]
+__all__ = [
+    "Agreement",
+    "Contrast",
+    "Spread",
+    "Standing",
+    "agreement",
+    "contrasts",
+    "holm",
+    "spread",
+    "standing",
+]
 
 LEVEL = 0.95
 DRAWS = 10_000
@@ -154,3 +164,42 @@ def _taus(printed: NDArray[np.float64], drawn: NDArray[np.float64]) -> NDArray[n
     found = np.sign(drawn[:, first] - drawn[:, second])
     taus: NDArray[np.float64] = (found @ wanted) / sqrt(len(first) * float(abs(wanted).sum()))
     return taus
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where one score ranks among others.
+
+    Attributes:
+        rank: 1 for the highest; of equals, the best.
+        low: The best rank of its 95 % interval.
+        high: The worst one.
+        of: How many scores there are, its own among them.
+    """
+
+    rank: int
+    low: int
+    high: int
+    of: int
+
+
+def standing(score: float, others: Sequence[float], noise: Spread) -> Standing:
+    """Returns where a score ranks among others, with the interval that their noise leaves.
+
+    All scores are drawn again from Student's t with the deviation of one training.
+
+    Args:
+        score: The score whose rank is wanted; high is good.
+        others: The other scores.
+        noise: Deviation of a single score; without freedom the interval is the whole range.
+    """
+    rank, count = 1 + sum(each > score for each in others), 1 + len(others)
+    if not noise.freedom:
+        return Standing(rank, 1, count, count)
+    dice = np.random.default_rng(0)
+    means = np.array([score, *others])
+    drawn = means + noise.deviation * dice.standard_t(noise.freedom, (DRAWS, count))
+    ranks = 1 + (drawn[:, 1:] > drawn[:, :1]).sum(axis=1)
+    ends = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    low, high = np.quantile(ranks, ends, method="nearest")
+    return Standing(rank, int(low), int(high), count)

@@ -95,7 +95,7 @@ def check_independence(model: nn.Module, x: Tensor) -> None:
 def check_learning(model: nn.Module, x: Tensor) -> None:
     """Every parameter gets a gradient, for some weights: a narrow ReLU may be dead for others."""
     silent = {name for name, _ in model.named_parameters()}
-    for seed in range(8):
+    for seed in range(16):
         if not silent:
             return
         out = roughened(model, seed=seed)(x)

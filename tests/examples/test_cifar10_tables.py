@@ -55,8 +55,9 @@ def test_no_training_is_missing_or_chosen(planned: dict[str, dict], runs: list[R
         if seed == turn
     ]
     done = [run.identity for run in runs]
-    assert done
-    assert done == list(dict.fromkeys(order))[: len(done)]
+    places = [list(dict.fromkeys(order)).index(identity) for identity in done]
+    assert len({*places}) == len(places) > 0
+    assert max(places) <= len(places)  # two processes may have been at work
 
 
 def test_scores_and_costs_come_from_the_raw_answers(

@@ -23,8 +23,9 @@ RESULTS = [path for path in YAML if path.parent.name == "results"]
 COMPOSED = [path for path in YAML if path.parent.name == "composed"]
 NETWORKS = [path for path in YAML if path.parent.name == "networks"]
 SCALING = [path for path in YAML if path.parent.name == "scaling"]
+STEPS = [path for path in YAML if path.parent.name == "rediscovery"]
 OWN = [path for path in YAML if path.parent.name == "hybrid"]
-ELSE = (*TABLES, *RESULTS, *NETWORKS, *OWN, *COMPOSED, *SCALING)
+ELSE = (*TABLES, *RESULTS, *NETWORKS, *OWN, *COMPOSED, *SCALING, *STEPS)
 SPECS = [path for path in YAML if path not in ELSE]
 
 
@@ -82,6 +83,24 @@ def test_a_family_says_what_it_is_and_its_models_differ(path: Path) -> None:
     macs = [spec.row(row).network().graph.macs for row in spec.rows]
     assert len(macs) > 2
     assert macs == sorted({*macs})
+
+
+@pytest.mark.parametrize("path", STEPS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_road_has_its_end_as_written_and_its_start_as_a_row(path: Path) -> None:
+    """Both ends meet the budget, each pick of the start is a choice, and the end is a ConvNeXt."""
+    spec = dsl.load(path)
+    assert spec.warnings == ()
+    assert spec.search
+    start, end = (spec.row(name).network() for name in ("resnet", "convnext"))
+    assert end.hash == spec.network().hash
+    for network in (start, end):
+        assert spec.feasible(network, network.graph) == []
+    assert spec.table
+    picks = {c.path: c.node.value for c in spec.table.rows["resnet"].changes}  # type: ignore[union-attr]
+    assert picks.keys() == spec.search.space.keys()
+    assert spec.network(picks).hash == start.hash
+    kinds = [layer.kind for _, layer in end.graph.walk()]
+    assert "batch_norm2d" not in kinds
 
 
 @pytest.mark.parametrize("path", OWN, ids=lambda path: str(path.relative_to(ROOT)))

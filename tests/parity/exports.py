@@ -67,6 +67,29 @@ def resnet(
     return _spec(lines, 64, channels)
 
 
+def preact(
+    block: str = "preact",
+    *,
+    channels: int = 3,
+    dims: tuple[int, ...] = (16, 24, 32, 40),
+    depths: tuple[int, ...] = (1, 2, 1, 1),
+    stem: str = "",
+    both: str = "",
+    more: str = "",
+) -> str:
+    body = "".join(
+        f"\n  at{number}: {{block: {block}, dim: {dim}, depth: {depth}{both}{more}"
+        f"{', stride: 2' if number else ''}}}"
+        for number, (dim, depth) in enumerate(zip(dims, depths, strict=True))
+    )
+    norm = both.replace(", standard: true", "")
+    lines = f"""
+  bottom: {{block: preact_stem, dim: {dims[0]}{stem}}}{body}
+  last:   {{block: norm_act{norm}}}
+  top:    {{block: classifier}}"""
+    return _spec(lines, 64, channels)
+
+
 def densenet(*, channels: int = 3, more: str = "", act: str = "relu") -> str:
     lines = f"""
   bottom: {{block: conv_stem, dim: 16, act: {act}}}
@@ -176,6 +199,13 @@ NATIVE = {
         "residual", each=tuple(f", groups: 4, hidden: {h}" for h in (16, 32, 48, 64))
     ),
     "densenet": densenet(),
+    "resnetv2": preact(more=", project: true, shortcut: pool, hidden: 8", both=", act: silu"),
+    "resnetv2 of BiT": preact(
+        depths=(3, 4, 6, 3),
+        stem=", standard: true, pool: zeros",
+        both=", standard: true",
+        more=", project: true, hidden: 8",
+    ),
     "regnet": regnet(act="relu"),
     "regnet gates": regnet(act="relu", more=", se: 0.25, se_divisor: 1, gate: middle"),
     "carrier": mobile(),
@@ -211,6 +241,13 @@ SLOW = {
     "coatnet of transformers": coatnet(kinds="TTTT"),
     "coatnet of convolutions": coatnet(kinds="CCCC", size=96),
     "coatnet turned, five stages": coatnet(kinds="TCTCT"),
+    "resnetv2 basic": preact(
+        "preact_basic",
+        channels=1,
+        dims=(64, 64, 96, 128),
+        stem=", kernel: 3, deep: [32, 32], pool: zeros, norm: gn",
+        both=", norm: gn",
+    ),
     "convnext patch 3": convnext(patch=3, size=48),
     "convnext patch 7": convnext(patch=7, size=64),
     "convnext oblong": convnext(size=[16, 24]),

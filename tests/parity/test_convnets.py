@@ -36,6 +36,7 @@ OTHERS = [
     *("mobilenetv2_120d", "resnet26", "seresnet18", "seresnet34", "seresnet101", "seresnet152"),
     *("resnext101_32x4d", "resnext101_32x8d", "resnext101_64x4d", "seresnext50_32x4d"),
     *("seresnext101_32x4d", "seresnext101_32x8d", "seresnext101_64x4d", "wide_resnet101_2"),
+    *("resnetv2_50", "resnetv2_50d", "resnetv2_50x1_bit"),
 ]
 VARIANTS = [  # a setting of ours, and timm's arguments for it
     ("resnet50", {"defaults.residual.eca": "true"}, {"block_args": {"attn_layer": "eca"}}),
@@ -124,7 +125,7 @@ def rates_of(model: nn.Module) -> list[float]:
     return [getattr(block.drop_path, "drop_prob", 0.0) for block in blocks]
 
 
-@pytest.mark.parametrize("name", ["resnet18", "wide_resnet50_2", *NAMES])
+@pytest.mark.parametrize("name", ["resnet18", "wide_resnet50_2", "resnetv2_50", *NAMES])
 def test_stochastic_depth_sits_where_timm_has_it_at_its_rates(name: str) -> None:
     options = {} if name.startswith(("densenet", "ghostnet")) else {"drop_path_rate": 0.3}
     with torch.device("meta"):
@@ -134,7 +135,7 @@ def test_stochastic_depth_sits_where_timm_has_it_at_its_rates(name: str) -> None
     assert max(rates_of(ours), default=0.0) <= 0.3
 
 
-@pytest.mark.parametrize("name", ["resnet18", "seresnet50", *NAMES])
+@pytest.mark.parametrize("name", ["resnet18", "seresnet50", "resnetv2_50x1_bit", *NAMES])
 def test_fresh_weights_are_distributed_as_in_timm(name: str) -> None:
     network = dsl.load(f"std/{name}").network()
     ours = nets.build(network, seed=0).state_dict()

@@ -31,6 +31,7 @@ SMALL = [
     "ghostnet_050",
     "densenet121",
     "regnety_002",
+    "resnetv2_18d",
     "swin_tiny_patch4_window7_224",
     "test_coatnet",
 ]
@@ -44,6 +45,7 @@ LARGE = [
     *("dm_nfnet_f0", "nfnet_l0", "eca_nfnet_l0", "nf_regnet_b0", "nf_resnet26", "nf_seresnet26"),
     *("nf_ecaresnet26", "mobilenetv1_100", "mobilenetv2_140", "ghostnet_130"),
     *("regnetx_002", "regnety_032", "regnety_080_tv"),
+    *("resnetv2_50", "resnetv2_50t", "resnetv2_50d_gn", "resnetv2_50x1_bit"),
     *("coatnet_pico_rw_224", "coatnet_nano_rw_224", "coatnet_1_rw_224"),
 ]
 NATIVE = [
@@ -54,7 +56,7 @@ NATIVE = [
         "vit_base_patch16_siglip_224",
         "vit_so150m_patch16_reg4_gap_256",
     ),
-    *("regnetx_080", "regnety_080_tv"),
+    *("regnetx_080", "regnety_080_tv", "resnetv2_34d", "resnetv2_50d_gn", "resnetv2_152x2_bit"),
     *("test_coatnet", "coatnet_0_rw_224", "coatnet_3_rw_224"),
     *("swin_tiny_patch4_window7_224", "densenet121", "deit3_small_patch16_224", "test_vit4"),
 ]
@@ -108,6 +110,21 @@ def test_a_written_spec_is_checked_laid_out_and_short(name: str) -> None:
     params = sum(each.numel() for each in timm.create_model(name, num_classes=1000).parameters())
     assert design.cost().params == params
     assert len(text.splitlines()) <= 35
+
+
+@pytest.mark.parametrize(
+    ("name", "gate"), [("vit_giant_patch14_dinov2", "packed"), ("aimv2_large_patch14_224", "split")]
+)
+def test_both_forms_of_swiglu_have_the_outputs_of_timm(
+    name: str, gate: str, tmp_path: Path
+) -> None:
+    small = {"embed_dim": 64, "depth": 2, "num_heads": 4, "img_size": 56, "mlp_ratio": 3}
+    images = {"input_size": [3, 56, 56], "num_classes": 7, "classifier": "head"}
+    config = {"architecture": name, "num_classes": 7, "model_args": {"num_classes": 7, **small}}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"pretrained_cfg": images}))
+    imported = import_timm(str(tmp_path), prove=True)
+    assert imported.difference is not None and imported.difference <= TOLERANCE
+    assert f"gate: {gate}" in imported.text
 
 
 def test_weights_come_along_and_start_a_training(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from tests.parity.exports import (
     densenet,
     mobile,
     network,
+    preact,
     regnet,
     resnet,
     vit,
@@ -136,6 +137,23 @@ REASONS = {
     "two blocks": (
         resnet("basic").replace("four:   {block: basic", "four:   {block: residual"),
         "the stages are conv_stem, basic, basic, basic, residual, classifier",
+    ),
+    "free depths of BiT": (
+        preact(stem=", standard: true, pool: zeros", both=", standard: true", more=", hidden: 8"),
+        "depths [1, 2, 1, 1] with standard true (timm's BiT has [3, 4, 6, 3] or",
+    ),
+    "no projection": (preact(more=", hidden: 8"), "at0.project false (timm's ResNetV2 projects"),
+    "hidden of no share": (
+        preact(more=", project: true"),
+        "hidden (at0 4, at1 6, at2 8, at3 10) is not one share of dim in all stages",
+    ),
+    "odd groups": (
+        preact(both=", norm: gn", more=", project: true, hidden: 8"),
+        "group norms of 8, 16, 24, 40 channels (timm's ResNetV2 has 32 groups)",
+    ),
+    "stem without pooling": (
+        preact(stem=", pool: none", more=", project: true, hidden: 8"),
+        "bottom.pool none (timm's ResNetV2 shrinks the map there)",
     ),
     "widths of no rule": (
         regnet(dims=(16, 32, 64, 72), depths=(3, 3, 3, 3), act="relu"),

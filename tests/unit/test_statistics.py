@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from flopwise.search.compare import compare
-from flopwise.search.statistics import agreement, contrasts, holm, spread
+from flopwise.search.statistics import Spread, agreement, contrasts, holm, spread, standing
 
 ROWS = [[70.0, 71.0, 72.0], [80.0, 80.5], [60.0]]
 
@@ -79,3 +79,18 @@ def test_rank_agreement_counts_pairs() -> None:
     alone = agreement([1.0, 2.0, 3.0], [[1.0], [2.0], [3.0]])
     assert alone is not None
     assert (alone.tau, alone.low, alone.high) == (1.0, -1.0, 1.0)
+
+
+def test_the_rank_of_one_score_among_others() -> None:
+    exact = standing(3.0, [1.0, 2.0, 4.0], Spread(1e-9, 5))
+    assert (exact.rank, exact.low, exact.high, exact.of) == (2, 2, 2, 4)
+    unknown = standing(3.0, [1.0, 2.0, 4.0], Spread(0.0, 0))
+    assert (unknown.rank, unknown.low, unknown.high) == (2, 1, 4)
+    # 101 equal networks: every rank is as likely as any other
+    noisy = standing(0.0, [0.0] * 100, Spread(1.0, 1000))
+    assert noisy.rank == 1
+    assert noisy.low == pytest.approx(0.025 * 101, abs=2)
+    assert noisy.high == pytest.approx(0.975 * 101, abs=2)
+    # one other that is better by two deviations of a difference: first in 1 - Phi(2) of the draws
+    behind = standing(0.0, [2 * sqrt(2)], Spread(1.0, 10_000))
+    assert (behind.rank, behind.low, behind.high) == (2, 2, 2)

@@ -48,6 +48,7 @@ from flopwise.blocks.layers.convolution import (
     std_conv,
     unflatten,
     weight_std_conv,
+    zero_pad,
 )
 from flopwise.blocks.layers.norm import batch_norm, grn, group_norm, layer_norm, rms_norm
 from flopwise.blocks.layers.tokens import (
@@ -128,4 +129,5 @@ __all__ = [
     "unfold",
     "weight_std_conv",
     "window_attend",
+    "zero_pad",
 ]

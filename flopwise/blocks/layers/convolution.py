@@ -23,6 +23,7 @@ __all__ = [
     "unflatten",
     "weight_std_conv",
     "window",
+    "zero_pad",
 ]
 
 
@@ -99,16 +100,21 @@ def std_conv(
     )
 
 
-def weight_std_conv(x: Map, dim: int, *, name: str, kernel: int, stride: int = 1) -> Map:
+def weight_std_conv(
+    x: Map, dim: int, *, name: str, kernel: int, stride: int = 1, same: bool = True
+) -> Map:
     """Convolution whose filters are brought to mean 0 and variance 1, without gain or bias.
 
-    Pads as TensorFlow does: the output has ceil(size / stride) rows.
-    Source: Qiao et al. 2019, arXiv:1903.10520, eq. 11; timm `StdConv2dSame`.
+    `same` pads as TensorFlow does: the output has ceil(size / stride) rows.
+    Source: Qiao et al. 2019, arXiv:1903.10520, eq. 11; timm `StdConv2dSame` and `StdConv2d`.
     """
     _check_filter(x.channels * kernel * kernel)
-    size = (-(-x.height // stride), -(-x.width // stride))
+    if same:
+        size = (-(-x.height // stride), -(-x.width // stride))
+    else:
+        size = window(x, kernel, stride, kernel // 2)
     return _convolution(
-        "weight_std_conv", x, dim, kernel, 1, size, name=name, bias=False, stride=stride
+        "weight_std_conv", x, dim, kernel, 1, size, name=name, bias=False, stride=stride, same=same
     )
 
 
@@ -208,6 +214,12 @@ def max_pool_same(x: Map, *, kernel: int, stride: int) -> Map:
     """Maximum over windows of a map that is padded as TensorFlow does."""
     out = Type("map", (x.channels, -(-x.height // stride), -(-x.width // stride)))
     return cast(Map, x.trace.append("max_pool_same", [x], [out], kernel=kernel, stride=stride)[0])
+
+
+def zero_pad(x: Map, rim: int) -> Map:
+    """A map with zeros around it."""
+    out = Type("map", (x.channels, x.height + 2 * rim, x.width + 2 * rim))
+    return cast(Map, x.trace.append("zero_pad", [x], [out], rim=rim)[0])
 
 
 def avg_pool(x: Map, *, kernel: int, stride: int) -> Map:

@@ -26,6 +26,7 @@ from flopwise.export.importing import (
     nfnet,
     regnet,
     resnet,
+    resnetv2,
     swin,
     vit,
 )
@@ -45,6 +46,7 @@ READERS: dict[str, Callable[[Published], list[Line]]] = {
     "EfficientNet": mobile.read,
     "GhostNet": ghostnet.read,
     "RegNet": regnet.read,
+    "ResNetV2": resnetv2.read,
     "MaxxVit": maxxvit.read,
 }
 """Class of a timm model -> who reads it."""

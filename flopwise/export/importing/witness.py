@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from flopwise import nets
 from flopwise.dsl import Network
 from flopwise.errors import RunError
-from flopwise.export.folder import from_timm
+from flopwise.export.family import family_of
+from flopwise.export.folder import from_timm, linear_head
 
 __all__ = ["differ", "match", "redraw"]
 
@@ -32,7 +33,7 @@ def match(network: Network, model: nn.Module, name: str) -> int:
     Raises:
         RunError: A key is missing, left over or of another shape, or a layer has other settings.
     """
-    theirs = model.state_dict()
+    theirs = linear_head(family_of(network), model.state_dict())
     found = from_timm(network, {key: _named(key, value) for key, value in theirs.items()})
     count = sum(parameter.numel() for parameter in model.parameters())
     if count != network.graph.params:
