@@ -14,8 +14,8 @@ ended, calls of the proxy by kind, processor seconds of proxy and database. Work
 time is told apart, because a thousand machines bring their own.
 
 Two cores cannot hold a thousand processes that import Python at once. So with `--standing N` one
-process first puts N workers on record, each with a running trial and its claims, by the calls that
-workers make; they do nothing more. Beside them a few real workers train, and it is measured what
+process first puts N workers on record, each with a running trial and its claims, as they would have
+written them; they do nothing more. Beside them a few real workers train, and it is measured what
 a sign of life, a look at all workers and a whole trial cost proxy and database at that size. From
 these follows the rate that one core bears: the signs and looks of N workers, then trials with the
 rest. Nothing else is simulated.
@@ -156,25 +156,37 @@ def standing(args: argparse.Namespace) -> None:
     from optuna.trial import TrialState, create_trial
 
     from flopwise.search.opening import space_of
-    from flopwise.search.register import Register, here
+    from flopwise.search.register import REGISTERS, Register, here
     from flopwise.search.storage import Patience, open_store
     from flopwise.search.workers import BEATS
 
-    storage = open_store(Path(), f"grpc://127.0.0.1:{args.port}")
-    register = Register(storage, "study", Patience(print))
-    study = storage.get_study_id_from_name("study")
+    storage = open_store(Path(), args.database)  # laid past the proxy, which is measured
+    study, crew, claims = (
+        storage.get_study_id_from_name(f"study{end}") for end in ("", *REGISTERS)
+    )
+
+    def claim(key: str, owner: int) -> None:
+        about = {"claim": key, "owner": str(owner)}
+        record = create_trial(state=TrialState.COMPLETE, value=0.0, user_attrs=about)
+        storage.create_new_trial(claims, record)
+
     done = storage.get_all_trials(study)[0]
     candidates = space_of(loads(SPEC, name="workers.yaml"))
     points = (
         {"a": a, "d": d, "e": e} for a in range(64, 3, -2) for d in range(20, 2, -1) for e in (3, 4)
     )
     begun = {name: value for name, value in done.user_attrs.items() if name != "result"}
-    joined = []
+    first = len(storage.get_all_trials(crew))
     for number in range(1, args.threads + 1):
-        joined.append(register.join({**here(), "command": "flopwise worker"}))
-        register.note(joined[-1], "apart", max(5.0, args.threads / BEATS))
-        register.claim(f"trial {number} #0", str(joined[-1].number))
-        register.note(joined[-1], "doing", {"key": f"trial {number}", "epoch": 0})
+        about = {
+            "worker": {**here(), "command": "flopwise worker"},
+            "beat": 0,
+            "apart": max(5.0, args.threads / BEATS),
+            "doing": {"key": f"trial {number}", "epoch": 0},
+        }
+        worker = create_trial(state=TrialState.RUNNING, user_attrs=about)
+        storage.create_new_trial(crew, worker)
+        claim(f"trial {number} #0", first + number - 1)
         picks = next(points)
         identity = candidates.judge(picks).identity
         running = create_trial(
@@ -184,8 +196,11 @@ def standing(args: argparse.Namespace) -> None:
             user_attrs={**begun, "identity": identity, "picks": picks},
         )
         storage.create_new_trial(study, running)
-        register.claim(f"identity {identity}", str(number))
+        claim(f"identity {identity}", number)
+    proxy = open_store(Path(), f"grpc://127.0.0.1:{args.port}")
+    register = Register(proxy, "study", Patience(print))
     register.see()
+    joined = list(register.living.values())
     found = {}
     for name, times, ask in (
         ("sign", 200, lambda n: register.note(joined[n % len(joined)], "beat", n + 1)),
