@@ -1,18 +1,27 @@
 """How many workers does one store bear? Trials that only wait, against PostgreSQL through a proxy.
 
-    python benchmarks/workers.py                                       # 10, 100 and 1,000 workers
-    python benchmarks/workers.py --workers 300 --seconds 60 --out benchmarks/results/workers.json
+    python benchmarks/workers.py                                       # 10 workers, then 1,000
+    python benchmarks/workers.py --standing 300 3000 --out benchmarks/results/workers.json
 
-Each worker is `flopwise.search.work`, what `flopwise worker` runs: it joins, beats, takes leases,
+A worker is `flopwise.search.work`, what `flopwise worker` runs: it joins, beats, takes leases,
 proposes, claims, records; only its trainings are waits of a few seconds. All of them speak to
 Optuna's gRPC proxy, which alone speaks to PostgreSQL. As many processes as asked for are real; the
 workers of one process are threads with a connection and records of their own, which the store
 cannot tell from processes.
 
-A run joins its workers, lets them work for a while, and counts in a window: trials ended, calls of
-the proxy by kind, processor seconds of proxy and database. Workers' own processor time is told
-apart, because a thousand machines bring their own. A size that is in `--out` already is not run
-again. Needs the extra `proxy` and PostgreSQL's programs; takes 2 to 10 minutes.
+A run with `--workers N` joins N workers, lets them work for a while, and counts in a window: trials
+ended, calls of the proxy by kind, processor seconds of proxy and database. Workers' own processor
+time is told apart, because a thousand machines bring their own.
+
+Two cores cannot hold a thousand processes that import Python at once. So with `--standing N` one
+process first puts N workers on record, each with a running trial and its claims, as they would have
+written them; they do nothing more. Beside them a few real workers train, and it is measured what
+a sign of life, a look at all workers and a whole trial cost proxy and database at that size. From
+these follows the rate that one core bears: the signs and looks of N workers, then trials with the
+rest. Nothing else is simulated.
+
+A size that is in `--out` already is not run again. Needs the extra `proxy` and PostgreSQL's
+programs; takes 3 to 10 minutes.
 """
 
 from __future__ import annotations
@@ -142,6 +151,72 @@ def hands(args: argparse.Namespace) -> None:
         thread.join()
 
 
+def standing(args: argparse.Namespace) -> None:
+    """Puts workers and their running trials on record, then measures what they ask for."""
+    from optuna.trial import TrialState, create_trial
+
+    from flopwise.search.opening import space_of
+    from flopwise.search.register import REGISTERS, Register, here
+    from flopwise.search.storage import Patience, open_store
+    from flopwise.search.workers import BEATS
+
+    storage = open_store(Path(), args.database)  # laid past the proxy, which is measured
+    study, crew, claims = (
+        storage.get_study_id_from_name(f"study{end}") for end in ("", *REGISTERS)
+    )
+
+    def claim(key: str, owner: int) -> None:
+        about = {"claim": key, "owner": str(owner)}
+        record = create_trial(state=TrialState.COMPLETE, value=0.0, user_attrs=about)
+        storage.create_new_trial(claims, record)
+
+    done = storage.get_all_trials(study)[0]
+    candidates = space_of(loads(SPEC, name="workers.yaml"))
+    points = (
+        {"a": a, "d": d, "e": e} for a in range(64, 3, -2) for d in range(20, 2, -1) for e in (3, 4)
+    )
+    begun = {name: value for name, value in done.user_attrs.items() if name != "result"}
+    first = len(storage.get_all_trials(crew))
+    for number in range(1, args.threads + 1):
+        about = {
+            "worker": {**here(), "command": "flopwise worker"},
+            "beat": 0,
+            "apart": max(5.0, args.threads / BEATS),
+            "doing": {"key": f"trial {number}", "epoch": 0},
+        }
+        worker = create_trial(state=TrialState.RUNNING, user_attrs=about)
+        storage.create_new_trial(crew, worker)
+        claim(f"trial {number} #0", first + number - 1)
+        picks = next(points)
+        identity = candidates.judge(picks).identity
+        running = create_trial(
+            state=TrialState.RUNNING,
+            params=picks,
+            distributions=done.distributions,
+            user_attrs={**begun, "identity": identity, "picks": picks},
+        )
+        storage.create_new_trial(study, running)
+        claim(f"identity {identity}", number)
+    proxy = open_store(Path(), f"grpc://127.0.0.1:{args.port}")
+    register = Register(proxy, "study", Patience(print))
+    register.see()
+    joined = list(register.living.values())
+    found = {}
+    for name, times, ask in (
+        ("sign", 200, lambda n: register.note(joined[n % len(joined)], "beat", n + 1)),
+        ("look", 5, lambda n: register.see()),
+    ):
+        before = [spent(pid) for pid in args.pids]
+        for n in range(times):
+            ask(n)
+        after = [spent(pid) for pid in args.pids]
+        found[name] = [(b - a) / times for a, b in zip(before, after, strict=True)]
+    part = args.folder / "standing.part"
+    part.write_text(json.dumps(found))
+    part.replace(args.folder / "standing.json")
+    time.sleep(3600)  # a worker whose process is gone counts as dead
+
+
 def spent(pid: int) -> float:
     """Returns the processor seconds of a process and of its children that live or ended."""
     total = 0.0
@@ -222,8 +297,8 @@ def window(scene: Scene, workers: list[subprocess.Popen[bytes]], seconds: float)
     return found
 
 
-def measured(args: argparse.Namespace, count: int) -> dict[str, Any]:
-    """Runs one number of workers; returns what the store did for them."""
+def measured(args: argparse.Namespace, count: int, still: int) -> dict[str, Any]:
+    """Runs one number of workers beside those that stand; returns what the store did for them."""
     folder = Path(tempfile.mkdtemp(prefix="flopwise-workers-"))
     processes = min(args.processes, count)
     with Postgres("max_connections=200") as server:
@@ -238,10 +313,41 @@ def measured(args: argparse.Namespace, count: int) -> dict[str, Any]:
             search(spec, home, trials=1, evaluator=evaluator(0), storage=url, grace=args.grace)
             known = json.loads((home / "study.json").read_text())
             (home / "study.json").write_text(json.dumps({**known, "trials": 100000}))
-            return observed(args, count, processes, Scene(server, served, folder))
+            scene = Scene(server, served, folder)
+            if not still:
+                return observed(args, count, processes, scene)
+            words = (*place, "--threads", still, "--pids", served.pid, server.pid)
+            with started("standing", *words):
+                while not (folder / "standing.json").exists():
+                    time.sleep(0.5)
+                found = observed(args, count, processes, scene, still)
+                costs = json.loads((folder / "standing.json").read_text())
+                return {"standing": still, **found, **borne(found, costs, still)}
 
 
-def observed(args: argparse.Namespace, count: int, processes: int, scene: Scene) -> dict[str, Any]:
+def borne(found: dict[str, Any], costs: dict[str, list[float]], count: int) -> dict[str, Any]:
+    """Returns what one core of the proxy bears, from processor seconds of signs, looks, trials."""
+    from flopwise.search.workers import BEATS, GLANCES, GRACE, SIGNS, WATCHERS
+
+    signs = min(count * SIGNS / GRACE, BEATS)
+    looks = WATCHERS * signs / count + GLANCES
+    own = found["workers"] * SIGNS / GRACE * found["seconds"]  # the signs of those that train
+    trials = max(found["trials"], 1)
+    trial = (found["proxy_cpu_s"] - own * (costs["sign"][0] + costs["look"][0])) / trials
+    idle = signs * costs["sign"][0] + looks * costs["look"][0]
+    return {
+        "proxy cpu s of a sign": round(costs["sign"][0], 4),
+        "proxy cpu s of a look": round(costs["look"][0], 4),
+        "proxy cpu s of a trial": round(trial, 3),
+        "share of a core for signs and looks": round(idle, 3),
+        "trials_per_s that one core of the proxy bears": round((1 - idle) / trial, 3),
+        "trials_per_s that trainings of an hour need": round(count / 3600, 3),
+    }
+
+
+def observed(
+    args: argparse.Namespace, count: int, processes: int, scene: Scene, still: int = 0
+) -> dict[str, Any]:
     """Joins the workers and watches them."""
     from contextlib import ExitStack
 
@@ -253,12 +359,12 @@ def observed(args: argparse.Namespace, count: int, processes: int, scene: Scene)
             words = ("--folder", scene.folder, "--threads", threads, "--training", args.training)
             words += ("--join", args.join)
             workers.append(stack.enter_context(started("hands", *words)))
-        while scene.count("RUNNING", "study: workers") < count:
+        while scene.count("RUNNING", "study: workers") < still + count:
             time.sleep(0.5)
             if time.monotonic() - began > args.limit:
                 break
         joined = time.monotonic() - began
-        while scene.count("RUNNING", "study") < 0.9 * count:
+        while scene.count("RUNNING", "study") < still + 0.9 * count:
             time.sleep(0.5)
             if time.monotonic() - began > args.limit:
                 break
@@ -277,12 +383,14 @@ def observed(args: argparse.Namespace, count: int, processes: int, scene: Scene)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--role", choices=("proxy", "hands"), help=argparse.SUPPRESS)
+    parser.add_argument("--role", choices=("proxy", "hands", "standing"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--database", default="", help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--workers", type=int, nargs="+", default=[10, 100, 1000])
-    parser.add_argument("--processes", type=int, default=20, help="real ones")
+    parser.add_argument("--pids", type=int, nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--workers", type=int, default=10, help="real ones")
+    parser.add_argument("--standing", type=int, nargs="+", default=[0, 1000])
+    parser.add_argument("--processes", type=int, default=4, help="of the real workers")
     parser.add_argument("--training", type=float, default=10.0, help="seconds of a trial")
     parser.add_argument("--grace", type=float, default=30.0, help="seconds until one is dead")
     parser.add_argument("--join", type=float, default=0.2, help="seconds between two that join")
@@ -292,19 +400,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     if args.role:
-        {"proxy": proxy, "hands": hands}[args.role](args)
+        {"proxy": proxy, "hands": hands, "standing": standing}[args.role](args)
         return
     if missing():
         sys.exit(missing())
     known = json.loads(args.out.read_text()) if args.out and args.out.exists() else {"runs": []}
-    for count in args.workers:
-        if any(each["workers"] == count for each in known["runs"]):
+    for still in args.standing:
+        ran = [(each["workers"], each.get("standing", 0)) for each in known["runs"]]
+        if (args.workers, still) in ran:
             continue
         run = {
             "date": datetime.now(UTC).date().isoformat(),
             "command": " ".join(["python", *sys.argv]),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared with other work",
-            **measured(args, count),
+            **measured(args, args.workers, still),
         }
         print(json.dumps(run, indent=2), flush=True)
         known["runs"].append(run)

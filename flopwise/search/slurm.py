@@ -153,9 +153,10 @@ class Jobs(Crew):
             )
 
     def start(self) -> None:
+        """Submits nothing yet: the search may find that all is done."""
+
+    def _submit(self) -> None:
         """Submits the jobs, unless those of an earlier session are still in the queue."""
-        if self._job:
-            return
         mark = self._place / "slurm.json"
         before = json.loads(mark.read_text(encoding="utf-8"))["job"] if mark.exists() else ""
         if before and queued(before):
@@ -173,11 +174,13 @@ class Jobs(Crew):
         )
 
     def tend(self) -> None:
-        """Notices when no job is left, though the search is not done.
+        """Submits the jobs when they are first waited for; notices when none is left.
 
         Raises:
             RunError: All jobs ended.
         """
+        if not self._job:
+            self._submit()
         if time.monotonic() - self._looked < LOOK:
             return
         self._looked = time.monotonic()

@@ -296,8 +296,9 @@ class Worker:
             grace = max(SIGNS * record.user_attrs.get("apart", 0.0), self.grace)
             if gone or (count == beat and now - since > grace):
                 self.register.bury(record)
+                self.register.claim(f"gone {name}", self.name)
         for name, record in list(self.register.workers.items()):
-            if record.state.is_finished():
+            if record.state.is_finished():  # its watcher may have died before it told
                 self.register.claim(f"gone {name}", self.name)
 
 

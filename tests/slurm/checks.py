@@ -46,9 +46,15 @@ def home(tmp_path: Path) -> Path:
 def launched(home: Path) -> subprocess.Popen[str]:
     words = [sys.executable, "-m", "flopwise", "search", str(home.parent / "net.yaml")]
     words += ["--out", str(home), "--workers", "2", "--slurm", "partition=debug,time=30"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    path = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(words, cwd=ROOT, env=path, **pipes)  # type: ignore[call-overload]
+    return subprocess.Popen(
+        words,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+    )
 
 
 def jobs(home: Path) -> dict[str, str]:
@@ -121,10 +127,12 @@ def test_jobs_train_it_all_and_a_preempted_one_gives_its_trial_back_and_comes_ag
 def test_a_search_that_is_stopped_leaves_its_jobs_and_one_that_is_killed_loses_no_trial(
     home: Path,
 ) -> None:
+    file = home.parent / "net.yaml"
+    file.write_text(SPEC.replace("epochs: 6", "epochs: 15"))
     search = launched(home)
     until(lambda: epochs(home) >= 2 and len(jobs(home)) == 2, search)
     search.send_signal(signal.SIGINT)
-    said, _ = search.communicate(timeout=60)
+    said, _ = search.communicate(timeout=240)
     assert search.returncode == 130
     array = json.loads((home / "workers" / "slurm.json").read_text())["job"]
     assert f"scancel {array}" in said
@@ -137,4 +145,4 @@ def test_a_search_that_is_stopped_leaves_its_jobs_and_one_that_is_killed_loses_n
     assert "are still there; none is added" in said
     rows = ended(home)
     assert [row["state"] for row in rows] == ["done"] * 6
-    assert all(int(row["epochs"]) == 6 for row in rows)
+    assert all(int(row["epochs"]) == 15 for row in rows)

@@ -12,6 +12,7 @@ import pytest
 
 from flopwise.dsl import Network, load
 from flopwise.search.scores import ways
+from flopwise.spaces import cost_tables
 
 FOLDER = Path(__file__).parents[2] / "examples" / "nas_bench"
 EDGES = {"e10": (0, 1), "e20": (0, 2), "e21": (1, 2), "e30": (0, 3), "e31": (1, 3), "e32": (2, 3)}
@@ -76,3 +77,39 @@ def test_ways_through_a_cell_are_those_that_can_be_listed() -> None:
         assert through.longest == 15 * max(one) + 1 + 2 * 2 + 1
         assert through.mean == pytest.approx(15 * np.mean(one) + 1 + 2 * 1.5 + 1)
         assert through.log_count == pytest.approx(15 * np.log(len(one)) + 2 * np.log(2))
+
+
+@pytest.mark.slow
+def test_the_cost_tables_of_all_cells_count_what_lies_on_a_way_to_the_output() -> None:
+    tables = cost_tables(load(FOLDER / "nas_bench_201.yaml"))
+    every = [dict(zip(EDGES, ops, strict=True)) for ops in product(OPS, repeat=6)]
+    found = tables.batch(tables.encode(every))
+    macs = {
+        f"conv{k}": 5 * sum(k * k * w * w * (512 // w) ** 2 for w in (16, 32, 64)) for k in (1, 3)
+    }
+    for at, ops in enumerate(every):
+        live, reached = live_of(ops)
+        assert found.built[at] == reached, ops
+        if reached:
+            assert found.costs[0, at] == 7_783_040 + sum(macs.get(op, 0) for op in live), ops
+
+
+def live_of(ops: dict[str, str]) -> tuple[list[str], bool]:
+    """Returns the operations that run, and whether the output depends on the image.
+
+    Nothing is added where there is nothing; a convolution of nothing has a bias still.
+    """
+    empty, fed = {0: False}, {0}
+    gone: set[str] = set()
+    for node in (1, 2, 3):
+        into = {name: a for name, (a, b) in EDGES.items() if b == node}
+        gone |= {n for n, a in into.items() if ops[n] == "none" or (ops[n] == "skip" and empty[a])}
+        empty[node] = gone.issuperset(into)
+        fed |= {node for name, a in into.items() if ops[name] != "none" and a in fed}
+    needed, live = {3}, []
+    for node in (3, 2, 1):
+        for name, (a, b) in EDGES.items():
+            if b == node and node in needed and name not in gone:
+                live.append(ops[name])
+                needed.add(a)
+    return live, 3 in fed

@@ -227,6 +227,29 @@ def test_a_worker_that_gives_no_sign_loses_its_lease_by_the_watchers_own_clock(
         assert time.monotonic() - began > 0.5
 
 
+def test_a_worker_of_a_large_crew_gets_the_time_it_asked_for_and_its_end_is_heard_of_by_a_claim(
+    spec: Path, tmp_path: Path
+) -> None:
+    search(loads(spec.read_text()), tmp_path, trials=1, evaluator=Evaluator(evaluate=book))
+    elsewhere = register_in(tmp_path)
+    slow, mute = (
+        elsewhere.join({"host": "far", "place": "far away", "pid": n, "start": "0"}) for n in (1, 2)
+    )
+    elsewhere.note(slow, "apart", 100.0)  # gives signs less often than the watcher's own grace
+    for number, ghost in enumerate((slow, mute)):
+        elsewhere.claim(f"trial {7 + number} #0", str(ghost.number))
+    register = register_in(tmp_path)
+    with Worker(register=register, patience=Patience(lambda text: None), grace=0.6) as watcher:
+        began = time.monotonic()
+        while not watcher.take("trial 8"):
+            assert time.monotonic() - began < 30
+            time.sleep(0.05)
+        assert not watcher.take("trial 7")
+    elsewhere.hear()  # claims alone: the records of workers are not read again
+    assert not elsewhere.lives(str(mute.number))
+    assert elsewhere.lives(str(slow.number))
+
+
 def test_status_tells_of_a_study_from_elsewhere(spec: Path, tmp_path: Path) -> None:
     home = tmp_path / "run"
     process = start(spec, home, "search", 1.0)
