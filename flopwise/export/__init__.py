@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flopwise.export.config import Facts
-from flopwise.export.family import FAMILIES, Family, Native, Tier, recognise, rename, tier
+from flopwise.export.families import FAMILIES, Family
+from flopwise.export.family import Native, Tier, recognise, rename, tier
 from flopwise.export.reading import NotNativeError
 from flopwise.export.tiers import Tiers, tiers
 

@@ -25,7 +25,8 @@ from flopwise.dsl.consent import remember
 from flopwise.errors import RunError, nearest
 from flopwise.export.card import COUNTED, make_card
 from flopwise.export.config import Facts, Shipped, make_config
-from flopwise.export.family import CARRIER, Family, family_of, recognise, rename
+from flopwise.export.families import CARRIER, Family, family_of
+from flopwise.export.family import recognise, rename
 from flopwise.export.likeness import differences
 from flopwise.export.proof import Case, Proof, images_like, prove
 from flopwise.export.reading import NotNativeError

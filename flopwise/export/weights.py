@@ -14,7 +14,8 @@ from torch import Tensor
 from flopwise.dsl import Network
 from flopwise.errors import RunError
 from flopwise.export.config import Shipped
-from flopwise.export.family import family_of, rename
+from flopwise.export.families import family_of
+from flopwise.export.family import rename
 from flopwise.export.findings import PICKLES, unreadable
 from flopwise.export.folder import faults_between, filled, linear_head, shipped_as
 from flopwise.export.reading import NotNativeError

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from flopwise import dsl, nets
 from flopwise.export import from_timm, rename
-from flopwise.export.family import family_of
+from flopwise.export.families import family_of
 from tests.parity.references import image, redrawn, relative
 
 CUT = {  # above 100 M parameters: what leaves two blocks in every stage, ours and timm's

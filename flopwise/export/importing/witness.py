@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from flopwise import nets
 from flopwise.dsl import Network
 from flopwise.errors import RunError
-from flopwise.export.family import family_of
+from flopwise.export.families import family_of
 from flopwise.export.folder import from_timm, linear_head
 
 __all__ = ["differ", "match", "redraw"]
