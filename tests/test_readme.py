@@ -27,7 +27,7 @@ def fenced(language: str) -> str:
 def test_the_first_screen_has_two_commands_of_one_line_each() -> None:
     search, tests = COMMANDS
     assert search.endswith("&& .venv/bin/flopwise search examples/quickstart.yaml")
-    assert tests.endswith("&& .venv/bin/pytest")
+    assert tests.endswith("&& .venv/bin/pytest -n auto")
     assert all(README.splitlines().index(line) < 20 for line in COMMANDS)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -43,6 +44,8 @@ def worker_verb(args: argparse.Namespace) -> None:
     from flopwise.design.sharing import join
     from flopwise.search.live import watch_for
 
+    if args.parent or "SLURM_JOB_ID" in os.environ:  # who started it asks it to leave by SIGINT,
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which some shells ignore
     storage = os.environ.get(STORAGE, "")
     join(
         args.study,

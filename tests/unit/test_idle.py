@@ -11,6 +11,7 @@ from flopwise.testing.examples import Example, derive, values
 FREE = {
     # Where the stage has a stride:
     *((block, name) for block in ("basic", "residual") for name in ("shortcut", "shrink")),
+    *((block, "shortcut") for block in ("preact", "preact_basic")),
     *(("mbconv", name) for name in ("pool", "shrink")),
     *(("map_vit", name) for name in ("pool", "widen", "shortcut_bias")),
     ("avgpool", "pad"),  # the tried kernel refuses a padding above its half

@@ -95,6 +95,7 @@ def test_a_warned_job_lets_its_worker_leave_and_comes_again(tmp_path: Path) -> N
     program = (
         "import pathlib, signal, sys, time\n"
         "assert signal.getsignal(signal.SIGUSR2) == signal.SIG_IGN\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # some shells ignore it
         "pathlib.Path(sys.argv[1] + '.ready').touch()\n"
         "try: time.sleep(60)\n"
         "except KeyboardInterrupt: pathlib.Path(sys.argv[1]).touch()\n"
