@@ -68,10 +68,11 @@ def relative_scores(q: Tensor, keys: Tensor, x: Tensor | None = None) -> Tensor:
     Query i meets the key of j - i for every j; products are divided by the root of d, or of the
     channels of x if it is given.
     """
-    length = q.shape[2]
+    batch, heads, length, _ = q.shape
     scale = (q if x is None else x).shape[-1] ** -0.5
     near = keys.unfold(0, length, 1).flip(0)  # (L, d, L): the keys of query i for every j
-    return torch.einsum("bhid,idj->bhij", q * scale, near)
+    own = q.permute(2, 0, 1, 3).flatten(1, 2) * scale  # (L, B * heads, d)
+    return (own @ near).view(length, batch, heads, length).permute(1, 2, 0, 3)
 
 
 def random_features(x: Tensor, w: Tensor) -> Tensor:
