@@ -72,7 +72,7 @@ def relative_scores(q: Tensor, keys: Tensor, x: Tensor | None = None) -> Tensor:
     scale = (q if x is None else x).shape[-1] ** -0.5
     near = keys.unfold(0, length, 1).flip(0)  # (L, d, L): the keys of query i for every j
     own = q.permute(2, 0, 1, 3).flatten(1, 2) * scale  # (L, B * heads, d)
-    return (own @ near).view(length, batch, heads, length).permute(1, 2, 0, 3)
+    return torch.bmm(own, near).view(length, batch, heads, length).permute(1, 2, 0, 3)
 
 
 def random_features(x: Tensor, w: Tensor) -> Tensor:
