@@ -66,7 +66,7 @@ def _loss(found: Scaling, counted: str, measured: str) -> Figure:
     fitted = f": exponent {line.exponent:.3f} ({line.low:.3f} to {line.high:.3f})" if line else ""
     figure.update_layout(title=f"Loss against training compute{fitted}", **look())
     figure.update_xaxes(title=counted, **_powers())
-    figure.update_yaxes(title=measured, type="log", nticks=8)
+    figure.update_yaxes(title=measured.partition(" after ")[0], type="log", nticks=8)
     return figure
 
 

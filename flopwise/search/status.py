@@ -62,7 +62,9 @@ def find(place: str | Path) -> Found:
             return _in_store(home.url, home.name)
         if not home.journal.exists():
             parts = sorted(Path(place).glob("budget-*"))
-            hint = f"; it holds a study for each budget: {parts[0]}, ..." if parts else ""
+            hint = "; name the folder that a search wrote, such as runs/NAME"
+            if parts:
+                hint = f"; it holds a study for each budget: {parts[0]}, ..."
             raise RunError(f"there is no study in {place}{hint}")
         return _opened(open_store(home.journal), NAME, str(home.journal), home.path)
     url, _, name = str(place).partition("#")
