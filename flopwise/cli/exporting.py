@@ -105,6 +105,10 @@ def write_export(source: str | Path | Design, folder: Path, **options: Any) -> N
         print(f"  timm.create_model('local-dir:{folder}', pretrained=True)")
     else:
         print(f"load it: timm.create_model('local-dir:{folder}', pretrained=True)")
+    if not proof.features:
+        print("features_only=True gives nothing: no stage of it puts out a map")
+    elif asked := proof.features.get("out_indices"):
+        print(f"features: features_only=True needs out_indices={tuple(asked)} beside it")
 
 
 def _images(args: argparse.Namespace) -> dict[str, Any]:

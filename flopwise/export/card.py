@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from flopwise.export.config import origin_of
@@ -27,7 +27,7 @@ transform = timm.data.create_transform(**data, is_training=False)
 logits = net(transform(image).unsqueeze(0))  # image: PIL, {mode}
 ```
 
-It needs torch and timm >= {oldest}, nothing else.{tuned}
+It needs torch and timm >= {oldest}, nothing else.{tuned}{features}
 
 {hub}
 
@@ -85,7 +85,12 @@ COUNTED = {
 
 
 def make_card(
-    config: Mapping[str, Any], name: str, *, proof: str = "", files: Mapping[str, str] | None = None
+    config: Mapping[str, Any],
+    name: str,
+    *,
+    proof: str = "",
+    files: Mapping[str, str] | None = None,
+    features: Mapping[str, Sequence[int]] | None = None,
 ) -> str:
     """Returns the card of a folder.
 
@@ -94,6 +99,7 @@ def make_card(
         name: The folder's name.
         proof: What was proven, in a sentence; empty for nothing.
         files: Other forms of the network in the folder: file -> what it is.
+        features: What timm's `features_only` gives, as in `Proof`; None if that is not known.
     """
     cfg, known = config["pretrained_cfg"], origin_of(config)
     channels, height, width = cfg["input_size"]
@@ -110,6 +116,7 @@ def make_card(
         license=cfg["license"],
         **{key: text.format(**words) for key, text in form.items()},
         tuned=_tuned(cfg, channels),
+        features="" if features is None else f"\n\n{_features(features)}",
         oldest=OLDEST,
         proof=PROVEN.format(proof=proof[0].upper() + proof[1:]) if proof else UNPROVEN,
         files="".join(f"\n\n`{file}` is {what}." for file, what in (files or {}).items()),
@@ -127,6 +134,18 @@ def _tuned(cfg: Mapping[str, Any], channels: int) -> str:
     if channels == 3 and "first_conv" in cfg:
         said += ", `in_chans=1` adapts it to grey images" if said else " `in_chans=1` adapts it"
     return f"{said}." if said else ""
+
+
+def _features(found: Mapping[str, Sequence[int]]) -> str:
+    """How the network is used below another head."""
+    if not found:
+        return "`features_only=True` gives nothing: no stage of it puts out a map."
+    widths, steps = (", ".join(map(str, found[key])) for key in ("channels", "steps"))
+    what = f"maps of {widths} channels,\none value for each {steps} pixels along a side"
+    if "out_indices" not in found:
+        return f"`features_only=True` gives {what}."
+    asked = f"`features_only=True, out_indices={tuple(found['out_indices'])}`"
+    return f"{asked} gives {what}.\nWithout `out_indices` timm asks it for five levels and fails."
 
 
 def _figures(known: Mapping[str, Any]) -> Iterator[str]:

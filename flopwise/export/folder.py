@@ -167,9 +167,11 @@ def write_folder(
 
 def _write_card(folder: Path, proof: Proof | None = None) -> None:
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    told = str(proof) if proof and proof.proven else ""
-    files = {WAYS[name].file: WAYS[name].what for name in (proof.ways if proof else ())}
-    card = make_card(config, folder.name.removesuffix(".unproven"), proof=told, files=files)
+    told: dict[str, Any] = {}
+    if proof and proof.proven:
+        files = {WAYS[name].file: WAYS[name].what for name in proof.ways}
+        told = {"proof": str(proof), "files": files, "features": proof.features}
+    card = make_card(config, folder.name.removesuffix(".unproven"), **told)
     (folder / CARD).write_text(card, encoding="utf-8")
 
 

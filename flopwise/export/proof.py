@@ -53,6 +53,8 @@ class Proof:
         correct: How many of them timm's model gets right.
         ours: How many of them our module gets right.
         ways: The other forms in the folder, each with its file and how far it is off.
+        features: What timm's `features_only` gives: the `channels` of each level and its `steps` in
+            pixels, and the `out_indices` that must be asked for, if any; empty if there is none.
         failures: Everything that does not hold; empty when the folder is proven.
     """
 
@@ -65,6 +67,7 @@ class Proof:
     correct: int = 0
     ours: int = 0
     ways: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    features: Mapping[str, Sequence[int]] = field(default_factory=dict)
     failures: tuple[str, ...] = ()
 
     @property
@@ -149,7 +152,14 @@ def prove(case: Case) -> Proof:
             missing[version] = str(error).splitlines()[-1]
     worst = max(found.values(), key=lambda each: (not each.proven, each.relative))
     failures = [f"timm {v}: {failure}" for v, each in found.items() for failure in each.failures]
-    return replace(worst, timm=tuple(found), missing=missing, failures=tuple(failures))
+    features = min((each.features for each in found.values()), key=_asked)
+    told = replace(worst, timm=tuple(found), missing=missing, failures=tuple(failures))
+    return replace(told, features=features)
+
+
+def _asked(features: Mapping[str, Sequence[int]]) -> tuple[int, bool]:
+    """What works with every version comes first: the fewest levels, asked for by number."""
+    return len(features.get("channels", ())), "out_indices" not in features
 
 
 def verify_all(cases: Sequence[Case], *, timm: Path | None = None) -> list[Proof]:
@@ -232,7 +242,9 @@ def _judge(case: Case, job: Mapping[str, str], found: Mapping[str, Any], blank: 
             correct=_correct(theirs["pictures" if case.pictures else "images"], case.labels),
             ours=_correct(ours["images"], case.labels),
         )
-    return replace(proof, failures=tuple(_failures(proof, found["checks"])))
+    features = {key: value for key, value in found["levels"].items() if key != "right"}
+    failures = tuple(_failures(proof, found["checks"]))
+    return replace(proof, features=features, failures=failures)
 
 
 def _failures(proof: Proof, checks: Mapping[str, Any]) -> Iterator[str]:

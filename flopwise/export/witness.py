@@ -49,7 +49,10 @@ def _witness(job: dict[str, str]) -> dict[str, Any]:
     checks = _checks(name, model, inputs["batch"], config) if "batch" in inputs else {}
     if not name.startswith("local-dir:"):
         checks |= _own_checks(job["folder"], name, model, batches)
-    return {"checks": {key: _attempt(check) for key, check in checks.items()}}
+    levels = _levels(name, next(iter(batches.values()))[:2])
+    checks["features_only"] = lambda: levels.get("right", not model.feature_info)
+    answers = {key: _attempt(check) for key, check in checks.items()}
+    return {"checks": answers, "levels": levels}
 
 
 def _opened(folder: Path, architecture: str) -> str:
@@ -85,23 +88,35 @@ def _checks(name: str, model: nn.Module, batch: Tensor, config: Any) -> dict[str
 def _own_checks(folder: str, name: str, model: Any, batches: dict[str, Tensor]) -> dict[str, Check]:
     """What a folder with its own classes promises beyond that."""
     batch = next(iter(batches.values()))[:2]
-    checks: dict[str, Check] = {
+    return {
         "local_dir": lambda: _alike(
             _logits(timm.create_model(f"local-dir:{folder}", pretrained=True).eval(), batch),
             _logits(model, batch),
         )
     }
-    if model.feature_info:
-        checks["features_only"] = lambda: _features_only(name, batch)
-    return checks
+
+
+def _levels(name: str, batch: Tensor) -> dict[str, Any]:
+    """How `features_only` is asked for and what it gives; nothing where it never works.
+
+    Of most networks timm wants five levels unless told otherwise, and fails where they have fewer.
+    """
+    for count in (0, 5, 4, 3, 2, 1):
+        asked = {"out_indices": list(range(count))} if count else {}
+        found: dict[str, Any] = _attempt(partial(_taken, name, batch, asked))
+        if "error" not in found:
+            return found
+    return {}
 
 
 @torch.inference_mode()
-def _features_only(name: str, batch: Tensor) -> bool:
-    """The features have the channels that the network says."""
-    trunk: Any = timm.create_model(name, pretrained=True, features_only=True).eval()
-    found = zip(trunk(batch), trunk.feature_info.channels(), strict=True)
-    return all(channels in feature.shape[1:] for feature, channels in found)
+def _taken(name: str, batch: Tensor, asked: dict[str, Any]) -> dict[str, Any]:
+    """The levels that were asked for, and whether their maps have the channels they tell."""
+    trunk: Any = timm.create_model(name, pretrained=True, features_only=True, **asked).eval()
+    channels = trunk.feature_info.channels()
+    maps = zip(trunk(batch), channels, strict=True)
+    right = all(width in each.shape[1:] for each, width in maps)
+    return {**asked, "channels": channels, "steps": trunk.feature_info.reduction(), "right": right}
 
 
 def _seen(model: nn.Module, job: dict[str, str]) -> Tensor:

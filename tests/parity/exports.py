@@ -90,13 +90,20 @@ def preact(
     return _spec(lines, 64, channels)
 
 
-def densenet(*, channels: int = 3, more: str = "", act: str = "relu") -> str:
+def densenet(
+    *,
+    channels: int = 3,
+    depths: tuple[int, ...] = (2, 3, 1, 2),
+    more: str = "",
+    act: str = "relu",
+) -> str:
+    body = "".join(
+        f"\n  {name}: {{block: dense, growth: 8, act: {act}, depth: {depth}{more}"
+        f"{'' if name == 'one' else ', stride: 2'}}}"
+        for name, depth in zip(("one", "two", "three", "four"), depths, strict=False)
+    )
     lines = f"""
-  bottom: {{block: conv_stem, dim: 16, act: {act}}}
-  one:    {{block: dense, growth: 8, act: {act}, depth: 2{more}}}
-  two:    {{block: dense, growth: 8, act: {act}, depth: 3, stride: 2{more}}}
-  three:  {{block: dense, growth: 8, act: {act}, depth: 1, stride: 2{more}}}
-  four:   {{block: dense, growth: 8, act: {act}, depth: 2, stride: 2{more}}}
+  bottom: {{block: conv_stem, dim: 16, act: {act}}}{body}
   last:   {{block: norm_act, act: {act}}}
   top:    {{block: classifier}}"""
     return _spec(lines, 64, channels)

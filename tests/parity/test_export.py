@@ -17,13 +17,24 @@ from flopwise import nets
 from flopwise.dsl import Network, Recipe
 from flopwise.errors import RunError
 from flopwise.export import Case, Facts, Proof, export, from_timm, recognise, verify_all
+from flopwise.export.card import make_card
+from flopwise.export.config import make_config
 from flopwise.export.folder import write_folder
 from flopwise.export.proof import images_like
 from flopwise.export.versions import supported
 from flopwise.train import Data, evaluate, open_data
 from flopwise.train.split import Split
 from flopwise.train.view import normalised
-from tests.parity.exports import NATIVE, SLOW, convnext, module, network, vit
+from tests.parity.exports import (
+    NATIVE,
+    SLOW,
+    coatnet,
+    convnext,
+    densenet,
+    module,
+    network,
+    vit,
+)
 
 FACTS = Facts(class_names=("a", "b", "c", "d", "e", "f", "g"))
 
@@ -87,6 +98,9 @@ MUTANTS: dict[str, tuple[str, Callable[[Path], None]]] = {
 }
 
 
+FEWER = {"three stages of dense": densenet(depths=(2, 1, 2)), "two of CoAtNet": coatnet(kinds="CT")}
+
+
 @pytest.fixture(scope="module")
 def proofs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Proof]:
     """All folders and mutants in one process, for importing timm takes seconds."""
@@ -96,7 +110,8 @@ def proofs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Proof]:
         case = case_of(text, room / name.replace(" ", "_"))
         spoil(case.folder)
         cases.append(case)
-    names = [*NATIVE, *MUTANTS]
+    cases += cases_of(FEWER, room)
+    names = [*NATIVE, *MUTANTS, *FEWER]
     return dict(zip(names, verify_all(cases), strict=True))
 
 
@@ -108,6 +123,27 @@ def test_stock_timm_gives_our_logits_and_honours_overrides(
     assert proof.failures == ()
     assert proof.relative <= 1e-6  # 0.0 where both processes use the same kernels
     assert (proof.images, proof.correct) == (70, proof.ours)
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_features_come_from_every_form_with_four_stages_or_more(
+    proofs: dict[str, Proof], name: str
+) -> None:
+    channels = proofs[name].features["channels"]
+    assert "out_indices" not in proofs[name].features
+    assert channels[-1] == recognise(network(NATIVE[name])).features
+
+
+@pytest.mark.parametrize("name", FEWER)
+def test_levels_that_must_be_asked_for_are_told_by_the_card(
+    proofs: dict[str, Proof], name: str
+) -> None:
+    proof = proofs[name]
+    asked = tuple(range(len(proof.features["channels"])))
+    assert proof.failures == () and tuple(proof.features["out_indices"]) == asked
+    config = make_config(network(FEWER[name]), recognise(network(FEWER[name])), FACTS, {})
+    card = make_card(config, "net", proof=str(proof), features=proof.features)
+    assert f"`features_only=True, out_indices={asked}` gives maps of" in card
 
 
 @pytest.mark.parametrize("name", MUTANTS)

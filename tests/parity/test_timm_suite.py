@@ -38,6 +38,12 @@ ZOO = {  # name for timm -> ours, and what makes it small
     ),
     "vit_fw": ("vit_tiny_patch16_224", {"dim": "48", "depth": "4", "input.size": "64"}),
     "vit_fw_t2t": ("t2t_vit_7", {"net.body.depth": "2", "input.size": "64"}),
+    "fw_resnetv2": ("resnetv2_50x1_bit", {"w": "16", "net.stage3.depth": "2", "input.size": "64"}),
+    "fw_coatnet": ("coatnet_0_rw_224", {"w": "32", "d3": "2", "input.size": "64"}),
+    "vit_fw_bit": (
+        "vit_small_r26_s32_224",
+        {"dim": "48", "depth": "2", "heads": "4", "input.size": "64"},
+    ),
 }
 WRITTEN = {
     "fw_swin": """
@@ -47,6 +53,20 @@ net:
   stage2: {block: swin, heads: 2, window: 4, depth: 2, dim: 32, stride: 2}
   stage3: {block: swin, heads: 4, window: 4, depth: 2, dim: 64, stride: 2}
   head:   {block: classifier, norm: ln, norm_first: true}
+""",
+    "fw_regnet": """
+net:
+  stem:   {block: conv_stem, kernel: 3, pool: none, dim: 16}
+  stage1: {block: residual, dim: 24, hidden: 24, groups: 3, stride: 2, se: 0.25}
+  stage2: {block: residual, dim: 56, hidden: 56, groups: 7, stride: 2, se: 0.25}
+  stage3: {block: residual, dim: 152, hidden: 152, groups: 19, stride: 2, se: 0.25, depth: 2}
+  head:   {block: classifier}
+""",
+    "vit_fw_relpos": """
+net:
+  patch:  {block: patch_embed, patch: 16, dim: 32}
+  body:   {block: vit, heads: 2, depth: 4, relative: bias}
+  head:   {block: classifier, norm: ln}
 """,
     "vit_fw_hybrid": """
 net:
