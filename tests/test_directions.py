@@ -56,6 +56,8 @@ def imported(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
             name = node.args[0]
+            if isinstance(name, ast.JoinedStr):  # f"flopwise.room.{module}": the room is known
+                name = name.values[0]
             assert isinstance(name, ast.Constant), f"line {node.lineno}: a module without a name"
             yield node.lineno, str(name.value)
 

@@ -8,7 +8,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from flopwise import __version__
 from flopwise.cli import (
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Threads that wait by spinning make small trainings crawl when the cores are shared (5x).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = sys.argv[1:] if arguments is None else list(arguments)
-    args = make_parser().parse_args(words)
+    args = make_parser(words[:1] if words[:1] and words[0] in VERBS else VERBS).parse_args(words)
     args.command = f"flopwise {shlex.join(words)}"
     try:
         code = args.run(args)
@@ -97,12 +97,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code or 0
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Returns the parser of the whole command line."""
+def make_parser(names: Iterable[str] = VERBS) -> argparse.ArgumentParser:
+    """Returns the parser of the whole command line, or of some of its verbs."""
     parser = _Parser(prog="flopwise", description=ABOUT, epilog=EPILOG, formatter_class=_Formatter)
     parser.add_argument("--version", action="version", version=f"flopwise {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True)
-    for name, (run, add) in VERBS.items():
+    for name in names:
+        run, add = VERBS[name]
         text, _, examples = inspect.cleandoc(run.__doc__ or "").partition("\n\nExamples:")
         verb = verbs.add_parser(
             name,

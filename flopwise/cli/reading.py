@@ -93,7 +93,7 @@ def _say_checked(spec: Checked, many: bool, args: argparse.Namespace) -> None:
     tell(spec.faults, args)
     if spec.design is None:
         return
-    from flopwise.report import describe
+    from flopwise.report.words import describe
 
     name = spec.file if many else spec.design.name
     print(f"{name}: {describe(spec.design.network.graph)}", flush=True)
@@ -163,7 +163,9 @@ def show_verb(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(design.facts(), indent=2))
         return
-    from flopwise.report import describe, paper_table, quantity, show_table, stage_table
+    from flopwise.report.stages import paper_table, stage_table
+    from flopwise.report.terminal import show_table
+    from flopwise.report.words import describe, quantity
 
     cost = design.cost()
     table = paper_table(design.spec) if args.style == "paper" else stage_table(cost)

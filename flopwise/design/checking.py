@@ -14,7 +14,7 @@ from flopwise.report.warned import warned
 __all__ = ["Checked", "Report", "check_each", "find_specs", "no_spec"]
 
 SUFFIXES = (".yaml", ".yml")
-SPEC_KEY = re.compile(rb"^(\xef\xbb\xbf)?(\{\s*)?[\"']?spec[\"']?\s*:", re.MULTILINE)
+SPEC_KEY = rb"(?m)^(\xef\xbb\xbf)?(\{\s*)?[\"']?spec[\"']?\s*:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +109,7 @@ def find_specs(folder: Path) -> tuple[list[str], int]:
 
 def _looks_like_spec(path: Path) -> bool:
     try:
-        return SPEC_KEY.search(path.read_bytes()) is not None
+        return re.search(SPEC_KEY, path.read_bytes()) is not None
     except OSError:
         return True  # reading it as a spec says what is wrong
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flopwise.design.rewriting import write_new
+from flopwise.design.writing import write_new
 from flopwise.errors import RunError
 
 if TYPE_CHECKING:  # types only: the room imports torch and timm

@@ -12,7 +12,7 @@ from pathlib import Path
 from flopwise.design.checking import find_specs
 from flopwise.design.facade import Design
 from flopwise.design.loading import load
-from flopwise.design.writing import write_text
+from flopwise.design.writing import write_new, write_text
 from flopwise.dsl.files import VERSION
 from flopwise.dsl.format import format_text
 from flopwise.dsl.load import decode, make_source, parse
@@ -28,7 +28,6 @@ __all__ = [
     "read_file",
     "starter",
     "upgrade_file",
-    "write_new",
     "write_starter",
 ]
 
@@ -174,18 +173,3 @@ def write_starter(name: str, path: Path) -> None:
         SpecError: The file exists (E123).
     """
     write_new(path, starter(name))
-
-
-def write_new(path: Path, text: str) -> None:
-    """Writes a file that does not exist yet.
-
-    Raises:
-        SpecError: The file exists (E123).
-    """
-    try:
-        with path.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-    except FileExistsError:
-        fact = f"'{path}' exists already, and is not overwritten"
-        help_ = "name another file with -o, or delete this one first"
-        raise SpecError([Fault(code="E123", message=fact, helps=(help_,))]) from None

@@ -1,4 +1,4 @@
-"""Writing text files so that a reader sees the old text or the new one, never half of it."""
+"""Writing text files: a reader sees the old text or the new one, never half of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import os
 import tempfile
 from pathlib import Path
 
-__all__ = ["write_text"]
+from flopwise.errors import Fault, SpecError
+
+__all__ = ["write_new", "write_text"]
 
 
 def write_text(path: Path, text: str) -> None:
@@ -29,6 +31,21 @@ def write_text(path: Path, text: str) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def write_new(path: Path, text: str) -> None:
+    """Writes a file that does not exist yet.
+
+    Raises:
+        SpecError: The file exists (E123).
+    """
+    try:
+        with path.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except FileExistsError:
+        fact = f"'{path}' exists already, and is not overwritten"
+        help_ = "name another file with -o, or delete this one first"
+        raise SpecError([Fault(code="E123", message=fact, helps=(help_,))]) from None
 
 
 def _umask() -> int:

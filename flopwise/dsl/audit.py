@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from flopwise.blocks import Graph
 from flopwise.dsl.checker import Checker
@@ -13,11 +13,13 @@ from flopwise.dsl.functions import show
 from flopwise.dsl.network import Network
 from flopwise.dsl.plan import Plan
 from flopwise.dsl.recipe import Recipe
-from flopwise.dsl.rows import Row, Table
-from flopwise.dsl.space import Search
 from flopwise.dsl.tables import EXPECT, METRICS
 from flopwise.dsl.tree import Node, Scalar, Section
 from flopwise.errors import Fault, SpecError
+
+if TYPE_CHECKING:
+    from flopwise.dsl.rows import Row, Table
+    from flopwise.dsl.space import Search
 
 __all__ = ["check_expect", "check_rows", "outside", "unused"]
 

@@ -7,6 +7,7 @@ children. A file with a table is left alone, since its rows may put in any stage
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Set
+from typing import TYPE_CHECKING
 
 from flopwise.blocks import Block, Field
 from flopwise.blocks.graph import describe
@@ -14,9 +15,11 @@ from flopwise.dsl.domains import Choice, Domain, Range, spell
 from flopwise.dsl.expr import Expression, Value
 from flopwise.dsl.network import Network
 from flopwise.dsl.plan import Plan, StagePlan
-from flopwise.dsl.space import Search
 from flopwise.dsl.tree import Section
 from flopwise.errors import Fault, Place, Source, SpecError
+
+if TYPE_CHECKING:
+    from flopwise.dsl.space import Search
 
 __all__ = ["idle", "unclassified", "unfit"]
 

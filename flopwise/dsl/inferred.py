@@ -43,10 +43,9 @@ def _given(stage: Stage, types: Mapping[str, Type]) -> dict[str, Any]:
     }
 
 
-def check_inferred(checker: Checker, network: Network, node: Node | None) -> None:
+def check_inferred(checker: Checker, network: Network, node: Node) -> None:
     """Compares a section `inferred` with what follows from the rest of the spec."""
-    if node is not None:
-        _compare(checker, node, inferred(network), "inferred")
+    _compare(checker, node, inferred(network), "inferred")
 
 
 def _compare(checker: Checker, node: Node, wanted: object, path: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -13,16 +14,14 @@ from flopwise.dsl.checker import Checker
 from flopwise.dsl.exporting import read_export
 from flopwise.dsl.files import File, read_chain, read_text, split_row
 from flopwise.dsl.idle import idle, unclassified
-from flopwise.dsl.inferred import check_inferred
 from flopwise.dsl.merge import merge_files
 from flopwise.dsl.origin import Origin, Shelf
 from flopwise.dsl.resolve import Resolver
-from flopwise.dsl.searching import read_search
 from flopwise.dsl.spec import Sets, Spec
 from flopwise.dsl.tree import Node, Scalar, Section
 from flopwise.dsl.upgrade import old_version
 from flopwise.dsl.uses import Permission, read_uses
-from flopwise.errors import SpecError
+from flopwise.errors import Fault, SpecError
 
 __all__ = ["load", "loads", "open_spec"]
 
@@ -82,11 +81,25 @@ class _Texts:
 def _read(
     files: tuple[File, ...], sets: Sets, path: Path | None, shelf: Shelf, row: str = ""
 ) -> Spec:
+    if doubts := [fault for file in files for fault in file.doubts]:
+        more = _further(doubts, lambda: _opened(files, sets, path, shelf, row))
+        raise SpecError([*doubts, *more])
     alone = all(f.past is None and not OUTSIDE & f.tree.entries.keys() for f in files)
     if row or not alone:
         return _opened(files, sets, path, shelf, row)
     texts = _Texts(tuple((file.name, file.key, file.text) for file in files), files)
     return _remembered(texts, tuple(sets), path, shelf.root)
+
+
+def _further(doubts: Sequence[Fault], opened: Callable[[], Spec]) -> list[Fault]:
+    """Returns what else is wrong with a spec, but nothing at the places that are told already."""
+    told = {(each.place.line, each.place.column) for each in doubts if each.place}
+    try:
+        opened()
+    except SpecError as error:
+        at = ((each, each.place) for each in error.faults)
+        return [each for each, place in at if not place or (place.line, place.column) not in told]
+    return []
 
 
 @lru_cache(maxsize=64)
@@ -120,7 +133,10 @@ def _checked(origin: Origin) -> Spec:
     spec.feasible(network, network.graph)  # a requirement of the wrong type shows now
     if not origin.sets:
         check_expect(checker, network.graph, tree.entries.get("expect"))
-        check_inferred(checker, network, tree.entries.get("inferred"))
+        if "inferred" in tree.entries:
+            from flopwise.dsl.inferred import check_inferred
+
+            check_inferred(checker, network, tree.entries["inferred"])
     checker.stop_if_faulty()
     if spec.table and not origin.sets:
         check_rows(checker, spec.table, spec, spec.row)
@@ -141,6 +157,8 @@ def _planned(origin: Origin, tree: Section, checker: Checker) -> Spec:
     node = tree.entries.get("search")
     search = None
     if isinstance(node, Section):
+        from flopwise.dsl.searching import read_search
+
         with suppress(SpecError):  # the checker has its faults; those of the table come with them
             search = read_search(node, tree.keys["search"], plan, checker)
     trees = origin.shelf.trees(origin.files, tree, checker)

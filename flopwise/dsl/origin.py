@@ -6,17 +6,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from flopwise.dsl.checker import Checker
 from flopwise.dsl.files import MAX_CHAIN, File, read_named, split_row
 from flopwise.dsl.merge import apply_changes, merge_files, read_sets
 from flopwise.dsl.presets import with_preset
-from flopwise.dsl.rows import Opened, Row, Trees, in_row, no_row
-from flopwise.dsl.tabling import read_table
 from flopwise.dsl.tree import Scalar, Section
-from flopwise.dsl.uses import Permission
 from flopwise.errors import Fault, Place, SpecError
+
+if TYPE_CHECKING:  # most specs have neither a table nor code of their own
+    from flopwise.dsl.rows import Opened, Row, Trees
+    from flopwise.dsl.uses import Permission
 
 __all__ = ["Origin", "RowPast", "Shelf"]
 
@@ -80,7 +81,11 @@ class Origin:
             return make()
         except SpecError as error:
             told = SpecError(_through(error.faults, self.files))
-            raise (in_row(told, self.row) if self.row else told) from None
+            if self.row is None:
+                raise told from None
+            from flopwise.dsl.rows import in_row
+
+            raise in_row(told, self.row) from None
 
 
 def _through(faults: Sequence[Fault], files: Sequence[File]) -> list[Fault]:
@@ -110,6 +115,11 @@ class Shelf:
 
     def trees(self, files: tuple[File, ...], tree: Section, checker: Checker) -> Trees | None:
         """Returns the rows of a merged spec; None where it has no table, or one with faults."""
+        if not {"table", "evaluate"} & tree.entries.keys():
+            return None
+        from flopwise.dsl.rows import Trees
+        from flopwise.dsl.tabling import read_table
+
         table = read_table(tree, checker)
         return Trees(table, tree, files, lambda said: self.open(said, files)) if table else None
 
@@ -126,6 +136,8 @@ class Shelf:
         checker.stop_if_faulty()
         known = found.table.rows if found else {}
         if found is None or name not in known:
+            from flopwise.dsl.rows import no_row
+
             raise SpecError([no_row(name, known, place, f"'{files[0].name}'")])
         return found
 

@@ -10,28 +10,29 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from flopwise.blocks import Block
 from flopwise.dsl.expr import Value
 from flopwise.dsl.files import Code
-from flopwise.dsl.fitting import Look, solve
 from flopwise.dsl.idle import unfit
 from flopwise.dsl.network import Input, Network
 from flopwise.dsl.origin import Origin
 from flopwise.dsl.paths import whole_of
 from flopwise.dsl.plan import Plan, Setting
 from flopwise.dsl.presets import PRESET, preset_of
-from flopwise.dsl.probe import Count, Probe, probe
 from flopwise.dsl.recipe import Recipe
-from flopwise.dsl.render import render_spec
 from flopwise.dsl.resolve import Resolver
-from flopwise.dsl.route import Route, route
-from flopwise.dsl.rows import Table, no_row
-from flopwise.dsl.space import Search
 from flopwise.dsl.tables import METRICS
-from flopwise.dsl.targets import Activity, settings_of, target_rules
 from flopwise.errors import Fault, Place, Source, SpecError, nearest
+
+if TYPE_CHECKING:  # each arrives with the method that needs it: most specs have no space
+    from flopwise.dsl.fitting import Look
+    from flopwise.dsl.probe import Count, Probe
+    from flopwise.dsl.route import Route
+    from flopwise.dsl.rows import Table
+    from flopwise.dsl.space import Search
+    from flopwise.dsl.targets import Activity
 
 __all__ = ["Costs", "Sets", "Spec"]
 
@@ -152,12 +153,16 @@ class Spec:
         if name not in self._rows:
             trees = self.origin.trees
             if trees is None or name not in self.rows:
+                from flopwise.dsl.rows import no_row
+
                 raise SpecError([no_row(name, self.rows, None, f"'{self.name}'")])
             self._rows[name] = self._open(self.origin.of_row(name, trees))
         return self._rows[name]
 
     def render(self, picks: Mapping[str, Value] = {}) -> str:
         """Returns the resolved spec: the same network without variables, defaults or parents."""
+        from flopwise.dsl.render import render_spec
+
         places = {path for path in self.plan.places if path.startswith("train.")}
         trained = [
             path.removeprefix("train.") for path in (*places, *picks) if path.startswith("train.")
@@ -200,8 +205,9 @@ class Spec:
     @cached_property
     def written(self) -> Mapping[str, Value]:
         """The picks that make the written network: those that count and have a value."""
-        space = self.search.space if self.search else {}
-        values = {target: self.value(target) for target in space}
+        if self.search is None:
+            return {}
+        values = {target: self.value(target) for target in self.search.space}
         return self.active({target: v for target, v in values.items() if v is not None})
 
     def fitted(self, picks: Mapping[str, Value], *, budget: int = 0) -> Mapping[str, Value]:
@@ -225,6 +231,8 @@ class Spec:
         Raises:
             SpecError: There is no search section, or no candidate was feasible (E501).
         """
+        from flopwise.dsl.probe import probe
+
         if self.search is None:
             fact = f"'{self.name}' has no search section"
             raise SpecError([Fault(code="E505", message=fact)])
@@ -263,6 +271,8 @@ class Spec:
         Raises:
             Unsteady: What a stage costs cannot be told from its own inputs.
         """
+        from flopwise.dsl.route import route
+
         assert self.search, "a spec without a space has one network"
         return route(self.plan, self._resolver, self.search)
 
@@ -271,6 +281,8 @@ class Spec:
         fit = self.search.fit if self.search else None
         if fit is None or fit.vary in picks:
             return self._judged(picks, budget)
+        from flopwise.dsl.fitting import solve
+
         return solve(fit, lambda value: self._judged({**picks, fit.vary: value}, budget))
 
     def _judged(self, picks: Mapping[str, Value], budget: int) -> Look | None:
@@ -280,10 +292,14 @@ class Spec:
             return None
         costs = {metric: int(getattr(network.graph, metric)) for metric in METRICS}
         reasons = self.feasible(network, network.graph, budget=budget)
+        from flopwise.dsl.fitting import Look
+
         return Look(picks=picks, costs=costs, reasons=reasons)
 
     @cached_property
     def _activity(self) -> Activity:
+        from flopwise.dsl.targets import Activity, settings_of
+
         return Activity(settings_of(self.plan), self.search.when if self.search else {})
 
     @cached_property
@@ -296,6 +312,8 @@ class Spec:
 
     @cached_property
     def _rules(self) -> Mapping[str, object]:
+        from flopwise.dsl.targets import target_rules
+
         return target_rules(self.plan)
 
     def _settings(self, picks: Mapping[str, Value]) -> dict[str, Setting]:

@@ -186,25 +186,28 @@ def check_reads(
 
 def read_defaults(checker: Checker, section: Section) -> Iterator[tuple[str, Setting]]:
     """Yields the settings under `defaults` by dotted path."""
-    shared = {
-        n for block in checker.blocks.values() for n, f in block.fields.items() if not f.local
-    }
     for name, node in section.entries.items():
         place, path = section.keys[name], f"defaults.{name}"
         if isinstance(node, Section):
             if block := _block(checker, name, place):
                 yield from _block_defaults(checker, block, node, path)
-        elif name in shared:
+        elif any(_shares(block, name) for block in checker.blocks.values()):
             if setting := checker.setting(node, VALUE, f"'{name}' of 'defaults'"):
                 yield path, setting
         elif name in checker.blocks:
             fact = f"the defaults of block '{name}' are a map"
             checker.fault("E201", fact, node.place, f"write  {name}: {{setting: value}}")
         else:
+            blocks = checker.blocks.values()
+            shared = {key for block in blocks for key in block.fields if _shares(block, key)}
             near = nearest(name, {**dict.fromkeys(shared), **checker.blocks})
             helps = (f"did you mean '{near}'?",) if near else ()
             fact = f"no block has a setting '{name}' that all blocks may share"
             checker.fault("E102", fact, place, *helps, label="unknown setting")
+
+
+def _shares(block: Block, name: str) -> bool:
+    return name in block.fields and not block.fields[name].local
 
 
 def _block_defaults(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from flopwise.dsl import Spec
-from flopwise.dsl.probe import Counted
 from flopwise.errors import Fault
+
+if TYPE_CHECKING:
+    from flopwise.dsl.probe import Counted
 
 __all__ = ["warned"]
 

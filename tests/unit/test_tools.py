@@ -19,7 +19,7 @@ from flopwise.design.rewriting import STARTERS, starter
 from flopwise.dsl.files import VERSION
 from flopwise.dsl.format import format_text
 from flopwise.dsl.upgrade import STEPS, upgrade_text
-from flopwise.report import paper_table
+from flopwise.report.stages import paper_table
 from flopwise.report.tables import Table, draw, escape_latex
 
 GOOD = """\
