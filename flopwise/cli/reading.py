@@ -93,7 +93,7 @@ def _say_checked(spec: Checked, many: bool, args: argparse.Namespace) -> None:
     tell(spec.faults, args)
     if spec.design is None:
         return
-    from flopwise.report.words import describe
+    from flopwise.report import describe
 
     name = spec.file if many else spec.design.name
     print(f"{name}: {describe(spec.design.network.graph)}", flush=True)
@@ -165,7 +165,7 @@ def show_verb(args: argparse.Namespace) -> None:
         return
     from flopwise.report.stages import paper_table, stage_table
     from flopwise.report.terminal import show_table
-    from flopwise.report.words import describe, quantity
+    from flopwise.report import describe, quantity
 
     cost = design.cost()
     table = paper_table(design.spec) if args.style == "paper" else stage_table(cost)

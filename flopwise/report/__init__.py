@@ -2,4 +2,6 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from flopwise.report.words import describe, quantity
+
+__all__ = ["describe", "quantity"]
