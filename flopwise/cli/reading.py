@@ -163,9 +163,9 @@ def show_verb(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(design.facts(), indent=2))
         return
+    from flopwise.report import describe, quantity
     from flopwise.report.stages import paper_table, stage_table
     from flopwise.report.terminal import show_table
-    from flopwise.report import describe, quantity
 
     cost = design.cost()
     table = paper_table(design.spec) if args.style == "paper" else stage_table(cost)
