@@ -50,7 +50,8 @@ def idle(plan: Plan, search: Search | None, tree: Section) -> Iterator[Fault]:
             note = f"blocks of the stages: {kinds}"
             yield Fault(code="W402", message=fact, place=place, helps=(help_,), notes=(note,))
     targets = frozenset(search.space) if search else frozenset[str]()
-    for stage in plan.stages:
+    written = "inferred" not in tree.entries  # a resolved spec has every setting there is
+    for stage in plan.stages if written else ():
         yield from _without_effect(plan, stage, targets, source)
 
 

@@ -45,13 +45,18 @@ def findings(folder: Path) -> list[str]:
         RunError: It is no exported folder.
     """
     if not folder.is_dir():
-        raise RunError(f"there is no folder {folder}")
+        raise RunError(f"there is no folder {folder}; name one that `flopwise export` wrote")
     if not (folder / PROOF).is_file():
-        raise RunError(f"{folder} is no export: it has no {PROOF}")
+        raise RunError(
+            f"{folder} is no export: it has no {PROOF}; name a folder that `flopwise export` wrote"
+        )
     proof = read_json(folder / PROOF)
     listed = proof.get("files")
     if not isinstance(listed, dict):
-        raise RunError(f"{folder / PROOF} lists no files, so nothing can be held against it")
+        raise RunError(
+            f"{folder / PROOF} lists no files, so nothing can be held against it; export "
+            "the network again"
+        )
     needed = {CONFIG, WEIGHTS, SAMPLE, *({CODE} if (folder / CODE).exists() else ())}
     names = sorted(needed | listed.keys())
     found = [f"{name} is missing" for name in names if not (folder / name).is_file()]

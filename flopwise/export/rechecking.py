@@ -26,6 +26,12 @@ from flopwise.export.ways import WAYS, compare, needed
 
 __all__ = ["Recheck", "recheck"]
 
+MEND = (
+    "to mend it, copy what is named here again from where the folder comes from, or export the "
+    "network again{command}. Weights that you changed on purpose need a proof of their own:  "
+    "flopwise export {folder}/spec.yaml --weights {folder} --out NEW_FOLDER"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recheck:
@@ -111,7 +117,18 @@ def recheck(
 def _stop(folder: Path, failures: Sequence[str]) -> None:
     if failures:
         told = "".join(f"\n  - {failure}" for failure in failures)
-        raise RunError(f"{folder} does not hold what was proven:{told}")
+        mend = MEND.format(folder=folder, command=_command(folder))
+        raise RunError(f"{folder} does not hold what was proven:{told}\n{mend}")
+
+
+def _command(folder: Path) -> str:
+    """Returns how the folder was exported, if it says so."""
+    try:
+        command = read_json(folder / CONFIG).get("export_command")
+    except (OSError, RunError):
+        return ""
+    known = isinstance(command, str) and command.isprintable()
+    return f" ({command})" if known else ""
 
 
 def _ask(folder: Path, allow_code: bool) -> None:

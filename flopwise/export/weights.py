@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,11 @@ REFUSED = (
     "torch.save(model.state_dict(), FILE)"
 )
 
+OTHER = "give the weights of this very network, or the spec that these weights were trained with"
+MEND = (
+    "Fetch or copy the file again; where the training itself wrote this, take an earlier checkpoint"
+)
+
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Reads the tensors of a safetensors file or of a checkpoint of torch.
@@ -53,7 +59,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if pickled:
         return _checked(path, _unwrapped(path, _unpickled(path)))
     if faults := list(unreadable(path, str(path))):
-        raise RunError("; ".join(faults))
+        raise RunError(f"{'; '.join(faults)}. {MEND}")
     return _bare(load_file(path))
 
 
@@ -84,19 +90,24 @@ def named(network: Network, state: Mapping[str, Tensor], what: str) -> dict[str,
     had = {key: tuple(value.shape) for key, value in found.items()}
     if faults := faults_between(wanted, had):
         told = "".join(f"\n  - {fault}" for fault in (*faults, *_classes(network, wanted, had)))
-        raise RunError(f"{what} does not fit '{network.name}':{told}")
+        raise RunError(f"{what} does not fit '{network.name}':{told}\n{OTHER}")
     _refuse_trained(shipped, dead, what)
     return {ours: found[theirs] for ours, theirs in names.items()}
 
 
 def _unpickled(path: Path) -> Any:
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # as timm's trainings write
-            return torch.load(path, map_location="cpu", weights_only=True)
+        with (
+            path.open("rb") as file,  # by its path torch goes by the name of the file
+            torch.serialization.safe_globals([argparse.Namespace]),  # as timm's trainings write
+            warnings.catch_warnings(action="ignore"),  # such as of another protocol of pickles
+        ):
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged or hostile file makes of torch
         if "WeightsUnpickler" in str(error) or "weights_only" in str(error):
             raise RunError(f"{path} {REFUSED}") from None
-        raise RunError(f"{path} is cut off or damaged: {str(error).splitlines()[0]}") from error
+        told = str(error).splitlines()[0]
+        raise RunError(f"{path} is cut off or damaged: {told}. {MEND}") from error
 
 
 def _unwrapped(path: Path, found: Any) -> dict[str, Tensor]:
@@ -129,7 +140,9 @@ def _bare(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _checked(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
     for key, value in state.items():
         if odd := int((~value.isfinite()).sum()):
-            raise RunError(f"{path}: {odd:,} of {value.numel():,} values of {key} are no numbers")
+            raise RunError(
+                f"{path}: {odd:,} of {value.numel():,} values of {key} are no numbers. {MEND}"
+            )
     return state
 
 

@@ -77,6 +77,7 @@ def ours(state: State) -> object:
     return {"version": 1, "model": {k: v + 1 for k, v in state.items()}, "average": state}
 
 
+@pytest.mark.parametrize("file", ["weights.bin", "model.safetensors"])  # a name tells nothing
 @pytest.mark.parametrize("names", [dict, under_timms_names])
 @pytest.mark.parametrize(
     "wrap",
@@ -89,11 +90,11 @@ def ours(state: State) -> object:
     ],
 )
 def test_checkpoints_of_many_makers_give_the_same_weights(
-    names: Callable[[State], State], wrap: Callable[[State], object], tmp_path: Path
+    names: Callable[[State], State], wrap: Callable[[State], object], file: str, tmp_path: Path
 ) -> None:
     state = state_of()
-    torch.save(wrap(names(state)), tmp_path / "weights.bin")  # the name tells nothing
-    found = named(NETWORK, read_weights(tmp_path / "weights.bin"), "weights")
+    torch.save(wrap(names(state)), tmp_path / file)
+    found = named(NETWORK, read_weights(tmp_path / file), "weights")
     assert found.keys() == state.keys()
     assert all(torch.equal(found[key], state[key]) for key in state)
 

@@ -90,6 +90,14 @@ def blank(path: Path) -> None:
     save_file(state, path)
 
 
+def without_one(path: Path) -> None:
+    save_file({key: v for key, v in load_file(path).items() if key != "head.fc.bias"}, path)
+
+
+def of_other_shape(path: Path) -> None:
+    save_file({**load_file(path), "head.fc.bias": torch.zeros(9)}, path)
+
+
 def config(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
     def spoil(path: Path) -> None:
         known = json.loads(path.read_text())
@@ -102,6 +110,9 @@ def config(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 SPOILT: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "truncated": (WEIGHTS, cut, "model.safetensors is cut off"),
+    "of no bytes": (WEIGHTS, lambda path: path.write_bytes(b""), "it is cut off (0 bytes)"),
+    "without a tensor": (WEIGHTS, without_one, "model.safetensors: head.fc.bias is missing"),
+    "of another shape": (WEIGHTS, of_other_shape, "head.fc.bias is (9,) and should be (10,)"),
     "cut in the header": (WEIGHTS, cut_short, "it is cut off (5 bytes)"),
     "corrupt": (WEIGHTS, corrupt, "model.safetensors is not the file that was proven"),
     "pickled": (WEIGHTS, bomb, "model.safetensors is a pickle"),
@@ -159,6 +170,7 @@ def test_what_is_spoilt_is_named_and_nothing_runs(
     assert main(["verify", str(folder)]) == 1
     said = capsys.readouterr()
     assert told in said.err
+    assert "again" in said.err  # copy it again, export it again
     assert "a pickle ran" not in said.out + said.err
 
 

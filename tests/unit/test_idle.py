@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flopwise.blocks import BLOCKS, Graph
+from flopwise.dsl import loads
 from flopwise.errors import BlockError
 from flopwise.testing.examples import Example, derive, values
 
@@ -81,6 +82,11 @@ def test_a_marked_setting_counts_only_beside_the_other(
     nothing = [v for v in field.choices if v not in some] or [0 if field.default else field.default]
     assert any(True in changes(block, {other: value}, name) for value in some)
     assert changes(block, {other: nothing[0]}, name) <= {False}
+
+
+def test_a_resolved_spec_may_say_what_does_nothing() -> None:
+    text = loads("spec: 1\nextends: std/vit_s16\n", sets=[("name", "net")]).render()
+    assert "hidden_act" in text and loads(text).warnings == ()
 
 
 def test_every_setting_that_does_nothing_alone_is_marked() -> None:
