@@ -85,7 +85,7 @@ def test_a_marked_setting_counts_only_beside_the_other(
 
 
 def test_a_resolved_spec_may_say_what_does_nothing() -> None:
-    text = loads("spec: 1\nextends: std/vit_s16\n", sets=[("name", "net")]).render()
+    text = loads("spec: 1\nname: net\nextends: std/vit_s16\n").render()
     assert "hidden_act" in text and loads(text).warnings == ()
 
 
