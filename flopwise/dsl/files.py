@@ -61,6 +61,7 @@ class File:
         text: What it says.
         tree: The same, marked. Where a row of its table is extended, the whole spec of that row.
         past: What that row was made of.
+        doubts: Faults of the text that leave no question what was meant.
     """
 
     name: str
@@ -69,6 +70,7 @@ class File:
     text: str
     tree: Section
     past: Past | None = None
+    doubts: tuple[Fault, ...] = ()
 
     @property
     def parent(self) -> Scalar | None:
@@ -114,7 +116,8 @@ def read_chain(path: str | Path, root: Path | None, rows: RowReader) -> tuple[Fi
 
 def read_text(text: str, name: str, rows: RowReader) -> tuple[File, ...]:
     """Returns a text as a file, and everything it extends relative to the working folder."""
-    file = File(name, name, None, text, _tree(text, name))
+    tree, doubts = _tree(text, name)
+    file = File(name, name, None, text, tree, doubts=doubts)
     return _follow([file], Path.cwd().resolve(), rows)
 
 
@@ -210,9 +213,10 @@ def _preset(name: str) -> Path | None:
 
 
 @lru_cache(maxsize=256)
-def _tree(text: str, name: str) -> Section:
+def _tree(text: str, name: str) -> tuple[Section, tuple[Fault, ...]]:
     source = make_source(name, text)
-    tree = parse(text, source)
+    doubts: list[Fault] = []
+    tree = parse(text, source, doubts=doubts)
     if not isinstance(tree, Section):
         kind = "a list" if not isinstance(tree, Scalar) else "one value"
         raise SpecError(
@@ -227,7 +231,7 @@ def _tree(text: str, name: str) -> Section:
         )
     tree = upgrade_tree(tree)
     _check_version(tree, source)
-    return tree
+    return tree, tuple(doubts)
 
 
 def _check_version(tree: Section, source: Source) -> None:
@@ -320,7 +324,8 @@ def _read(path: Path, name: str, key: str, link: Link | None) -> File:
         raise SpecError([unreadable(path, name, error, link)]) from None
     text = decode(data, name)
     try:
-        return File(name, key, path, text, _tree(text, name))
+        tree, doubts = _tree(text, name)
+        return File(name, key, path, text, tree, doubts=doubts)
     except SpecError as error:
         if link is None:
             raise

@@ -70,24 +70,48 @@ def make_source(name: str, text: str) -> Source:
     return Source(name, tuple(re.split("\r\n|\r|\n", text)))
 
 
-def parse(text: str, source: Source, *, pure: bool = False) -> Node:
+def parse(
+    text: str, source: Source, *, pure: bool = False, doubts: list[Fault] | None = None
+) -> Node:
     """Returns the marked tree of a YAML text.
 
     Args:
         text: The document.
         source: What places point into; usually `make_source(name, text)`.
         pure: Use PyYAML's own parser even where libyaml is at hand.
+        doubts: Takes the faults that leave no question what was meant, such as `yes` for true;
+            without it they are raised like the others.
 
     Raises:
         SpecError: Every fault of the text.
     """
     _refuse_characters(text, source)
-    builder = Builder(source)
+    builder, broken = _built(text, source, pure)
+    faults = [*builder.faults, *builder.doubts]
+    if broken:
+        from flopwise.dsl.remainder import faults_of_rest
+
+        faults = faults_of_rest(text, faults, lambda rest: _built(rest, source, pure))
+    if faults and (doubts is None or builder.faults):
+        raise SpecError(faults)
+    if builder.root is None:
+        fact = "this file is empty"
+        help_ = "a spec begins with  spec: 1  and  name: my_net"
+        raise SpecError([Fault(code="E016", message=fact, place=_at(source), helps=(help_,))])
+    if doubts is not None:
+        doubts += faults
+    return builder.root
+
+
+def _built(text: str, source: Source, pure: bool) -> tuple[Builder, bool]:
+    """Returns the builder that read a text, and whether YAML gave up before the end."""
+    builder, broken = Builder(source), False
     try:
         for event in events(text, pure=pure):
             if builder.take(event):
                 break
     except yaml.MarkedYAMLError as error:
+        broken = True
         if not builder.split:
             told = explain(error, source)
             lines = {fault.place.line for fault in builder.faults if fault.place}
@@ -95,13 +119,7 @@ def parse(text: str, source: Source, *, pure: bool = False) -> Node:
                 builder.faults.append(told)
     except yaml.YAMLError as error:  # a reader's complaint, without a mark
         builder.faults.append(Fault(code="E013", message=f"this is not YAML: {error}"))
-    if builder.faults:
-        raise SpecError(builder.faults)
-    if builder.root is None:
-        fact = "this file is empty"
-        help_ = "a spec begins with  spec: 1  and  name: my_net"
-        raise SpecError([Fault(code="E016", message=fact, place=_at(source), helps=(help_,))])
-    return builder.root
+    return builder, broken
 
 
 def _at(source: Source) -> Place:

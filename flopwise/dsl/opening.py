@@ -129,7 +129,8 @@ def _checked(origin: Origin) -> Spec:
     tree, checker = origin.changed(), Checker()
     spec = _planned(origin, tree, checker)
     network = spec.network()
-    spec.recipe_for({})
+    if "train" in tree.entries:
+        spec.recipe_for({})
     spec.feasible(network, network.graph)  # a requirement of the wrong type shows now
     if not origin.sets:
         check_expect(checker, network.graph, tree.entries.get("expect"))

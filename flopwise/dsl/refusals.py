@@ -6,9 +6,11 @@ import re
 
 from flopwise.errors import Fault, Place
 
-__all__ = ["bad_key", "cut_expression", "is_key", "refused", "written_twice"]
+__all__ = ["bad_key", "balanced", "cut_expression", "is_key", "refused", "written_twice"]
 
 MAX_KEY = 200
+DASHES = " -:\u2013\u2014"
+LISTED = re.compile(r"([\w.*\[\]]+): *\(?([^{}()\[\]:]+), *$")
 KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+(\[([0-9]{1,4}|\*)\](?=\.))?)*")
 
 
@@ -37,7 +39,7 @@ def written_twice(name: str, place: Place, first: Place) -> Fault:
 
 def cut_expression(place: Place) -> Fault:
     """Refuses `$(min(a` of an unquoted `$(min(a, b))`."""
-    whole = _balanced(place.text[place.column - 1 :])
+    whole = balanced(place.text[place.column - 1 :])
     return Fault(
         code="E012",
         message="an expression with commas or brackets needs quotes here",
@@ -47,7 +49,7 @@ def cut_expression(place: Place) -> Fault:
     )
 
 
-def _balanced(text: str) -> str:
+def balanced(text: str) -> str:
     """Returns the start of `text` up to where its parentheses close."""
     depth = 0
     for at, character in enumerate(text):
@@ -59,14 +61,22 @@ def _balanced(text: str) -> str:
 
 def _cut_key(name: str, place: Place) -> Fault | None:
     """Refuses what YAML made a key of by cutting a number, a stage or a path in two."""
-    before = place.text[: place.column - 1]
-    if name[:1].isdigit() and (number := re.search(r"([\d.]+),$", before)):
+    line, at = place.text, place.column - 1
+    before, behind = line[max(0, at - MAX_KEY) : at], line[at : at + MAX_KEY]
+    if name[:1].isdigit() and (number := re.search(r"(?<![\d.])(\d[\d.,]*),$", before)):
+        whole = number[1] + "," + (re.match(r"[\d.,]+[a-zA-Z]?", behind) or [name])[0].rstrip(",")
         return Fault(
             code="E014",
-            message=f"the comma cuts the number {number[1]},{name[:40]} in two",
+            message=f"the comma cuts the number {whole[:60]} in two",
             place=place,
-            helps=(f"write  {number[1]}{name}",),
+            helps=(f"write  {whole[:60].replace(',', '')}",),
         )
+    if name[:1].isdigit() and (listed := LISTED.search(before)):
+        rest = re.match(r"[^{}()\[\]:]*", behind)
+        items = [*listed[2].split(","), *(rest[0] if rest else name).split(",")]
+        line = f"write  {listed[1]}: [{', '.join(item.strip() for item in items if item.strip())}]"
+        fact = f"several values of '{listed[1]}' need brackets"
+        return Fault(code="E014", message=fact, place=place, helps=(line,))
     if cut := re.match(r"(\w+)\s*\{", name):
         return Fault(
             code="E014",
@@ -104,7 +114,7 @@ def bad_key(name: str, place: Place) -> Fault:
     ):
         word, found, rest = name.partition(sign)
         if found and is_key(word.strip()):
-            help_ = f"write  {word.strip()}: {rest.strip()}"
+            help_ = f"write  {word.strip()}: {rest.strip(DASHES)}"
             if sign == " " and is_key(joined := "_".join(name.split())):
                 help_ += f"  or  {joined}"
             return Fault(code="E014", message=fact, place=place, helps=(help_,))

@@ -28,11 +28,16 @@ SCALES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 class DoubtfulError(ValueError):
-    """A scalar that two readers would read differently: its code, the fact, what to write."""
+    """A scalar that two readers would read differently: its code, the fact, what to write.
 
-    def __init__(self, code: str, message: str, help: str) -> None:
+    `meant` is what it probably says; None where nobody can tell.
+    """
+
+    def __init__(
+        self, code: str, message: str, help: str, meant: bool | int | float | None = None
+    ) -> None:
         super().__init__(message)
-        self.code, self.message, self.help = code, message, help
+        self.code, self.message, self.help, self.meant = code, message, help, meant
 
 
 def read_plain(text: str) -> bool | int | float | str | None:
@@ -64,6 +69,7 @@ def _word(text: str) -> str:
             "E006",
             f"'{text}' could mean the text \"{text}\" or {truth}",
             f'write {truth}, or "{text}" with quotes',
+            truth == "true",
         )
     if text.lower() == "null":
         raise DoubtfulError(
@@ -102,6 +108,7 @@ def _odd_number(text: str) -> str:
             "E007",
             f"'{text}' is a number to some YAML readers and text to others",
             f'write {wanted}, or "{text}" for text',
+            plain,
         )
     if ZEROS.fullmatch(text):
         plain_text = re.sub(r"^([-+]?)0+(?=\d)", r"\1", text)
@@ -109,6 +116,7 @@ def _odd_number(text: str) -> str:
             "E007",
             f"'{text}' could be {plain_text} or, in old YAML, an octal number",
             f'write {plain_text}, or "{text}" for text',
+            _small(plain_text),
         )
     if UNDERSCORED.fullmatch(text):
         plain_text = text.replace("_", "")
@@ -116,6 +124,7 @@ def _odd_number(text: str) -> str:
             "E007",
             f"'{text}' could be {plain_text} or text",
             f'write {plain_text}, or "{text}" for text',
+            _small(plain_text),
         )
     if CLOCK.fullmatch(text):
         value = 0.0
@@ -129,6 +138,13 @@ def _odd_number(text: str) -> str:
     if NOT_NUMBERS.fullmatch(text):
         raise _no_number(text)
     return text
+
+
+def _small(text: str) -> int | float | None:
+    """Returns the number that a text spells, unless it has more digits than anybody writes."""
+    if len(text) > 15:
+        return None
+    return int(text) if INT.fullmatch(text) else float(text)
 
 
 def _no_number(text: str) -> DoubtfulError:

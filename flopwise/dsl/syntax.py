@@ -16,6 +16,11 @@ from flopwise.errors import Fault, Place, Source
 __all__ = ["explain"]
 
 CLOSER = {"{": "}", "[": "]"}
+OPEN = re.compile(r"""^[^#"']*(?:"[^"]*"[^#"']*|'[^']*'[^#"']*)*[:,\[{]\s*(["'])(?:(?!\1).)*$""")
+"""A line whose last value begins with a quote that the line does not close."""
+MAX_LINE = 1000
+QUOTED = 50
+"""Lines above a fault in which such a quote is looked for."""
 
 
 class _Scene:
@@ -58,6 +63,8 @@ class _Scene:
 def explain(error: yaml.MarkedYAMLError, source: Source) -> Fault:
     """Returns the fault that a syntax error of either YAML parser stands for."""
     scene = _Scene(error, source)
+    if opened := _open_quote(scene):
+        return opened
     said = f"{scene.context} {scene.problem}"
     for words, tell in TELLERS:
         if all(word in said for word in words):
@@ -72,6 +79,19 @@ def _fault(place: Place, fact: str, *helps: str, label: str = "") -> Fault:
 
 def _also(fault: Fault, place: Place, label: str) -> Fault:
     return replace(fault, also=((place, label),))
+
+
+def _open_quote(scene: _Scene) -> Fault | None:
+    """Returns the fault of a quote that YAML closed at one of a later line, if that went wrong."""
+    first = scene.start.line if "flow" in scene.context else max(1, scene.at.line - QUOTED)
+    for number in range(first, scene.at.line):
+        line = scene.source.lines[number - 1][:MAX_LINE]
+        if match := OPEN.search(line):
+            quote, column = match[1], match.start(1) + 1
+            place = Place(scene.source, number, column, len(line.rstrip()) - column + 1)
+            fact = f"this quote {quote} is not closed on its line"
+            return _fault(place, fact, f"add  {quote}  at its end")
+    return None
 
 
 def _flow(scene: _Scene) -> Fault:
@@ -89,8 +109,11 @@ def _flow(scene: _Scene) -> Fault:
         )
     if scene.at.line != scene.start.line or not found:
         line = scene.start.line
-        help_ = f"add  {CLOSER.get(opener, 'the bracket')}  at the end of line {line}, or where "
-        return _fault(scene.start, f"this '{opener}' is never closed", help_ + "it belongs")
+        closer = CLOSER.get(opener, "the bracket")
+        help_ = f"add  {closer}  at the end of line {line}, or where it belongs"
+        if re.search(rf"\s#.*\{closer}", scene.text(scene.start)[scene.start.column - 1 :]):
+            help_ = f"what follows # is a comment: write  {closer}  before it"
+        return _fault(scene.start, f"this '{opener}' is never closed", help_)
     if found in "}])" and found != CLOSER.get(opener):
         fact = f"'{opener}' is closed by '{found}'"
         fault = _fault(scene.at, fact, f"write  {CLOSER.get(opener)}  here")
@@ -224,7 +247,10 @@ def _no_dash(scene: _Scene) -> Fault:
 
 def _bad_start(scene: _Scene) -> Fault:
     fact = f"a value cannot begin with '{scene.char(scene.at)}'"
-    return _fault(scene.at, fact, "put the text in quotes")
+    help_ = "put the text in quotes"
+    if scene.text(scene.at).startswith("```"):
+        help_ = "delete the lines with ```: they belong to the page this was copied from"
+    return _fault(scene.at, fact, help_)
 
 
 def _list_on_line(scene: _Scene) -> Fault:
@@ -251,6 +277,9 @@ def _sigil(scene: _Scene) -> Fault:
 
 
 def _second_document(scene: _Scene) -> Fault:
+    if scene.text(scene.at)[:1] in ('"', "'"):
+        fact = "a text stands where the first key is expected"
+        return _fault(scene.line_of(scene.at), fact, "begin a comment with #, or write  doc: ...")
     fact = "a second document begins here"
     help_ = "delete the line '...' above, or put the second spec into a file of its own"
     return Fault(code="E015", message=fact, place=scene.at, helps=(help_,))

@@ -64,11 +64,15 @@ class _Open:
 
 
 class Builder:
-    """Takes events one by one and grows the tree; faults are collected, not raised."""
+    """Takes events one by one and grows the tree; faults are collected, not raised.
+
+    `doubts` are the faults that leave a whole tree, in which stands what was probably meant.
+    """
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.faults: list[Fault] = []
+        self.doubts: list[Fault] = []
         self.root: Node | None = None
         self.stack: list[_Open] = []
         self.count = 0
@@ -103,7 +107,7 @@ class Builder:
 
     def _too_many(self, event: Any) -> bool:
         self.count += 1
-        if self.count > MAX_NODES or len(self.faults) > 1000:
+        if self.count > MAX_NODES or len(self.faults) + len(self.doubts) > MAX_FAULTS:
             if self.count > MAX_NODES:
                 self.fault("E005", f"more than {MAX_NODES} values in one file", self.place(event))
             return True
@@ -201,8 +205,9 @@ class Builder:
         try:
             return read_plain(text)
         except DoubtfulError as error:
-            self.fault(error.code, error.message, place, "", error.help)
-            return None
+            told = Fault(code=error.code, message=error.message, place=place, helps=(error.help,))
+            (self.faults if error.meant is None else self.doubts).append(told)
+            return error.meant
 
     def _key(self, top: _Open, event: Any, place: Place) -> None:
         name: str = event.value
@@ -212,9 +217,11 @@ class Builder:
         elif self.split:
             top.key = (f"?{self.count}", place)
         elif not is_key(name):
-            self.faults.append(bad_key(name, place))
+            told, before = bad_key(name, place), self.faults[-1] if self.faults else None
+            if before is None or (before.helps, before.message) != (told.helps, told.message):
+                self.faults.append(told)  # each part of a list without brackets is a key
         elif name in top.keys:
-            self.faults.append(written_twice(name, place, top.keys[name]))
+            self.doubts.append(written_twice(name, place, top.keys[name]))
             top.key = (f"?{self.count}", place)
 
     def _add(self, node: Node) -> None:
@@ -225,5 +232,6 @@ class Builder:
         if not top.is_map:
             top.items.append(node)
         elif top.key is not None:
-            name, place = top.key
-            top.entries[name], top.keys[name], top.key = node, place, None
+            (name, place), top.key = top.key, None
+            if not name.startswith("?"):  # a key that is a fault already
+                top.entries[name], top.keys[name] = node, place
