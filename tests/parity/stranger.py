@@ -42,13 +42,22 @@ def close(found: torch.Tensor, wanted: torch.Tensor) -> bool:
     return torch.allclose(found, wanted, rtol=0, atol=1e-5 * float(wanted.abs().max()))
 
 
+def backbone(name: str) -> Any:
+    """The network as features; of one with fewer than five levels timm must be told how many."""
+    try:
+        return made(name, features_only=True)
+    except IndexError:
+        levels = len(made(name).feature_info)
+        return made(name, features_only=True, out_indices=tuple(range(levels)))
+
+
 def tuned(name: str, images: torch.Tensor, idle: list[str]) -> dict[str, Any]:
     """Trains a folder's network on eight images of two new classes, in timm's own way."""
     model = made(name, num_classes=2)
     if idle:
         freeze(model, idle)
     labels = torch.arange(len(images)) % 2
-    optimizer = create_optimizer_v2(model, opt="adamw", lr=2e-3, weight_decay=0.05)
+    optimizer = create_optimizer_v2(model, opt="adamw", lr=2e-3, weight_decay=0.05, layer_decay=0.9)
     scheduler, _ = create_scheduler_v2(optimizer, sched="cosine", num_epochs=STEPS)
     loss_of, average = LabelSmoothingCrossEntropy(0.1), ModelEmaV3(model, decay=0.9)
     losses = []
@@ -89,7 +98,7 @@ def used(name: str, images: torch.Tensor, logits: torch.Tensor) -> dict[str, Any
         same = torch.allclose(found, wanted, rtol=1e-3, atol=1e-3)
         answers["in_chans=1"] = same or standard  # a sum of standardised filters is another filter
     if model.feature_info:
-        trunk = made(name, features_only=True).eval()
+        trunk = backbone(name).eval()
         maps = trunk(images)
         answers["features"] = bool(maps) and all(
             channels in each.shape[1:]
