@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from flopwise.errors import Fault, SpecError
@@ -17,6 +16,8 @@ def write_text(path: Path, text: str) -> None:
     A symbolic link stays one: the file it points to is written. A device or a pipe is written to,
     never replaced.
     """
+    import tempfile  # most verbs write no file
+
     target = path.resolve()
     if target.exists() and not target.is_file():
         target.write_text(text, encoding="utf-8")

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from flopwise.blocks import Graph
 from flopwise.dsl.checker import Checker
 from flopwise.dsl.expr import Value
-from flopwise.dsl.figures import read_figure
 from flopwise.dsl.functions import show
 from flopwise.dsl.network import Network
 from flopwise.dsl.plan import Plan
-from flopwise.dsl.recipe import Recipe
 from flopwise.dsl.tables import EXPECT, METRICS
 from flopwise.dsl.tree import Node, Scalar, Section
 from flopwise.errors import Fault, SpecError
 
 if TYPE_CHECKING:
+    from flopwise.dsl.recipe import Recipe
     from flopwise.dsl.rows import Row, Table
     from flopwise.dsl.space import Search
 
@@ -37,7 +36,10 @@ Each = TypeVar("Each", bound=_Designed)
 
 
 def unused(plan: Plan, search: Search | None, tree: Section) -> list[Fault]:
-    """Warns of variables that nothing uses: they are usually misspelt somewhere."""
+    """Warns of variables that nothing uses: they are usually misspelt somewhere.
+
+    Those of a parent are its own matter: it may be made for several children.
+    """
     settings = [*plan.values.values(), *plan.places.values()]
     for stage in plan.stages:
         settings += [*stage.single_valued, *stage.repeated]
@@ -54,7 +56,7 @@ def unused(plan: Plan, search: Search | None, tree: Section) -> list[Fault]:
             helps=("write $" + name + " where it is meant, or delete it",),
         )
         for name, place in (section.keys.items() if isinstance(section, Section) else ())
-        if name not in used
+        if name not in used and place.source is tree.keys["name"].source
     ]
 
 
@@ -83,6 +85,8 @@ def check_expect(checker: Checker, graph: Graph, node: Node | None) -> None:
         value = checker.literal(written, EXPECT[metric], f"'{metric}' of 'expect'")
         if value is None:
             continue
+        from flopwise.dsl.figures import read_figure
+
         figure = read_figure(written) if isinstance(written, Scalar) else None
         actual = getattr(graph, metric)
         if figure and not figure.agrees(actual, share=slack):

@@ -10,11 +10,9 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from flopwise.dsl.checker import Checker
-from flopwise.dsl.definitions import read_definitions
 from flopwise.dsl.expr import Expression
-from flopwise.dsl.plan import Plan, Setting, StagePlan
+from flopwise.dsl.plan import Definition, Plan, Setting, StagePlan
 from flopwise.dsl.presets import PRESET, preset_rule
-from flopwise.dsl.recipe import recipe_rules
 from flopwise.dsl.stages import check_reads, read_defaults, read_ends, read_stages
 from flopwise.dsl.tables import DEFAULT_VALUES, INPUT, RESERVED_VARIABLES, TOP
 from flopwise.dsl.tree import Node, Section
@@ -44,24 +42,28 @@ def build_plan(tree: Section, checker: Checker) -> Plan:
     checker.unread = "blocks" in tree.entries and "blocks" not in maps
     _check_texts(checker, good)
     values = dict(_values(checker, good, maps, tree.place))
-    definitions = (
-        read_definitions(checker, maps["blocks"], list(values)) if "blocks" in maps else ()
-    )
+    definitions: tuple[Definition, ...] = ()
+    if "blocks" in maps:
+        from flopwise.dsl.definitions import read_definitions
+
+        definitions = tuple(read_definitions(checker, maps["blocks"], values))
     places = dict(read_defaults(checker, maps["defaults"]) if "defaults" in maps else ())
     if "train" in maps:
         places |= _train(checker, maps["train"], tree.keys["train"])
     stages = tuple(read_stages(checker, maps["net"], tree.keys["net"]) if "net" in maps else ())
-    checker.stop_if_faulty()
-    _check_names(checker, values, places, stages)
+    written = maps["vars"].entries if "vars" in maps else ()
+    _check_names(checker, {*values, *written}, (*values.values(), *places.values()), stages)
     output = read_ends(checker, "output", good["output"]) if "output" in good else ()
     features = read_ends(checker, "features", good["features"]) if "features" in good else ()
-    check_reads(checker, stages, ("input",), (*output, *features))
+    unread = set(checker.stages) - {stage.name for stage in stages}  # faulty, but there
+    check_reads(checker, stages, ("input", *sorted(unread)), (*output, *features))
     strict = "strict_kinds" in good and checker.literal(
         good["strict_kinds"], TOP["strict_kinds"], "'strict_kinds'"
     )
+    ordered = _ordered(checker, values)
     checker.stop_if_faulty()
     return Plan(
-        values=_ordered(checker, values),
+        values=ordered,
         places=places,
         stages=stages,
         blocks=checker.blocks,
@@ -114,6 +116,8 @@ def _check_variable(checker: Checker, name: str, place: Place) -> None:
 
 
 def _train(checker: Checker, section: Section, at: Place) -> dict[str, Setting]:
+    from flopwise.dsl.recipe import recipe_rules
+
     rules = recipe_rules()
     checker.keys(section, {PRESET: preset_rule(), **rules}, "'train'", at)
     if PRESET in section.entries:
@@ -129,17 +133,17 @@ def _train(checker: Checker, section: Section, at: Place) -> dict[str, Setting]:
 
 def _check_names(
     checker: Checker,
-    values: Mapping[str, Setting],
-    places: Mapping[str, Setting],
+    known: Collection[str],
+    shared: Iterable[Setting],
     stages: Iterable[StagePlan],
 ) -> None:
     """Checks that expressions name only what is in their scope."""
-    inside = {*values, "i", "n"}
-    for setting in (*values.values(), *places.values()):
-        checker.faults += _unknown(setting, values)
+    inside = {*known, "i", "n"}
+    for setting in shared:
+        checker.faults += _unknown(setting, known)
     for stage in stages:
         for setting in stage.single_valued:
-            checker.faults += _unknown(setting, values)
+            checker.faults += _unknown(setting, known)
         for setting in stage.repeated:
             checker.faults += _unknown(setting, inside)
 
@@ -156,7 +160,7 @@ def _ordered(checker: Checker, values: Mapping[str, Setting]) -> dict[str, Setti
         ready = [name for name in waiting if not waiting[name].names & waiting.keys()]
         if not ready:
             _circle(checker, waiting)
-            checker.stop_if_faulty()
+            break
         ordered |= {name: waiting.pop(name) for name in ready}
     return ordered
 

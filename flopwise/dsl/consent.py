@@ -6,7 +6,6 @@ file that changes has another hash and is asked about again.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -17,7 +16,9 @@ _ALLOWED: set[str] = set()  # also where the folder cannot be written
 
 def digest(text: str) -> str:
     """Returns the hash by which a text is known."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    from hashlib import sha256  # brings OpenSSL, which few specs need
+
+    return sha256(text.encode()).hexdigest()
 
 
 def is_allowed(text: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from flopwise.dsl.functions import FUNCTIONS, Value, checked
 from flopwise.errors import nearest
@@ -55,6 +56,7 @@ class Term:
     parts: tuple[Term, ...] = ()
 
 
+@lru_cache(maxsize=4096)
 def parse(text: str) -> Term:
     """Returns the tree of an expression without its `$( )`.
 
@@ -107,11 +109,10 @@ class _Parser:
     def expect(self, sign: str) -> None:
         if self.peek.text != sign or self.peek.kind == "text":
             found = f"'{self.peek.text}'" if self.peek.text else "the end"
-            loop = ["there are no loops: write the values one by one"]
-            self.refuse(
-                f"'{sign}' is expected here, but this is {found}",
-                *(loop if self.peek.text == "for" else []),
-            )
+            helps = ["write  a if condition else b"] if sign == "else" else []
+            if self.peek.text == "for":
+                helps = ["there are no loops: write the values one by one"]
+            self.refuse(f"'{sign}' is expected here, but this is {found}", *helps)
         self.next()
 
     def parse(self, floor: int) -> Term:
@@ -237,6 +238,7 @@ def _unreadable(text: str, at: int) -> WrongError:
         "$": "inside $( ... ) names stand without $",
         "{": "lists are written [a, b], and names stand without braces",
         "?": "write  a if condition else b",
+        **dict.fromkeys("\u2018\u2019\u201c\u201d", "write straight quotes, as in 'conv'"),
     }
     help_ = helps.get(text[at])
     return WrongError(

@@ -1,4 +1,4 @@
-"""What a spec says that cannot be meant: blocks, defaults and settings without effect, bad values.
+"""What a spec says that cannot be meant: blocks, defaults and settings without effect.
 
 Of blocks and defaults only what the file itself says is looked at: a parent may be made for several
 children. A file with a table is left alone, since its rows may put in any stage.
@@ -6,26 +6,23 @@ children. A file with a table is left alone, since its rows may put in any stage
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from typing import TYPE_CHECKING
 
 from flopwise.blocks import Block, Field
 from flopwise.blocks.graph import describe
-from flopwise.dsl.domains import Choice, Domain, Range, spell
 from flopwise.dsl.expr import Expression, Value
 from flopwise.dsl.network import Network
 from flopwise.dsl.plan import Plan, StagePlan
 from flopwise.dsl.tree import Section
-from flopwise.errors import Fault, Place, Source, SpecError
+from flopwise.errors import Fault, Place, Source
 
 if TYPE_CHECKING:
     from flopwise.dsl.space import Search
 
-__all__ = ["idle", "unclassified", "unfit"]
+__all__ = ["idle", "unclassified"]
 
 
-MISFITS = ("E202", "E203", "E204", "E206", "E207")
-"""What is wrong with a value itself, wherever it comes from."""
 NOTHING: tuple[Value, ...] = ("none", 0, False)
 """Values of a setting by which a block leaves something out."""
 
@@ -68,34 +65,6 @@ def unclassified(network: Network, tree: Section) -> Iterator[Fault]:
     yield Fault(code="W403", message=fact, place=place, helps=helps)
 
 
-def unfit(search: Search, network: Callable[[Mapping[str, Value]], Network]) -> Iterator[Fault]:
-    """Warns of variables with a value that a stage refuses whatever the others are.
-
-    Args:
-        search: The space.
-        network: Builds the network of picks; the rest keeps its written value.
-    """
-    for target, domain in search.space.items():
-        if "." in target or target in search.when:
-            continue  # a place is checked as it is read; a condition may make others count
-        for value in _samples(domain):
-            try:
-                network({target: value})
-            except SpecError as error:
-                if error.faults[0].code not in MISFITS:
-                    continue
-                told = error.faults[0]
-                fact = f"'{target}' = {spell(value)} makes no network: {told.message}"
-                also = ((told.place, "refused here"),) if told.place else ()
-                slip = told.helps if told.code == "E202" else ()
-                help_ = "take such values out of the domain; a search draws them for nothing"
-                place = search.places[target]
-                yield Fault(
-                    code="W504", message=fact, place=place, also=also, helps=slip or (help_,)
-                )
-                break
-
-
 def _without_effect(
     plan: Plan, stage: StagePlan, targets: Set[str], source: Source
 ) -> Iterator[Fault]:
@@ -104,10 +73,14 @@ def _without_effect(
     for name, setting in stage.settings.items():
         if not fields[name].only or setting.place.source is not source:
             continue
+        if setting.value == fields[name].default:
+            continue  # as flopwise resolve writes it
         other, *wanted = fields[name].only
         value = _settled(plan, stage, fields[other], targets)
         if value is None or (str(value) in wanted if wanted else value not in NOTHING):
             continue
+        from flopwise.dsl.domains import spell
+
         why = f"'{other}' is {spell(value)}" if wanted else f"there is no '{other}'"
         meant = f"  {other}: {' or '.join(wanted)}  " if wanted else f" a value for '{other}' "
         fact = f"'{name}' does nothing, because {why}"
@@ -129,23 +102,16 @@ def _settled(plan: Plan, stage: StagePlan, field: Field, targets: Set[str]) -> V
     return None if isinstance(setting.value, Expression) else setting.value
 
 
-def _samples(domain: Domain) -> tuple[Value, ...]:
-    """Returns all values of a choice, and the ends and the first step of a range."""
-    if isinstance(domain, Choice):
-        return domain.options
-    if isinstance(domain, Range) and domain.step is not None:
-        return (domain.low, domain.low + domain.step, domain.high)
-    return tuple(domain.ends())
-
-
 def _used(plan: Plan, stages: list[StagePlan], search: Search | None) -> Mapping[str, Block] | None:
     """Returns the blocks that stages may have by name; None if an expression names one."""
     if any(isinstance(stage.block.value, Expression) for stage in stages):
         return None
     names = {str(stage.block.value) for stage in stages}
     for target, domain in search.space.items() if search else ():
-        if target.endswith(".block") and isinstance(domain, Choice):
-            names |= {str(value) for value in domain.options}
+        if target.endswith(".block"):
+            from flopwise.dsl.domains import Choice
+
+            names |= set(map(str, domain.options)) if isinstance(domain, Choice) else set()
     return {name: plan.blocks[name] for name in sorted(names) if name in plan.blocks}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,10 +79,12 @@ class Network:
         version of the language enter it. Names, loss-free converters, initial values, rates, the
         recipe and which stages are called features do not.
         """
+        from hashlib import sha256  # only where it is asked for: it brings OpenSSL
+
         channels, (height, width) = self.input.channels, self.input.size
         facts = f"spec {VERSION} input {channels} {height} {width} classes {self.classes}"
         text = "\n".join([facts, *_canonical(self.graph)])
-        return hashlib.sha256(text.encode()).hexdigest()
+        return sha256(text.encode()).hexdigest()
 
     def stage_graph(self) -> nx.DiGraph[str]:
         """Returns the graph of stages as networkx knows graphs, `input` being the images.

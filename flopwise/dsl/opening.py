@@ -18,6 +18,7 @@ from flopwise.dsl.merge import merge_files
 from flopwise.dsl.origin import Origin, Shelf
 from flopwise.dsl.resolve import Resolver
 from flopwise.dsl.spec import Sets, Spec
+from flopwise.dsl.tables import SEARCH
 from flopwise.dsl.tree import Node, Scalar, Section
 from flopwise.dsl.upgrade import old_version
 from flopwise.dsl.uses import Permission, read_uses
@@ -154,8 +155,13 @@ def _planned(origin: Origin, tree: Section, checker: Checker) -> Spec:
     shelf = origin.shelf
     uses = tree.entries.get("use")
     codes = read_uses(checker, uses, origin.texts, shelf.root, shelf.permission)
-    plan = build_plan(tree, checker)
     node = tree.entries.get("search")
+    try:
+        plan = build_plan(tree, checker)
+    except SpecError:
+        if isinstance(node, Section):  # what is in it needs the plan
+            checker.keys(node, SEARCH, "'search'", tree.keys["search"])
+        raise SpecError(checker.faults) from None
     search = None
     if isinstance(node, Section):
         from flopwise.dsl.searching import read_search

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flopwise.blocks import Block
 from flopwise.dsl.composite import Vocabulary
@@ -17,13 +17,15 @@ from flopwise.dsl.evaluate import Around, Held, evaluate_stages, fitted, left_ou
 from flopwise.dsl.expr import Value
 from flopwise.dsl.network import Input, Network, Stage
 from flopwise.dsl.plan import Fixed, Plan, Setting, StagePlan
-from flopwise.dsl.recipe import Recipe, recipe_rules
 from flopwise.dsl.tables import INPUT, TOP
 from flopwise.dsl.telling import MAX_BLOCKS
 from flopwise.dsl.tracing import Tracing
 from flopwise.dsl.values import RuleLike
 from flopwise.dsl.wire import wire
 from flopwise.errors import Fault, SpecError
+
+if TYPE_CHECKING:
+    from flopwise.dsl.recipe import Recipe
 
 __all__ = ["Resolver"]
 
@@ -101,6 +103,8 @@ class Resolver:
 
     def recipe(self, picks: Picks) -> Recipe:
         """Returns the recipe at these picks."""
+        from flopwise.dsl.recipe import Recipe, recipe_rules
+
         scope = self.values(picks)
         found: dict[str, Any] = {}
         faults: list[Fault] = []

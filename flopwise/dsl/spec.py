@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING, Protocol
 from flopwise.blocks import Block
 from flopwise.dsl.expr import Value
 from flopwise.dsl.files import Code
-from flopwise.dsl.idle import unfit
 from flopwise.dsl.network import Input, Network
 from flopwise.dsl.origin import Origin
 from flopwise.dsl.paths import whole_of
 from flopwise.dsl.plan import Plan, Setting
 from flopwise.dsl.presets import PRESET, preset_of
-from flopwise.dsl.recipe import Recipe
 from flopwise.dsl.resolve import Resolver
 from flopwise.dsl.tables import METRICS
 from flopwise.errors import Fault, Place, Source, SpecError, nearest
@@ -29,6 +27,7 @@ from flopwise.errors import Fault, Place, Source, SpecError, nearest
 if TYPE_CHECKING:  # each arrives with the method that needs it: most specs have no space
     from flopwise.dsl.fitting import Look
     from flopwise.dsl.probe import Count, Probe
+    from flopwise.dsl.recipe import Recipe
     from flopwise.dsl.route import Route
     from flopwise.dsl.rows import Table
     from flopwise.dsl.space import Search
@@ -253,10 +252,14 @@ class Spec:
         Raises:
             SpecError: No candidate was feasible (E501), told of each budget.
         """
+        if self.search is None:
+            return ()
+        from flopwise.dsl.unfit import unfit
+
         faults: list[Fault] = []
-        warnings = dict.fromkeys(unfit(self.search, self.network) if self.search else ())
-        limited = self.search and (self.search.budget or self.search.require or self.search.fit)
-        for number in range(max(1, len(self.search.budget)) if self.search and limited else 0):
+        warnings = dict.fromkeys(unfit(self.search, self.network))
+        limited = self.search.budget or self.search.require or self.search.fit
+        for number in range(max(1, len(self.search.budget)) if limited else 0):
             try:
                 warnings |= dict.fromkeys(self.probe(budget=number, count=count).warnings)
             except SpecError as error:
