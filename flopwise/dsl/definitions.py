@@ -14,7 +14,7 @@ from flopwise.blocks import Block, Map, Tensor, Tokens, Vec
 from flopwise.dsl.checker import Checker
 from flopwise.dsl.expr import Expression
 from flopwise.dsl.params import read_params
-from flopwise.dsl.plan import Definition, StagePlan
+from flopwise.dsl.plan import Definition, Setting, StagePlan
 from flopwise.dsl.stages import check_reads, read_stages
 from flopwise.dsl.tables import COMPOSITE, RESERVED_STAGES, RESERVED_VARIABLES
 from flopwise.dsl.tree import Items, Node, Scalar, Section
@@ -26,6 +26,8 @@ __all__ = ["read_definitions"]
 FACTS = ("channels", "size", "height", "width", "tokens")
 """What expressions inside may ask of an input, as in `input.channels`."""
 MAX_NESTING = 32
+TYPES = {bool: "bool", float: "float", str: "text", tuple: '"list[int]"'}
+"""The type of a parameter that takes a variable's value; int for all others."""
 KINDS: Mapping[str, tuple[type[Tensor], ...]] = {
     "map": (Map,),
     "tokens": (Tokens,),
@@ -44,7 +46,7 @@ class _Head:
 
 
 def read_definitions(
-    checker: Checker, section: Section, variables: Sequence[str]
+    checker: Checker, section: Section, variables: Mapping[str, Setting]
 ) -> tuple[Definition, ...]:
     """Returns the composite blocks of a spec, each after those it is made of.
 
@@ -53,7 +55,7 @@ def read_definitions(
     Args:
         checker: Where faults go.
         section: The `blocks` section.
-        variables: The names of the file's scope, which is closed inside.
+        variables: The file's scope, which is closed inside.
     """
     heads: dict[str, _Head] = {}
     for name, node in section.entries.items():
@@ -89,7 +91,9 @@ def _head(checker: Checker, name: str, node: Node, place: Place) -> _Head | None
         return None
     if name in checker.blocks:
         fact = f"there is a block called '{name}' already"
-        checker.fault("E112", fact, place, "choose another name", label="would hide the other")
+        help_ = f"choose another name, such as my_{name}"
+        checker.fault("E112", fact, place, help_, label="would hide the other")
+        checker.blocks = {key: each for key, each in checker.blocks.items() if key != name}
         return None
     if not isinstance(node, Section):
         checker.fault("E201", f"{what} must be a map", node.place, "write  net:  below it")
@@ -163,7 +167,7 @@ def _ports(
     return {name: kind for (name, _), kind in zip(names, kinds, strict=True)}
 
 
-def _body(checker: Checker, head: _Head, variables: Sequence[str]) -> Definition | None:
+def _body(checker: Checker, head: _Head, variables: Mapping[str, Setting]) -> Definition | None:
     """Returns a definition once its stages, names and wiring are in order."""
     before = len(checker.faults)
     net = head.node.entries.get("net")
@@ -232,7 +236,7 @@ def _check_clashes(checker: Checker, block: Block, stages: Sequence[StagePlan]) 
 
 
 def _check_scope(
-    checker: Checker, block: Block, stages: Sequence[StagePlan], variables: Sequence[str]
+    checker: Checker, block: Block, stages: Sequence[StagePlan], variables: Mapping[str, Setting]
 ) -> None:
     """Checks that expressions inside name only what a composite block sees."""
     ports = dict.fromkeys(("input", *block.ports))
@@ -244,20 +248,20 @@ def _check_scope(
             names = setting.value.names - set(known)
             checker.undeclared |= {(block.name, name) for name in names}
             for fault in setting.value.unknown(known):
-                checker.faults.append(_closed(fault, block.name, setting.value, variables))
+                checker.faults.append(_closed(fault, block.name, variables))
 
 
-def _closed(fault: Fault, block: str, said: Expression, variables: Sequence[str]) -> Fault:
+def _closed(fault: Fault, block: str, variables: Mapping[str, Setting]) -> Fault:
     """Adds to an unknown name that a composite block does not see the file's variables."""
     note = f"block '{block}' sees its params, i, n and facts of its input, not the file's variables"
-    outer = sorted(said.names & set(variables))
-    if not outer:
+    name = fault.message.split("'")[1]
+    if name not in variables:
         helps = fault.helps
-        if len(helps) == 1 and (name := fault.message.split("'")[1]).isidentifier():
+        if len(helps) == 1 and name.isidentifier():
             helps = (f"add  {name}: int  to the params of '{block}'", *helps)
         return replace(fault, helps=helps, notes=(*fault.notes, note))
-    name = outer[0]
-    help_ = f"add  {name}: int  to the params of '{block}', and  {name}: ${name}  to its stages"
+    kind = TYPES.get(type(variables[name].value), "int")
+    help_ = f"add  {name}: {kind}  to the params of '{block}', and  {name}: ${name}  to its stages"
     return replace(fault, helps=(help_, *fault.helps[-1:]), notes=(*fault.notes, note))
 
 

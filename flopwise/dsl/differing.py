@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from flopwise.dsl.functions import show
+from flopwise.dsl.functions import show, unwritten
 from flopwise.dsl.network import Network, Stage
 from flopwise.dsl.spec import Spec
 from flopwise.dsl.tables import METRICS
@@ -118,17 +118,17 @@ def _lines(stage: Stage, reads: str, classes: int) -> dict[str, str]:
         f"{path}.from": reads,
     }
     for name in stage.block.fields:
-        values = [_value(settings[name]) for settings in stage.settings]
+        values = [_value(name, settings[name]) for settings in stage.settings]
         if name == "classes" and {*values} == {str(classes)}:
             continue
         found[f"{path}.{name}"] = values[0] if len({*values}) == 1 else f"[{', '.join(values)}]"
     return found
 
 
-def _value(value: Any) -> str:
-    """Spells a value as a flow map would hold it."""
+def _value(name: str, value: Any) -> str:
+    """Spells the value of a setting as a flow map would hold it."""
     if value is None:
-        return "as its input"
+        return unwritten(name)
     return value if isinstance(value, str) else show(value)
 
 
@@ -144,7 +144,7 @@ def _spelt(stage: Stage) -> str:
     """Returns a stage with the settings that are not the default of its block."""
     fields = stage.block.fields
     settings = {
-        name: _value(value)
+        name: _value(name, value)
         for name, value in stage.settings[0].items()
         if name in fields and value != fields[name].default and name != "classes"
     }

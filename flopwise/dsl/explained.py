@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flopwise.dsl.expr import Expression, Value
-from flopwise.dsl.functions import show
+from flopwise.dsl.functions import show, unwritten
 from flopwise.dsl.history import SET, Layer, Step, layers_of, leaves_of, node_at, steps_to
 from flopwise.dsl.merge import paths_of
 from flopwise.dsl.network import Stage
@@ -162,7 +162,7 @@ class _Explaining:
         values = self.values(path)
         return Explained(
             path=path,
-            value=_listed(values),
+            value=_listed(path, values),
             sources=tuple(
                 Source(each, tuple(steps), each == decides) for each, steps in sources if steps
             ),
@@ -234,5 +234,6 @@ class _Explaining:
         return setting.computation(whole_of(path)[0].rpartition(".")[2], values[0])
 
 
-def _listed(values: Sequence[Value]) -> str:
-    return ", ".join("as its input" if value is None else show(value) for value in values)
+def _listed(path: str, values: Sequence[Value]) -> str:
+    name = path.rpartition(".")[2]
+    return ", ".join(unwritten(name) if value is None else show(value) for value in values)

@@ -92,6 +92,8 @@ def parse_expression(text: str, place: Place) -> Expression:
         if not bracketed and not NAME.fullmatch(text[1:]):
             inner = text[1:].strip("{} ").removeprefix("vars.")
             help_ = f"write  ${inner}" if NAME.fullmatch(inner) else f"write  $({inner})"
+            if shell := re.match(r"(\w+):?[-=?+]", inner):
+                help_ = f"write  ${shell[1]}  and its value under vars; no environment is read"
             fact = "only a single name may follow $ without parentheses"
             raise WrongError("E406", fact, 0, len(text) - 1, help_)
         body = text[2:-1] if bracketed else text[1:]
@@ -175,7 +177,11 @@ def _evaluate(term: Term, scope: Scope) -> Value:
         return checked(_operation(kind, word)(*values))
     except TypeError:  # the operands' types are checked inside, so their number is wrong
         fact = f"{word}() does not take {len(values)} values"
-        raise WrongError("E407", fact, term.at, term.width) from None
+        code = getattr(FUNCTIONS.get(word), "__code__", None)
+        takes = ", ".join(code.co_varnames[: code.co_argcount]) if code else ""
+        helps = [f"write  {word}({takes})"] if takes else []
+        helps += ["the logarithm to base 2 is  log(x) / log(2)"] if word == "log" else []
+        raise WrongError("E407", fact, term.at, term.width, *helps) from None
     except (ValueError, OverflowError) as error:
         raise WrongError("E407", str(error), term.at, term.width) from None
 

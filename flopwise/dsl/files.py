@@ -245,7 +245,8 @@ def _check_version(tree: Section, source: Source) -> None:
     if value != VERSION or isinstance(value, bool):
         newer = isinstance(value, int) and not isinstance(value, bool) and value > VERSION
         fact = f"this flopwise reads version {VERSION} of the language, not "
-        fact += f"version {value}" if isinstance(value, int) else "what stands here"
+        said = f"the text '{value[:40]}'" if isinstance(value, str) else f"version {value}"
+        fact += "what stands here" if value is None or isinstance(value, bool) else said
         helps = ("update flopwise",) if newer else (help_,)
         raise SpecError([Fault(code="E018", message=fact, place=version.place, helps=helps)])
 

@@ -10,9 +10,9 @@ from math import ceil, floor, isfinite, log, sqrt
 from typing import TypeAlias
 
 from flopwise.blocks.parts import divisible
-from flopwise.dsl.scalars import LARGEST
+from flopwise.dsl.scalars import LARGEST, read_quantity
 
-__all__ = ["BINARY", "FUNCTIONS", "Value", "checked", "kind_of", "show", "truth"]
+__all__ = ["BINARY", "FUNCTIONS", "Value", "checked", "kind_of", "show", "truth", "unwritten"]
 
 Value: TypeAlias = "bool | int | float | str | tuple[Value, ...]"
 Number: TypeAlias = int | float
@@ -43,7 +43,10 @@ def checked(value: Value) -> Value:
 def _number(value: Value) -> Number:
     """Returns the value if it is a number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"a number is needed, but this is {kind_of(value)} ({show(value)})")
+        share = read_quantity(value[:-1]) if isinstance(value, str) and value[-1:] == "%" else None
+        instead = f": write {share[0] / 100:g}" if share else ""
+        fact = f"a number is needed, but this is {kind_of(value)} ({show(value)})"
+        raise ValueError(fact + instead)
     return value
 
 
@@ -52,6 +55,11 @@ def truth(value: Value) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"true or false is needed, but this is {kind_of(value)} ({show(value)})")
     return value
+
+
+def unwritten(name: str) -> str:
+    """Says what holds where a setting without a default is not written."""
+    return "as its input" if name == "dim" else "left out"
 
 
 def show(value: Value) -> str:

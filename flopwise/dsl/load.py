@@ -113,7 +113,7 @@ def _built(text: str, source: Source, pure: bool) -> tuple[Builder, bool]:
     except yaml.MarkedYAMLError as error:
         broken = True
         if not builder.split:
-            told = explain(error, source)
+            told = explain(error, source, text)
             lines = {fault.place.line for fault in builder.faults if fault.place}
             if told.place is None or told.place.line not in lines:
                 builder.faults.append(told)

@@ -108,10 +108,10 @@ def _combination(item: Node, axes: Axes, checker: Checker) -> Iterator[tuple[str
         label = str(node.value) if isinstance(node, Scalar) else ""
         if axis not in axes:
             _not_there(checker, f"'{axis}', but there is no such axis", axis, axes, item.keys[axis])
-        elif label not in axes[axis]:
+        elif label not in axes[axis] and axes[axis]:  # an axis without labels is a fault itself
             fact = f"'{label}', but axis '{axis}' has no such label"
             _not_there(checker, fact, label, axes[axis], node.place)
-        else:
+        elif axes[axis]:
             yield axis, label
 
 

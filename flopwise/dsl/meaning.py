@@ -33,6 +33,8 @@ def meant_by_text(text: str, wanted: str) -> str:
             return f"write {share[0] / 100:g}"
         if quantity := read_quantity(bare):
             return f"write {quantity[0]:.0f}"
+    if wanted == "bool" and not _computes(bare.partition("==")[2]):
+        bare = re.sub(r"([!=]=\s*)([A-Za-z_]\w*)$", r"\1'\2'", bare)  # a word is mostly a text
     return f"write $({bare})" if _computes(bare) else ""
 
 

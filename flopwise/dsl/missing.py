@@ -34,6 +34,8 @@ def unreadable(path: Path, name: str, error: OSError | ValueError, link: Link | 
         helps = [f"name a file in it, such as {wanted.rstrip('/')}/{inside[0]}"] if inside else []
     elif "#" in wanted and link and link.key == "extends":
         helps = ["'extends' takes a file; flopwise resolve FILE#ROW writes a row as one"]
+    elif "://" in wanted:
+        helps = ["nothing is fetched: download the file and name it, as in  ./base.yaml"]
     elif isinstance(error, FileNotFoundError | NotADirectoryError):
         helps = _near_files(path, wanted)
     elif isinstance(error, PermissionError):

@@ -26,9 +26,6 @@ from flopwise.errors import Fault, SpecError
 
 __all__ = ["load", "loads", "open_spec"]
 
-OUTSIDE = frozenset({"table", "use"})
-"""Keys that may bring in further files."""
-
 
 def load(
     path: str | Path,
@@ -85,11 +82,19 @@ def _read(
     if doubts := [fault for file in files for fault in file.doubts]:
         more = _further(doubts, lambda: _opened(files, sets, path, shelf, row))
         raise SpecError([*doubts, *more])
-    alone = all(f.past is None and not OUTSIDE & f.tree.entries.keys() for f in files)
-    if row or not alone:
+    if not all(map(_alone, files)):
         return _opened(files, sets, path, shelf, row)
     texts = _Texts(tuple((file.name, file.key, file.text) for file in files), files)
-    return _remembered(texts, tuple(sets), path, shelf.root)
+    return _remembered(texts, tuple(sets), path, shelf.root, row)
+
+
+def _alone(file: File) -> bool:
+    """Whether a file brings in none but those it extends: no code, and no row of another."""
+    table = file.tree.entries.get("table")
+    rows = table.entries.get("rows") if isinstance(table, Section) else None
+    each = rows.entries.values() if isinstance(rows, Section) else ()
+    outside = any(isinstance(row, Section) and "spec" in row.entries for row in each)
+    return file.past is None and "use" not in file.tree.entries and not outside
 
 
 def _further(doubts: Sequence[Fault], opened: Callable[[], Spec]) -> list[Fault]:
@@ -105,10 +110,14 @@ def _further(doubts: Sequence[Fault], opened: Callable[[], Spec]) -> list[Fault]
 
 @lru_cache(maxsize=64)
 def _remembered(
-    texts: _Texts, sets: tuple[tuple[str, str], ...], path: Path | None, root: Path | None
+    texts: _Texts,
+    sets: tuple[tuple[str, str], ...],
+    path: Path | None,
+    root: Path | None,
+    row: str,
 ) -> Spec:
     """Returns the spec of these texts, read once: nothing else enters it, and it never changes."""
-    return _opened(texts.files, sets, path, Shelf(root, _permission(False)))
+    return _opened(texts.files, sets, path, Shelf(root, _permission(False)), row)
 
 
 def _opened(

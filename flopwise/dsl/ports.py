@@ -22,6 +22,8 @@ def by_port(plan: StagePlan, block: Block, inputs: tuple[str, ...]) -> tuple[str
             note = f"ports of {block.name}: {', '.join(known)}" if known else "its inputs are alike"
             told = Fault(code="E117", message=fact, place=place, helps=tuple(helps), notes=(note,))
             faults.append(told)
+            if not known:
+                break  # it takes a list: one port is as wrong as the other
     given = dict(zip((port for port, _ in plan.ports or ()), inputs, strict=True))
     missing = [port for port in known if port not in given]
     if missing and not faults:

@@ -161,12 +161,14 @@ def impossible(
     windows = dict(search.windows(budget))
     wanted = ", ".join(f"{metric} {window}" for metric, window in windows.items())
     which = f"budget {budget + 1}" if len(search.budget) > 1 else "the budget"
+    also = " and what 'require' asks for" if search.require and wanted else ""
+    loosen = "loosen 'require', " if search.require else ""
     return Fault(
         code="E501",
-        message=f"no candidate meets {which} ({wanted or 'the requirements'})",
+        message=f"no candidate meets {which} ({wanted or 'the requirements'}){also}",
         place=search.place,
         helps=tuple(_advice(windows, ranges))
-        or ("widen the budget, or give the space finer steps",),
+        or (f"{loosen}widen the budget, or give the space finer steps",),
         notes=tuple(notes),
     )
 

@@ -229,12 +229,15 @@ def no_row(name: str, known: Iterable[str], place: Place | None, where: str) -> 
     """Says that a table has no row of a name."""
     names = list(known)
     near = nearest(name, names)
+    helps = (f"did you mean '{near}'?",) if near else ()
+    if name.startswith(("std/", "./")):
+        helps = (f"a row that starts from a file says  spec: {name}",)
     shown = ", ".join(names[:40]) + (f" and {len(names) - 40} more" if len(names) > 40 else "")
     return Fault(
         code="E410",
         message=f"there is no row called '{name}' in {where}",
         place=place,
-        helps=(f"did you mean '{near}'?",) if near else (),
+        helps=helps,
         notes=(f"rows: {shown}" if names else "it has no table",),
     )
 

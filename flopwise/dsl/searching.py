@@ -246,7 +246,13 @@ class _Targets:
         self.checker.faults.append(told)
 
     def _no_target(self, target: str, place: Place) -> None:
-        near = nearest(target, self.rules)
+        section, dot, last = target.rpartition(".")
+        beside = {
+            each.rpartition(".")[2]: each
+            for each in self.rules
+            if dot and each.rpartition(".")[0] == section
+        }
+        near = nearest(target, self.rules) or beside.get(nearest(last, beside) or "")
         helps = [f"did you mean '{near}'?"] if near else []
         if "." not in target and not near:
             helps = [f"give it a value under vars, or name a place such as net.STAGE.{target}"]

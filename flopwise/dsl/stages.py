@@ -9,10 +9,12 @@ from flopwise.dsl.checker import Checker
 from flopwise.dsl.expr import Expression
 from flopwise.dsl.paths import single_of
 from flopwise.dsl.plan import Ends, Setting, StagePlan
+from flopwise.dsl.ports import by_port
+from flopwise.dsl.shipped import presets
 from flopwise.dsl.tables import NODE, RESERVED_STAGES, TOP, fields_of
 from flopwise.dsl.tree import Items, Node, Scalar, Section
 from flopwise.dsl.values import Rule
-from flopwise.errors import Place, nearest
+from flopwise.errors import Place, SpecError, nearest
 
 __all__ = ["check_reads", "read_defaults", "read_ends", "read_stages"]
 
@@ -21,6 +23,8 @@ ELSEWHERE = {
     "name": "the name of a stage is the key before its colon",
     "bias": "a convolution has a bias where no norm follows; delete it",
     "padding": "convolutions pad by half their kernel, so stride 1 keeps the size; delete it",
+    "dilation": "no convolution is dilated: a larger kernel sees as far; delete it",
+    "pretrained": "weights are no part of a spec; delete it",
     "drop_path": "write it under train:  train: {drop_path: 0.1}",
     "dropout": "write it under train:  train: {dropout: 0.1}",
     "in_channels": "a stage takes its input's channels by itself; delete it",
@@ -78,7 +82,7 @@ def _stage(checker: Checker, name: str, node: Section, place: Place) -> StagePla
         if index is not None:
             single.setdefault(key, {})[index] = setting
     inputs, ports = _from(checker, node.entries["from"]) if "from" in node.entries else (None, None)
-    return StagePlan(
+    plan = StagePlan(
         name=name,
         place=place,
         block=kind,
@@ -89,6 +93,12 @@ def _stage(checker: Checker, name: str, node: Section, place: Place) -> StagePla
         single=single,
         ports=ports,
     )
+    if block and ports and len(inputs or ()) == len(ports):
+        try:
+            by_port(plan, block, tuple(read for read, _ in inputs or ()))
+        except SpecError as error:
+            checker.faults += error.faults
+    return plan
 
 
 def _settings(
@@ -141,8 +151,10 @@ def _from(
             fact = "'from' names a stage, a list of stages, or a stage for each port"
             help_ = "write  from: stem,  from: [a, b]  or  from: {main: a, skip: b}"
             if isinstance(item, Scalar) and isinstance(item.value, int):
-                help_ += "; without 'from' a stage reads the one above"
+                fact = "'from' names stages by their id, not by a number"
+                help_ = "write ids, as in  from: [a, b]; without 'from' a stage reads the one above"
             checker.fault("E201", fact, item.place, help_)
+            break
     if not items:
         checker.fault("E201", "'from' names no stage", node.place, "delete it, or name a stage")
     return tuple(found), ports
@@ -177,6 +189,8 @@ def check_reads(
             parts = [part.strip() for part in name.split(",")]
             if len(parts) > 1 and set(parts) <= set(known):
                 helps = (f"write  from: [{', '.join(parts)}]",)
+            if name.partition("[")[0] in known:
+                helps = ("one repetition cannot be read: give it a stage of its own",)
             if name in checker.stages and name not in known:
                 ports = f"ports: [{sources[-1]}, {name}]"
                 helps = (f"a block sees its own stages only: add a port, as in  {ports}",)
@@ -223,8 +237,10 @@ def _block_defaults(
 
 def _block(checker: Checker, name: str, place: Place) -> Block | None:
     if name not in checker.blocks:
-        near = nearest(name, checker.blocks)
+        near = nearest(name.rpartition(".")[2], checker.blocks)  # of nn.Conv2d its last part
         helps = (f"did you mean '{near}'?",) if near else ()
+        if name in presets():
+            helps = (f"it is a whole network: write  extends: std/{name}  at the top",)
         if name in checker.stages:
             helps = (f"'{name}' is a stage: defaults are for blocks, write it in net.{name}",)
         note = "" if near else f"blocks: {', '.join(checker.blocks)}"

@@ -18,6 +18,7 @@ __all__ = ["explain"]
 CLOSER = {"{": "}", "[": "]"}
 OPEN = re.compile(r"""^[^#"']*(?:"[^"]*"[^#"']*|'[^']*'[^#"']*)*[:,\[{]\s*(["'])(?:(?!\1).)*$""")
 """A line whose last value begins with a quote that the line does not close."""
+BRACKETS = re.compile(r"""[{}\[\]]|(?<=\s)#|"[^"]*"|'[^']*'""")
 MAX_LINE = 1000
 QUOTED = 50
 """Lines above a fault in which such a quote is looked for."""
@@ -26,8 +27,8 @@ QUOTED = 50
 class _Scene:
     """The two places a YAML error knows, and the text around them."""
 
-    def __init__(self, error: yaml.MarkedYAMLError, source: Source) -> None:
-        self.source = source
+    def __init__(self, error: yaml.MarkedYAMLError, source: Source, read: str) -> None:
+        self.source, self.read = source, read
         self.context, self.problem = error.context or "", error.problem or ""
         self.at = self._place(error.problem_mark or error.context_mark)
         self.start = self._place(error.context_mark) if error.context_mark else self.at
@@ -60,9 +61,15 @@ class _Scene:
         return None
 
 
-def explain(error: yaml.MarkedYAMLError, source: Source) -> Fault:
-    """Returns the fault that a syntax error of either YAML parser stands for."""
-    scene = _Scene(error, source)
+def explain(error: yaml.MarkedYAMLError, source: Source, read: str) -> Fault:
+    """Returns the fault that a syntax error of either YAML parser stands for.
+
+    Args:
+        error: What the parser says.
+        source: The text as it is written.
+        read: The text as it was read: some of its lines may have been taken out.
+    """
+    scene = _Scene(error, source, read)
     if opened := _open_quote(scene):
         return opened
     said = f"{scene.context} {scene.problem}"
@@ -84,8 +91,9 @@ def _also(fault: Fault, place: Place, label: str) -> Fault:
 def _open_quote(scene: _Scene) -> Fault | None:
     """Returns the fault of a quote that YAML closed at one of a later line, if that went wrong."""
     first = scene.start.line if "flow" in scene.context else max(1, scene.at.line - QUOTED)
-    for number in range(first, scene.at.line):
-        line = scene.source.lines[number - 1][:MAX_LINE]
+    lines = scene.read.split("\n")
+    for number in range(first, min(scene.at.line, len(lines) + 1)):
+        line = lines[number - 1][:MAX_LINE]
         if match := OPEN.search(line):
             quote, column = match[1], match.start(1) + 1
             place = Place(scene.source, number, column, len(line.rstrip()) - column + 1)
@@ -95,7 +103,10 @@ def _open_quote(scene: _Scene) -> Fault | None:
 
 
 def _flow(scene: _Scene) -> Fault:
-    opener, found = scene.char(scene.start), scene.char(scene.at)
+    found = scene.char(scene.at)
+    if not found and scene.char(scene.start) not in CLOSER:  # the end of the file
+        scene.start = _unclosed(scene) or scene.start
+    opener = scene.char(scene.start)
     before = scene.text(scene.at)[: scene.at.column - 1]
     expression = before.rfind("$(")
     if expression >= 0 and before.count("(", expression) > before.count(")", expression):
@@ -131,6 +142,20 @@ def _flow(scene: _Scene) -> Fault:
     place = Place(scene.source, scene.at.line, column, width)
     help_ = "separate with commas, as in {block: conv, dim: 64}"
     return _fault(place, "a comma is missing before this", help_)
+
+
+def _unclosed(scene: _Scene) -> Place | None:
+    """Returns where the innermost bracket stands that the text never closes."""
+    opened: list[Place] = []
+    for number, line in enumerate(scene.read.split("\n")[: scene.at.line], 1):
+        for match in BRACKETS.finditer(line[:MAX_LINE]):
+            if match[0] in CLOSER:
+                opened.append(Place(scene.source, number, match.start() + 1))
+            elif match[0] in "}]" and opened:
+                opened.pop()
+            elif match[0] == "#":
+                break
+    return opened[-1] if opened else None
 
 
 def _dollar(scene: _Scene) -> bool:

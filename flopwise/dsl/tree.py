@@ -55,8 +55,8 @@ Node: TypeAlias = Scalar | Items | Section
 class _Open:
     """A map or list under construction."""
 
-    def __init__(self, place: Place, is_map: bool) -> None:
-        self.place, self.is_map = place, is_map
+    def __init__(self, place: Place, is_map: bool, as_key: bool) -> None:
+        self.place, self.is_map, self.as_key = place, is_map, as_key
         self.items: list[Node] = []
         self.entries: dict[str, Node] = {}
         self.keys: dict[str, Place] = {}
@@ -132,15 +132,17 @@ class Builder:
         if len(self.stack) >= MAX_DEPTH:
             self.fault("E005", f"nested deeper than {MAX_DEPTH} levels", place)
             return True
-        self._refuse_as_key(place)
+        as_key = self._refuse_as_key(place)
         is_map = isinstance(event, yaml.MappingStartEvent)
         if not event.flow_style:  # libyaml ends a block collection wherever the next thing begins
             place = Place(place.source, place.line, place.column)
-        self.stack.append(_Open(place, is_map))
+        self.stack.append(_Open(place, is_map, as_key))
         return self._too_many(event)
 
     def _close(self, event: Any) -> None:
         top = self.stack.pop()
+        if top.as_key:
+            return
         start, end = top.place, event.end_mark
         if event.end_mark.line + 1 == start.line and end.column >= start.column:
             start = Place(start.source, start.line, start.column, end.column - start.column + 1)
@@ -149,12 +151,18 @@ class Builder:
         else:
             self._add(Items(tuple(top.items), start))
 
-    def _refuse_as_key(self, place: Place) -> None:
+    def _refuse_as_key(self, place: Place) -> bool:
+        """Refuses what stands where a key is expected; whether anything does."""
         if self.stack and self.stack[-1].is_map and self.stack[-1].key is None:
-            if not self.split:
+            if place.text[place.column - 2 : place.column] == "{{" and not self.split:
+                fact = "names are not put in braces here"
+                self.fault("E406", fact, place, "", "write  $w  or  $(2*w)")
+            elif not self.split:
                 fact = "a map or a list cannot be a key"
                 self.fault("E014", fact, place, "", "a key is one word")
             self.stack[-1].key = (f"?{self.count}", place)
+            return True
+        return False
 
     def _refuse_extras(self, event: Any, place: Place) -> None:
         if event.anchor:
@@ -168,8 +176,8 @@ class Builder:
         place, name = self.place(event), event.anchor
         help_ = f"give the value a name under 'vars' and write ${name}, or $(4*{name}) to multiply"
         self.faults.append(refused("aliases (*name)", place, help_))
-        self._refuse_as_key(place)
-        self._add(Scalar(None, place, place))
+        if not self._refuse_as_key(place):
+            self._add(Scalar(None, place, place))
 
     def _scalar(self, event: Any) -> bool:
         place = self.place(event)

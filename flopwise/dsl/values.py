@@ -237,7 +237,10 @@ def _fit_special(value: Value, rule: RuleLike, what: str) -> Value:
     if found is None:
         label = f"this is {kind_of(value)}"
         meant = meant_by_text(value, rule.type) if isinstance(value, str) else ""
-        raise Misfit("E202", f"{what} must be {WANTED[rule.type]}", label, meant or _advice(rule))
+        advice = meant or _advice(rule)
+        if rule.type == "size" and isinstance(value, tuple) and len(value) == 3:
+            advice = "write height and width, and  channels  beside them"
+        raise Misfit("E202", f"{what} must be {WANTED[rule.type]}", label, advice)
     if rule.type == "percent" and found == 1 and not isinstance(value, str):
         fact = f"{what} is 1, which means all of it, not one percent"
         raise Misfit("E203", fact, "too large", "write 1%, or 100% if that is meant")
