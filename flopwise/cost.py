@@ -6,7 +6,7 @@ The numbers are sums over the layers of a graph; a convention is a rule over the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any
@@ -106,40 +106,42 @@ def peak_memory(graph: Graph) -> int:
     scratch memory inside a layer do not count. Layers that only look at the same numbers in
     another shape, and those that do nothing in inference, hold nothing new.
     """
-    flat = graph.flat()
+    steps, outputs = graph.steps()
     made, dropped = Counter[int](), Counter[int]()
-    for size, first, last in _memory(flat):
+    for size, first, last in _memory(graph, steps, outputs):
         made[first] += size
         dropped[last] += size
     held = most = 0
-    for step in range(-1, len(flat.layers)):  # the image is there before the first layer
+    for step in range(-1, len(steps)):  # the image is there before the first layer
         held += made[step]
         most = max(most, held)
         held -= dropped[step]
     return 4 * most
 
 
-def _memory(flat: Graph) -> list[tuple[int, int, int]]:
+def _memory(
+    graph: Graph, steps: Sequence[tuple[Layer, tuple[int, ...]]], outputs: Iterable[int]
+) -> list[tuple[int, int, int]]:
     """Returns (elements, step that makes it, last step that reads it) for every memory."""
-    sizes = [prod(type.shape) for type in flat.inputs]
+    sizes = [prod(type.shape) for type in graph.inputs]
     first = [-1] * len(sizes)
     last = [-1] * len(sizes)
     memory = list(range(len(sizes)))  # of every value
     held = [True] * len(sizes)  # whether a memory depends on the image; tables are weights
-    for step, layer in enumerate(flat.layers):
-        for read in layer.inputs:
+    for step, (layer, reads) in enumerate(steps):
+        for read in reads:
             last[memory[read]] = step
         for out in layer.outputs:
             if layer.kind in VIEWS:
-                memory.append(memory[layer.inputs[0]])
+                memory.append(memory[reads[0]])
             else:
                 memory.append(len(sizes))
-                held.append(any(held[memory[read]] for read in layer.inputs))
+                held.append(any(held[memory[read]] for read in reads))
                 sizes.append(prod(out.shape) if held[-1] else 0)
                 first.append(step)
                 last.append(step)
-    for index in flat.outputs:
-        last[memory[index]] = len(flat.layers)
+    for index in outputs:
+        last[memory[index]] = len(steps)
     return list(zip(sizes, first, last, strict=True))
 
 

@@ -163,23 +163,28 @@ class Graph:
 
     def flat(self) -> Graph:
         """Returns the same graph with every inner graph spliced in, names dropped."""
-        layers: list[Layer] = []
+        steps, outputs = self.steps()
+        layers = tuple(replace(layer, name="", inputs=reads) for layer, reads in steps)
+        return Graph(self.title, self.doc, self.inputs, layers, outputs)
+
+    def steps(self) -> tuple[list[tuple[Layer, tuple[int, ...]]], tuple[int, ...]]:
+        """Returns every leaf layer with the ids it reads in the flat graph, and the results'."""
+        steps: list[tuple[Layer, tuple[int, ...]]] = []
         count = len(self.inputs)
 
         def splice(graph: Graph, values: list[int]) -> list[int]:
             nonlocal count
             for layer in graph.layers:
-                reads = tuple(values[index] for index in layer.inputs)
+                reads = [values[index] for index in layer.inputs]
                 if layer.graph:
-                    values += splice(layer.graph, list(reads))
+                    values += splice(layer.graph, reads)
                 else:
-                    layers.append(replace(layer, name="", inputs=reads))
+                    steps.append((layer, tuple(reads)))
                     values += range(count, count + len(layer.outputs))
                     count += len(layer.outputs)
             return [values[index] for index in graph.outputs]
 
-        outputs = splice(self, list(range(count)))
-        return Graph(self.title, self.doc, self.inputs, tuple(layers), tuple(outputs))
+        return steps, tuple(splice(self, list(range(count))))
 
 
 def describe(type: Type) -> str:
