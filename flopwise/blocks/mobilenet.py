@@ -22,13 +22,14 @@ def separable(
     stride: First[Positive] = 1,
     acts: Literal["all", "one"] = "all",
     skip: bool = False,
+    se: Rate = 0.0,
     norm: Norm = "bn",
     act: Act = "relu6",
 ) -> Map:
     """Depthwise separable convolution: one filter per channel, then 1x1 across channels.
 
     Source: Howard et al. 2017, arXiv:1704.04861, fig. 3 right; timm `DepthwiseSeparableConv`.
-    MobileNetV2's first stage is `acts: one, skip: true`.
+    MobileNetV2's first stage is `acts: one, skip: true`, EfficientNet's also `se: 0.25`.
 
     Settings:
         dim: Output channels; the input's if not written.
@@ -36,12 +37,14 @@ def separable(
         stride: Step of the depthwise convolution of the first repetition.
         acts: all activates after both convolutions, one only after the depthwise one.
         skip: Adds the input to the output where the shape stays.
+        se: Width of squeeze and excitation over the input's channels, between both; 0 is none.
         norm: What follows each convolution.
         act: Activation function.
     """
     dim, plain = dim or x.channels, norm == "none"
     y = depthwise(x, name="conv_dw", kernel=kernel, stride=stride, bias=plain)
     y = layers.act(parts.norm(y, norm, name="bn1"), act)
+    y = _gate(y, x.channels, se, act)
     y = conv(y, dim, name="conv_pw", kernel=1, bias=plain)
     y = parts.norm(y, norm, name="bn2")
     y = layers.act(y, act) if acts == "all" else y
@@ -79,14 +82,14 @@ def inverted(
     y = layers.act(parts.norm(y, norm, name="bn1"), act)
     y = depthwise(y, name="conv_dw", kernel=kernel, stride=stride, bias=plain)
     y = layers.act(parts.norm(y, norm, name="bn2"), act)
-    if se:
-        y = se_module(
-            y,
-            name="se",
-            ratio=se,
-            hidden=max(1, round(se * x.channels)),
-            function=act,
-            names=("conv_reduce", "conv_expand"),
-        )
+    y = _gate(y, x.channels, se, act)
     y = parts.norm(conv(y, dim, name="conv_pwl", kernel=1, bias=plain), norm, name="bn3")
     return x + drop_path(y) if stride == 1 and dim == x.channels else y
+
+
+def _gate(y: Map, channels: int, se: float, act: str) -> Map:
+    """Squeeze and excitation whose width is a share of the block's input channels."""
+    if not se:
+        return y
+    hidden, names = max(1, round(se * channels)), ("conv_reduce", "conv_expand")
+    return se_module(y, name="se", ratio=se, hidden=hidden, function=act, names=names)

@@ -123,6 +123,7 @@ def _separable(settings: Mapping[str, Any], width: int) -> dict[str, Any]:
         "dw_kernel_size": settings["kernel"],
         "pw_act": settings["acts"] == "all",
         "noskip": not settings["skip"],
+        **({"se_ratio": max(1, round(settings["se"] * width)) / width} if settings["se"] else {}),
     }
 
 

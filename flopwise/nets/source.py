@@ -103,8 +103,8 @@ def wrapped(line: str, width: int = WIDTH) -> list[str]:
         else:
             parts[-1] += letter
     indent, comma = line[: len(line) - len(line.lstrip())], ","
-    if len(parts) == 1 and " for _ in " in parts[0]:
-        value, _, turns = parts[0].rpartition(" for _ in ")
+    value, _, turns = parts[0].rpartition(" for _ in ")
+    if len(parts) == 1 and value and value.count("(") == value.count(")"):  # and not further in
         long = len(f"{indent}    {parts[0].strip()}") > WIDTH
         parts, comma = ([value, f"for _ in {turns}"] if long else parts), ""  # none in a generator
     pieces = [wrapped(f"{indent}    {part.strip()}", WIDTH - 1) for part in parts if part.strip()]

@@ -132,8 +132,22 @@ net:
 """
 
 
-def test_long_lines_are_broken_into_valid_python() -> None:
-    graph = dsl.loads(LONG).network().graph
+ALIKE = """
+spec: 1
+name: alike
+input: {size: 32}
+classes: 10
+net:
+  stem: {block: conv, dim: 32}
+  body: {block: inverted, depth: 3, kernel: 5, se: 0.25, expand: 6.5}
+  more: {block: inverted, depth: 3, dim: 48, kernel: 5, se: 0.25, expand: 6.5}
+  head: {block: classifier}
+"""
+
+
+@pytest.mark.parametrize("text", [LONG, ALIKE])
+def test_long_lines_are_broken_into_valid_python(text: str) -> None:
+    graph = dsl.loads(text).network().graph
     assert max(map(len, nets.source(graph).splitlines())) <= 100
     assert nets.build(graph)(torch.randn(2, 3, 32, 32)).shape == (2, 10)
 

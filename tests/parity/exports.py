@@ -177,7 +177,7 @@ def coatnet(
 def mobile(*, act: str = "relu", head: str = "", last: str = "relu") -> str:
     lines = f"""
   stem:  {{block: conv_stem, kernel: 3, pool: none, dim: 16, act: {act}}}
-  one:   {{block: separable, dim: 16}}
+  one:   {{block: separable, dim: 16, se: 0.25}}
   two:   {{block: inverted, dim: 24, stride: 2, depth: 2, kernel: "$(pick(i, 5, 3))"}}
   three: {{block: inverted, dim: 40, stride: 2, depth: 2, se: 0.25, act: silu}}
   four:  {{block: conv, dim: 64, norm: bn, act: {last}, stride: 2, groups: 4}}

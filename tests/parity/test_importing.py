@@ -28,6 +28,7 @@ SMALL = [
     "test_vit2",  # a register, a mean of patches, layer scale
     "test_nfnet",
     "mobilenetv2_035",
+    "mnasnet_small",
     "ghostnet_050",
     "densenet121",
     "regnety_002",
@@ -44,6 +45,7 @@ LARGE = [
     *("vit_small_patch14_reg4_dinov2", "swin_small_patch4_window7_224", "densenet169"),
     *("dm_nfnet_f0", "nfnet_l0", "eca_nfnet_l0", "nf_regnet_b0", "nf_resnet26", "nf_seresnet26"),
     *("nf_ecaresnet26", "mobilenetv1_100", "mobilenetv2_140", "ghostnet_130"),
+    *("efficientnet_b0", "efficientnet_lite0", "mnasnet_100"),
     *("regnetx_002", "regnety_032", "regnety_080_tv"),
     *("resnetv2_50", "resnetv2_50t", "resnetv2_50d_gn", "resnetv2_50x1_bit"),
     *("coatnet_pico_rw_224", "coatnet_nano_rw_224", "coatnet_1_rw_224"),
@@ -159,7 +161,7 @@ def test_another_count_of_classes_leaves_the_classifier_new(tmp_path: Path) -> N
         ("convnext_atto_ols", "overlap"),
         ("vit_small_patch16_18x2_224", "ParallelThingsBlock, which flopwise has not"),
         ("ghostnetv2_100", "GhostModuleV2, which flopwise has not"),
-        ("efficientnet_b0", "se (flopwise's separable has none)"),
+        ("tf_efficientnet_b0", "Conv2dSame, which flopwise has not"),
         ("vgg11", "it is a VGG"),
     ],
 )

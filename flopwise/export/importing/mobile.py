@@ -101,16 +101,16 @@ def _stage(net: Published, name: str, blocks: list[Any]) -> Line:
 
 
 def _separable(net: Published, name: str, blocks: list[Any], same: list[bool]) -> dict[str, Any]:
-    gated = any(type(b.se).__name__ == "SqueezeExcite" for b in blocks)
-    net.need(not gated, f"{name}: se (flopwise's separable has none)")
     after = net.one((net.act(b.bn2.act) for b in blocks), f"{name}: the last act")
     skip = net.one(same, f"{name}: skip") if same else False
-    return {"acts": "one" if after == "none" else "all", "skip": skip}
+    gates = Each(_ratio(net, b, b.conv_dw.in_channels) for b in blocks)
+    return {"acts": "one" if after == "none" else "all", "skip": skip, "se": gates}
 
 
 def _inverted(net: Published, name: str, blocks: list[Any], same: list[bool]) -> dict[str, Any]:
     net.need(all(same), f"{name}: no skip (flopwise's inverted has it)")
-    return {"expand": Each(map(_expand, blocks)), "se": Each(_ratio(net, b) for b in blocks)}
+    gates = Each(_ratio(net, b, b.conv_pw.in_channels) for b in blocks)
+    return {"expand": Each(map(_expand, blocks)), "se": gates}
 
 
 def _expand(block: Any) -> float:
@@ -120,10 +120,11 @@ def _expand(block: Any) -> float:
     return float(ratio) if divisible(ratio * outer, 8) == inner else inner / outer
 
 
-def _ratio(net: Published, block: Any) -> float:
+def _ratio(net: Published, block: Any, width: int) -> float:
+    """The width of a gate over that of the block's input."""
     if type(block.se).__name__ != "SqueezeExcite":
         return 0.0
-    hidden, width = block.se.conv_reduce.out_channels, block.conv_pw.in_channels
+    hidden = block.se.conv_reduce.out_channels
     net.need(net.act(block.se.act1) == net.act(block.bn1.act), "another act inside se")
     fitting = (ratio for ratio in (0.25, 0.5) if max(1, round(ratio * width)) == hidden)
     return float(next(fitting, hidden / width))
