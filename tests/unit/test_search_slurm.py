@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
@@ -18,17 +17,10 @@ from flopwise.dsl import load
 from flopwise.errors import RunError
 from flopwise.search import search
 from flopwise.search.slurm import Hand, Jobs, minutes, options_of
+from tests.searches import rows_of, tiny
 
-SPEC = """
-spec: 1
-name: tiny
-input: {size: 8, channels: 1}
-classes: 10
+SPEC = tiny("""
 vars: {w: 8, d: 1}
-net:
-  stem: {block: conv_stem, dim: $w, kernel: 3, stride: 1}
-  body: {block: basic, dim: $w, depth: $d}
-  head: {block: classifier, pool: avg}
 search:
   space: {w: {range: [4, 16]}, d: {range: [1, 3]}}
   trials: 6
@@ -36,7 +28,7 @@ search:
   evaluator: {score: params, insist: true}
   sampler: {kind: random, seed: 3}
 train: {data: digits}
-"""
+""")
 
 
 @pytest.mark.parametrize(
@@ -86,8 +78,7 @@ def test_jobs_of_submitit_train_a_study_to_its_end(tmp_path: Path) -> None:
     executor = LocalExecutor(home / "workers")
     jobs = executor.submit_array(Jobs(home, 2).hands())
     assert [job.result() for job in jobs] == [0, 0]
-    with (home / "trials.csv").open(newline="") as file:
-        assert [row["state"] for row in csv.DictReader(file)] == ["done"] * 6
+    assert [row["state"] for row in rows_of(home)] == ["done"] * 6
 
 
 def test_a_warned_job_lets_its_worker_leave_and_comes_again(tmp_path: Path) -> None:
