@@ -61,6 +61,7 @@ class Order:
         crew: The workers of a search that trains nothing itself.
         allow_code: Whether code that the spec names may run although nobody allowed it before.
         begin: Weights that every training begins from.
+        processes: Processes that share a training.
     """
 
     watch: Watch
@@ -72,6 +73,7 @@ class Order:
     crew: Crew | None = None
     allow_code: bool = False
     begin: Start | None = None
+    processes: int = 1
 
     def worker(self, study: Study) -> Worker:
         """Returns this process as a worker of a study, or as the overseer of its workers."""
@@ -110,6 +112,7 @@ def start(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) -> 
         study.note("plan", {**plan, "trials": strategy.trainings(trials)})
         place = str(Path(order.begin.place).resolve()) if order.begin else ""
         asked = {"trials": order.trials, "grace": order.grace, "begin": place}
+        asked["processes"] = order.processes
         home.remember({**recollection(spec), **asked})
         write_sources(home.path, spec, evaluator.manifest)
         facts = {"kind": search.sampler.kind, "seed": seed, "draws": candidates.draws}
