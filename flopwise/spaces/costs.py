@@ -8,7 +8,7 @@ level for all candidates at once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -241,7 +241,8 @@ def cost_tables(spec: Spec) -> CostTables:
         Unsteady: The space cannot be compiled; it says why.
     """
     found = spec.route()
-    tables = CostTables(found, compile_route(found))
+    # what is known of the steps is not needed any more
+    tables = CostTables(replace(found, steps=()), compile_route(found))
     rng = np.random.default_rng(0)
     sizes = [len(tables.values[name]) for name in tables.targets]
     codes = np.stack([rng.integers(size, size=CHECKED) for size in sizes]) if sizes else None
