@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from flopwise.cost import CONVENTIONS, PARAM_CONVENTIONS
 from flopwise.dsl.values import Rule, by_key
 
