@@ -153,9 +153,9 @@ class _SharedNorm(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x)
         exact = x.float()
-        mean = _Sum.apply(exact.mean((0, 2, 3))) / self.processes  # all shares are of one size
+        mean: Tensor = _Sum.apply(exact.mean((0, 2, 3))) / self.processes  # all shares are of one size
         centred = exact - mean[:, None, None]
-        variance = _Sum.apply(centred.square().mean((0, 2, 3))) / self.processes
+        variance: Tensor = _Sum.apply(centred.square().mean((0, 2, 3))) / self.processes
         self._count(mean.detach(), variance.detach(), x.numel() // len(mean) * self.processes)
         scaled = centred * (variance + self.eps).rsqrt()[:, None, None]
         if self.affine:

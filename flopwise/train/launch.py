@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from types import TracebackType
 from typing import Any
 
@@ -39,6 +39,8 @@ __all__ = ["Job", "run_group"]
 
 POLL = 0.5
 """Seconds between two looks at torchrun itself."""
+ADDRESS = 80
+"""Most letters of the folder for temporary files, for a socket inside it."""
 LEAVE = 5.0
 """Seconds that it gets to end."""
 AFTER = 1.0
@@ -129,7 +131,8 @@ class _Started:
 
     def __enter__(self) -> _Started:
         """Writes down the work and starts torchrun."""
-        self._home = TemporaryDirectory(prefix="flopwise-")
+        short = len(gettempdir()) < ADDRESS  # the address of a socket may have 108 letters
+        self._home = TemporaryDirectory(prefix="flopwise-", dir=None if short else "/tmp")
         home = Path(self._home.name)
         torch.save(self.job, home / "job")
         self._server = socket.socket(socket.AF_UNIX)
@@ -223,10 +226,11 @@ class _Started:
         """Says how a process died, as torchrun saw it."""
         self._ended(LEAVE)
         log = (Path(self._home.name) / "log").read_text(encoding="utf-8", errors="replace")
-        found = re.findall(r"^\s*traceback\s*: (Signal .*)$|^(\w[\w.]*Error: .*)$", log, re.M)
-        words = [first or second for first, second in found]
+        signals = re.findall(r"^\s*traceback\s*: (Signal .*)$", log, re.M)
+        signals = [each for each in signals if "SIGTERM" not in each]  # that is torchrun's own
+        errors = re.findall(r"^\w[\w.]*Error: .*$", log, re.M)
         ended = f"torchrun ended with code {self._torchrun.poll()}"
-        return next((w for w in words if w.startswith("Signal")), words[-1] if words else ended)
+        return str([ended, *errors[-1:], *signals[:1]][-1])
 
 
 def _stops(on_epoch: OnEpoch | None, epoch: Epoch) -> bool:

@@ -33,8 +33,8 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def launched(home: Path) -> subprocess.Popen[str]:
-    words = ["search", home.parent / "net.yaml", "--out", home, "--workers", "2"]
+def launched(home: Path, *more: str) -> subprocess.Popen[str]:
+    words = ["search", home.parent / "net.yaml", "--out", home, "--workers", "2", *more]
     shell = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return from_a_shell(*words, "--slurm", "partition=debug,time=30", cwd=ROOT, env=shell)
 
@@ -109,3 +109,18 @@ def test_a_search_that_is_stopped_leaves_its_jobs_and_one_that_is_killed_loses_n
     rows = rows_of(home)
     assert [row["state"] for row in rows] == ["done"] * 6
     assert all(int(row["epochs"]) == 15 for row in rows)
+
+
+def test_a_job_has_as_many_gpus_as_a_trial_takes(home: Path) -> None:
+    (home.parent / "net.yaml").write_text(SPEC.replace("seeds: 1", "seeds: 1, epochs: 1"))
+    search = launched(home, "--gpus-per-trial", "2", "--trials", "1")
+    until(lambda: "RUNNING" in jobs(home).values(), search)
+    array = json.loads((home / "workers" / "slurm.json").read_text())
+    assert array["options"]["gpus"] == "2"
+    words = ["squeue", "--noheader", "--array", "--format=%T %b", f"--jobs={array['job']}"]
+    found = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split("\n")
+    assert sorted(each.split()[0] for each in found if each) == ["PENDING", "RUNNING"]  # 2 GPUs
+    said, _ = search.communicate(timeout=600)
+    assert search.returncode == 0, said
+    (row,) = rows_of(home)
+    assert row["state"] == "done" and row["epochs"] == "6"

@@ -16,7 +16,7 @@ from submitit import LocalExecutor
 from flopwise.dsl import load
 from flopwise.errors import RunError
 from flopwise.search import search
-from flopwise.search.slurm import Hand, Jobs, minutes, options_of
+from flopwise.search.slurm import Hand, Jobs, minutes, options_of, with_gpus
 from tests.searches import rows_of, tiny
 
 SPEC = tiny("""
@@ -51,6 +51,23 @@ def test_options_are_those_of_sbatch(text: str, options: dict[str, str]) -> None
 def test_options_that_say_nothing_are_refused(text: str, word: str) -> None:
     with pytest.raises(RunError, match=word):
         options_of(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        ("gpus=1", "gpus=1 asks for 1 GPU a job, but a training takes 4"),
+        ("gpus-per-node=a100:2", "asks for 2 GPUs a job"),
+        ("gres=gpu", "gres=gpu asks for 1 GPU a job"),
+        ("gres=gpu:h100:3", "asks for 3 GPUs a job"),
+    ],
+)
+def test_a_job_with_fewer_gpus_than_a_training_takes_is_refused(options: str, asked: str) -> None:
+    with pytest.raises(RunError, match=asked):
+        with_gpus(options_of(f"partition=gpu,{options}"), 4)
+    assert with_gpus(options_of(options), 1) == options_of(options)
+    assert with_gpus(options_of("gpus=8,time=9"), 4) == {"gpus": "8", "time": "9"}
+    assert with_gpus(options_of("time=9"), 4) == {"gpus": "4", "time": "9"}
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,15 @@ import pytest
 import torch
 from torch import nn
 
-from flopwise.dsl import Recipe
-from flopwise.errors import SpecError
+from flopwise.dsl import Recipe, loads
+from flopwise.errors import RunError, SpecError
+from flopwise.search.crew import dealt
+from flopwise.search.evaluators import evaluator_of
 from flopwise.train import Data, DivergedError, Epoch, Stop, answer, open_data, train
 from flopwise.train.batches import batches
 from flopwise.train.group import Group
 from flopwise.train.loop import train_here
+from tests.searches import tiny
 from tests.unit.pictures import SmallNet
 
 PLAIN = Recipe(epochs=2, images=240, batch=24, lr=3e-3, crop=1.0, warmup=0.5)
@@ -257,3 +260,23 @@ def test_what_several_processes_cannot_share_is_refused_before_they_start(
     with pytest.raises(SpecError, match=message) as caught:
         train(net(), digits, replace(PLAIN, **settings), tmp_path, processes=processes)
     assert help_ in " ".join(caught.value.faults[0].helps)
+
+
+def test_a_machine_with_fewer_gpus_than_a_training_takes_says_what_to_write() -> None:
+    assert dealt(["3", "GPU-5e", "1"], 2) == ("3,GPU-5e",) and dealt([], 2) == ()
+    with pytest.raises(RunError, match=r"takes 4 GPUs, and there are 2 .* --gpus-per-trial 2"):
+        dealt(["0", "1"], 4)
+
+
+def test_a_search_that_trains_nothing_has_no_use_for_several_gpus() -> None:
+    spec = loads(
+        tiny("""
+vars: {w: 8, d: 1}
+search:
+  space: {w: {range: [4, 16]}}
+  objective: {maximize: score}
+  evaluator: {score: params, insist: true}
+""")
+    )
+    with pytest.raises(RunError, match="'score' trains nothing that 2 GPUs could share"):
+        evaluator_of(spec, processes=2)
