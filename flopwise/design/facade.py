@@ -97,15 +97,18 @@ class Design:
 
         return tiers(self.spec)
 
-    def space(self) -> list[Explored]:
+    def space(self, tell: Callable[[float], None] | None = None) -> list[Explored]:
         """Returns what its space holds, once for each budget: size, feasible share, costs, values.
+
+        Args:
+            tell: Told which share of the cost tables is filled, where that takes long.
 
         Raises:
             SpecError: It has no search section (E505).
         """
         from flopwise.design.spaces import explore
 
-        return explore(self.spec)
+        return explore(self.spec, tell)
 
     def cost(self) -> Cost:
         """Returns MACs, parameters and activations, in total and per stage."""

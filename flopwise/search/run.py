@@ -174,7 +174,7 @@ def _studies(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) 
         return replace(session, tuned=tuned).run(wanted)
     alone = [replace(spec, search=replace(found, budget=(budget,))) for budget in found.budget]
     for each in alone if not home.joins else ():
-        look(each)
+        look(each, order.watch.tables)
     parts, tuned = [], None
     for number, each in enumerate(alone, 1):
         windows = ", ".join(f"{m} {w}" for m, w in found.budget[number - 1].items())

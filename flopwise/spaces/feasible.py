@@ -23,6 +23,7 @@ from flopwise.dsl.space import Search
 from flopwise.errors import Fault, SpecError
 from flopwise.spaces.costs import METRICS, CostTables, cost_tables
 from flopwise.spaces.draws import BINS, Bracket, PathDraws, bracket, every_path
+from flopwise.spaces.levels import Tell
 
 __all__ = ["FeasibleSpace", "Sample", "Share", "feasible_space"]
 
@@ -93,14 +94,19 @@ class Sample:
     drawn: int
 
 
-def feasible_space(spec: Spec, budget: int = 0) -> FeasibleSpace:
+def feasible_space(spec: Spec, budget: int = 0, tell: Tell | None = None) -> FeasibleSpace:
     """Returns the feasible part of a spec's space under one of its budgets.
+
+    Args:
+        spec: A spec with a search section.
+        budget: Which of its budgets.
+        tell: Told how far the tables are, where they take long.
 
     Raises:
         Unsteady: The space cannot be compiled to tables; it says why.
     """
     assert spec.search, "there is a space"
-    return FeasibleSpace(cost_tables(spec), spec.search, budget)
+    return FeasibleSpace(cost_tables(spec, tell), spec.search, budget)
 
 
 class FeasibleSpace:

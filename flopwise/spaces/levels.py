@@ -9,10 +9,11 @@ So every path through the levels is one set of picks, and its costs are a sum of
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import isfinite, prod
+from time import monotonic
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,19 +27,23 @@ from flopwise.errors import SpecError
 from flopwise.spaces.runs import TOO_MANY, TRACES, Edges, Runs
 from flopwise.spaces.tables import COLUMNS, Compiled, Level, contracted, smallest
 
-__all__ = ["compile_route"]
+__all__ = ["Tell", "compile_route"]
 
 CELLS = 1_000_000
 """Most cells of all tables together."""
 AT_ONCE = 20_000
 """How many candidates a step is run for at once."""
+PATIENCE, PAUSE = 1.5, 0.2
+"""Seconds until it is first told how far it is, and between two times."""
 WIDE = 400
 """Most choices of one level, where its targets can be spread over several."""
 
 Array: TypeAlias = NDArray[Any]
+Tell: TypeAlias = Callable[[float], None]
+"""Told which share of the work is done, while it takes long."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Item:
     """A level before it has a table."""
 
@@ -49,11 +54,15 @@ class _Item:
     reads: frozenset[str] = frozenset()
 
 
-def compile_route(route: Route) -> Compiled:
+def compile_route(route: Route, tell: Tell | None = None) -> Compiled:
     """Returns the levels of a space.
 
     Checks over targets that lie far apart are left for whole picks where the tables would be too
     large with them.
+
+    Args:
+        route: How its networks are put together.
+        tell: Told how far it is, where it takes long.
 
     Raises:
         Unsteady: The space cannot be compiled; it says why.
@@ -61,11 +70,11 @@ def compile_route(route: Route) -> Compiled:
     late = tuple(check for check in route.checks if len(check.targets) > 1)
     with _no_collection():
         try:
-            return smallest(contracted(_Compiler(route, ()).run()))
+            return smallest(contracted(_Compiler(route, (), tell).run()))
         except Unsteady:
             if not late:
                 raise
-            return smallest(contracted(_Compiler(route, late).run()))
+            return smallest(contracted(_Compiler(route, late, tell).run()))
 
 
 @contextmanager
@@ -83,8 +92,9 @@ def _no_collection() -> Iterator[None]:
 class _Compiler:
     """One compilation."""
 
-    def __init__(self, route: Route, late: Sequence[Check]) -> None:
-        self.route, self.late = route, tuple(late)
+    def __init__(self, route: Route, late: Sequence[Check], tell: Tell | None) -> None:
+        self.route, self.late, self.tell = route, tuple(late), tell
+        self.next_told = monotonic() + PATIENCE
         self.values = {
             name: tuple(domain.values())
             for name, domain in route.domains.items()
@@ -112,6 +122,12 @@ class _Compiler:
         built = np.array(alive)
         allowed = np.array([ok for _, ok, _ in states]) & built
         return Compiled(tuple(levels), built, allowed, self.free, self.late, self.runs.traces)
+
+    def done(self, item: _Item, share: float) -> None:
+        """Tells how far it is, once this share of a level is filled."""
+        if self.tell and monotonic() > self.next_told:
+            self.next_told = monotonic() + PAUSE
+            self.tell((self.items.index(item) + share) / len(self.items))
 
     def _decided(self) -> set[str]:
         return {name for item in self.items for name in item.own}
@@ -249,6 +265,7 @@ class _Filler:
             if self.item.step and edges is not None:
                 self.read = self.compiler.runs.read(self.item.step, edges)
             self._branch((number,), edges, ok, values, codes)
+            self.compiler.done(self.item, number / len(self.states))
         self._flush()
         states, choices = len(self.states), prod(self.sizes)
         level = Level(
