@@ -70,7 +70,7 @@ def train(
     place = torch.device(device) if device else usual_device()
     if processes == 1:
         return train_here(model, data, recipe, home, place, on_epoch=on_epoch, keep=keep)
-    result = run_group(Job(model, data, recipe, home.resolve(), place.type), processes, on_epoch)
+    result = run_group(Job(model, data, recipe, home, place.type), processes, on_epoch)
     if keep == "best":
         load_weights(model, result.weights)
     else:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from benchmarks.postgres import Postgres, missing
@@ -181,6 +182,15 @@ def test_a_database_that_crashes_and_comes_back_costs_nothing(
     assert len(trained) == len(set(trained)) == 6
     assert ear.heard.count("the storage does not answer") == 2
     assert ear.heard.count("the storage answers again") == 2
+    until(lambda: connections(database) == 1, seconds=10)  # all but the one that asks are closed
+
+
+def connections(database: Postgres) -> int:
+    words = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+    with psycopg.connect(database.url) as mine:
+        found = mine.execute(words).fetchone()
+    assert found
+    return int(found[0])
 
 
 def test_a_database_that_stays_away_ends_a_worker_with_words(

@@ -17,7 +17,7 @@ from torch import nn
 
 from flopwise.dsl import Recipe
 from flopwise.errors import RunError
-from flopwise.train import open_data, train
+from flopwise.train import Stop, open_data, train
 from tests.searches import epochs_of, from_a_shell, rows_of, tiny, until
 
 PLAIN = Recipe(epochs=3, images=240, batch=24, opt="sgd", lr=0.05, crop=1.0, warmup=0.5)
@@ -127,6 +127,12 @@ def test_an_error_of_one_process_is_raised_as_it_is_and_a_hook_s_own_error_ends_
     assert within(5, lambda: not members(files, torchrun=True))
     state = torch.load(tmp_path / "b" / "last.pt", weights_only=True)
     assert len(state["history"]) == 1
+
+    def stop(epoch: object) -> None:
+        raise Stop
+
+    stopped = train(right, data, PLAIN, tmp_path / "b", processes=2, on_epoch=stop)
+    assert stopped.stopped and stopped.last.epoch == 2 and stopped.processes == 2
 
 
 class Wrong(nn.Module):
