@@ -94,17 +94,24 @@ def test_a_killed_worker_gives_its_trial_to_the_others_who_go_on_from_its_last_e
     spec: Path, tmp_path: Path
 ) -> None:
     home = tmp_path / "run"
-    first, second = start(spec, home, "search", 0.3), start(spec, home, "work", 0.3)
-    until(lambda: len(notes(home)) >= 5, first, second)
+    first, second = start(spec, home, "search", 0.2), start(spec, home, "work", 0.2)
+
+    def begun() -> list[str]:
+        """Returns the training of which the second worker has done the first epoch only."""
+        own = [(place, epoch) for place, epoch, pid in notes(home) if pid == str(second.pid)]
+        return [place for place, epoch in own[-1:] if epoch == "1"]
+
+    until(begun, first, second)
     second.kill()
     second.communicate()
     ended(first)
-    found = rows_of(home)
-    assert [row["state"] for row in found] == ["done"] * 12
+    assert [row["state"] for row in rows_of(home)] == ["done"] * 12
     epochs = [(place, epoch) for place, epoch, _ in notes(home)]
     assert len(epochs) == len(set(epochs)) == 3 * 16
-    lost = status(find(home))["workers_lost"]
-    assert lost == 1
+    (lost,) = begun()
+    makers = [pid for place, _, pid in notes(home) if place == lost]
+    assert makers[0] == str(second.pid) and makers[-1] == str(first.pid)
+    assert status(find(home))["workers_lost"] == 1
 
 
 def test_a_trial_that_takes_its_worker_down_twice_is_a_recorded_failure(
@@ -207,7 +214,7 @@ def test_a_worker_of_a_large_crew_gets_the_time_it_asked_for_and_its_end_is_hear
 
 def test_status_tells_of_a_study_from_elsewhere(spec: Path, tmp_path: Path) -> None:
     home = tmp_path / "run"
-    process = start(spec, home, "search", 1.0)
+    process = start(spec, home, "search", 0.5)
     until(lambda: len(notes(home)) >= 4, process)
     words = [sys.executable, "-m", "flopwise", "status", str(home), "--json"]
     facts = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
