@@ -57,6 +57,7 @@ def _counted(spec: Spec, budget: int, tables: CostTables, shipped: Tiers) -> Exp
         share=share,
         how=space.method,
         counted=space.metrics,
+        kept=sample.kept,
         why="",
         ranges=tables.ranges,
         inside=_ends(sample.costs),
@@ -80,6 +81,7 @@ def _judged(spec: Spec, budget: int, why: str, shipped: Tiers) -> Explored:
         share=found.share,
         how="judged",
         counted=(),
+        kept=len(found.feasible) / found.share.drawn,
         why=why,
         ranges=_ends(costs),
         inside=_ends(np.array(inside, np.int64).reshape(-1, 3).T),
@@ -139,7 +141,7 @@ def _rates(space: FeasibleSpace, sample: Sample) -> dict[str, float]:
         "single": _rate(lambda: len([tables.costs(each) for each in picks])),
     }
     if sample.codes.shape[1]:
-        rates["draws"] = _rate(lambda: space.draw(rng, 4096, 20_000).codes.shape[1])
+        rates["draws"] = _rate(lambda: space.draw(rng, 4096, 20_000).drawn) * sample.kept
     return rates
 
 
