@@ -33,11 +33,10 @@ import platform
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -45,198 +44,16 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.postgres import Postgres, missing
-from flopwise.dsl import Network, Recipe, loads
-from flopwise.errors import RunError
-from flopwise.search import Evaluator, Measure, search, work
-from flopwise.search.evaluator import OnEpoch
-
-SPEC = """
-spec: 1
-name: workers
-input: {size: 8, channels: 1}
-classes: 10
-vars: {a: 8, d: 2, e: 2}
-net:
-  stem: {block: conv_stem, dim: $a, kernel: 3, stride: 1}
-  body: {block: basic, dim: 8, depth: $d}
-  more: {block: basic, dim: 16, depth: $e}
-  head: {block: classifier, pool: avg}
-search:
-  space:
-    a: {range: [4, 64], step: 2}
-    d: {range: [1, 20]}
-    e: {range: [1, 20]}
-  budget: {macs: {max: 100M}}
-  trials: 100000
-  sampler: {kind: random, seed: 3}
-  final: {top: 1, seeds: 1}
-train: {data: digits, epochs: 2}
-"""
-TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def evaluator(seconds: float) -> Evaluator:
-    """Returns an evaluator whose trainings wait; the score depends on the network alone."""
-
-    def evaluate(network: Network, recipe: Recipe, folder: Path, on_epoch: OnEpoch) -> Measure:
-        score = int(network.hash[:6], 16) / 1e6
-        for epoch in range(1, recipe.epochs + 1):
-            time.sleep(seconds / recipe.epochs)
-            on_epoch(epoch, recipe.epochs, {"top1": score})
-        return Measure(scores={"top1": score}, epochs=recipe.epochs, seconds=seconds)
-
-    return Evaluator(evaluate=evaluate)
-
-
-class Counted:
-    """A storage whose calls are counted, with the seconds that they took."""
-
-    def __init__(self, storage: Any) -> None:
-        self._storage, self._lock = storage, threading.Lock()
-        self.calls: Counter[str] = Counter()
-        self.seconds: Counter[str] = Counter()
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = getattr(self._storage, name)
-
-        def called(*args: Any, **settings: Any) -> Any:
-            began = time.perf_counter()
-            try:
-                return method(*args, **settings)
-            finally:
-                with self._lock:
-                    self.calls[name] += 1
-                    self.seconds[name] += time.perf_counter() - began
-
-        return called
-
-
-def proxy(args: argparse.Namespace) -> None:
-    """Serves the database to the workers; writes its counts into a file every half second."""
-    import warnings
-
-    from optuna.storages import run_grpc_proxy_server
-
-    from flopwise.search.storage import open_store
-
-    warnings.simplefilter("ignore")
-    counted = Counted(open_store(Path(), args.database))
-
-    def told() -> None:
-        while True:
-            part = args.folder / "calls.part"
-            part.write_text(json.dumps([dict(counted.calls), dict(counted.seconds)]))
-            part.replace(args.folder / "calls.json")
-            time.sleep(0.5)
-
-    threading.Thread(target=told, daemon=True).start()
-    run_grpc_proxy_server(counted, host="127.0.0.1", port=args.port)  # type: ignore[arg-type]
-
-
-def hands(args: argparse.Namespace) -> None:
-    """The workers of one process, which join one after the other; ends when it is killed."""
-
-    def one() -> None:
-        spec = loads(SPEC, name="workers.yaml")
-        try:
-            work(spec, args.folder / "study", evaluator=evaluator(args.training))
-        except RunError as error:
-            print(error, flush=True)
-
-    threads = [threading.Thread(target=one) for _ in range(args.threads)]
-    for thread in threads:
-        thread.start()
-        time.sleep(args.join)
-    for thread in threads:
-        thread.join()
-
-
-def standing(args: argparse.Namespace) -> None:
-    """Puts workers and their running trials on record, then measures what they ask for."""
-    from optuna.trial import TrialState, create_trial
-
-    from flopwise.search.opening import space_of
-    from flopwise.search.register import REGISTERS, Register, here
-    from flopwise.search.storage import Patience, open_store
-    from flopwise.search.workers import BEATS
-
-    storage = open_store(Path(), args.database)  # laid past the proxy, which is measured
-    study, crew, claims = (
-        storage.get_study_id_from_name(f"study{end}") for end in ("", *REGISTERS)
-    )
-
-    def claim(key: str, owner: int) -> None:
-        about = {"claim": key, "owner": str(owner)}
-        record = create_trial(state=TrialState.COMPLETE, value=0.0, user_attrs=about)
-        storage.create_new_trial(claims, record)
-
-    done = storage.get_all_trials(study)[0]
-    candidates = space_of(loads(SPEC, name="workers.yaml"))
-    points = (
-        {"a": a, "d": d, "e": e} for a in range(64, 3, -2) for d in range(20, 2, -1) for e in (3, 4)
-    )
-    begun = {name: value for name, value in done.user_attrs.items() if name != "result"}
-    first = len(storage.get_all_trials(crew))
-    for number in range(1, args.threads + 1):
-        about = {
-            "worker": {**here(), "command": "flopwise worker"},
-            "beat": 0,
-            "apart": max(5.0, args.threads / BEATS),
-            "doing": {"key": f"trial {number}", "epoch": 0},
-        }
-        worker = create_trial(state=TrialState.RUNNING, user_attrs=about)
-        storage.create_new_trial(crew, worker)
-        claim(f"trial {number} #0", first + number - 1)
-        picks = next(points)
-        identity = candidates.judge(picks).identity
-        running = create_trial(
-            state=TrialState.RUNNING,
-            params=picks,
-            distributions=done.distributions,
-            user_attrs={**begun, "identity": identity, "picks": picks},
-        )
-        storage.create_new_trial(study, running)
-        claim(f"identity {identity}", number)
-    proxy = open_store(Path(), f"grpc://127.0.0.1:{args.port}")
-    register = Register(proxy, "study", Patience(print))
-    register.see()
-    joined = list(register.living.values())
-    found = {}
-    for name, times, ask in (
-        ("sign", 200, lambda n: register.note(joined[n % len(joined)], "beat", n + 1)),
-        ("look", 5, lambda n: register.see()),
-    ):
-        before = [spent(pid) for pid in args.pids]
-        for n in range(times):
-            ask(n)
-        after = [spent(pid) for pid in args.pids]
-        found[name] = [(b - a) / times for a, b in zip(before, after, strict=True)]
-    part = args.folder / "standing.part"
-    part.write_text(json.dumps(found))
-    part.replace(args.folder / "standing.json")
-    time.sleep(3600)  # a worker whose process is gone counts as dead
-
-
-def spent(pid: int) -> float:
-    """Returns the processor seconds of a process and of its children that live or ended."""
-    total = 0.0
-    for each in [pid, *children(pid)]:
-        try:
-            words = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        total += sum(map(int, words[11:15] if each == pid else words[11:13])) / TICKS
-    return total
-
-
-def children(pid: int) -> list[int]:
-    return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+from benchmarks.workers_roles import SPEC, evaluator, spent
+from flopwise.dsl import loads
+from flopwise.search import search
 
 
 @contextmanager
 def started(kind: str, *words: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of this file in another role, killed at the end."""
-    command = [sys.executable, __file__, "--role", kind, *map(str, words)]
+    """A process in one of the roles, killed at the end."""
+    roles = Path(__file__).with_name("workers_roles.py")
+    command = [sys.executable, str(roles), kind, *map(str, words)]
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
     try:
         yield process
@@ -349,8 +166,6 @@ def observed(
     args: argparse.Namespace, count: int, processes: int, scene: Scene, still: int = 0
 ) -> dict[str, Any]:
     """Joins the workers and watches them."""
-    from contextlib import ExitStack
-
     began = time.monotonic()
     with ExitStack() as stack:
         workers = []
@@ -383,11 +198,6 @@ def observed(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--role", choices=("proxy", "hands", "standing"), help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--database", default="", help=argparse.SUPPRESS)
-    parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--pids", type=int, nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--workers", type=int, default=10, help="real ones")
     parser.add_argument("--standing", type=int, nargs="+", default=[0, 1000])
     parser.add_argument("--processes", type=int, default=4, help="of the real workers")
@@ -399,9 +209,6 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=13117)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    if args.role:
-        {"proxy": proxy, "hands": hands, "standing": standing}[args.role](args)
-        return
     if missing():
         sys.exit(missing())
     known = json.loads(args.out.read_text()) if args.out and args.out.exists() else {"runs": []}

@@ -17,6 +17,7 @@ import pytest
 import flopwise
 from flopwise.cli import main, make_parser
 from flopwise.cli.parser import VERBS
+from tests.searches import from_a_shell
 
 GOLDEN = Path(__file__).parent / "golden" / "help"
 
@@ -253,22 +254,13 @@ def test_an_interrupted_training_says_how_to_go_on(tmp_path: Path) -> None:
     path = tmp_path / "tiny.yaml"
     path.write_text(SPEC)
     words = ["train", str(path), "--epochs", "400", "--out", str(tmp_path / "run")]
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flopwise", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        # a shell in the background ignores Ctrl-C, and its children inherit that
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
-    )
+    process = from_a_shell(*words, cwd=tmp_path, env={**os.environ, "PYTHONUNBUFFERED": "1"})
     assert process.stdout
     while "epoch" not in process.stdout.readline():
         assert process.poll() is None, process.communicate()
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    told, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "go on with: flopwise train" in errors
-    assert "Traceback" not in errors
+    assert "go on with: flopwise train" in told
+    assert "Traceback" not in told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import lcm
+from math import lcm, trunc
 from typing import TypeVar
 
 from flopwise.blocks import layers
@@ -168,7 +168,7 @@ def token_gate(x: Tokens, *, ratio: float = 0.0625) -> Tokens:
     Source: Hu et al. 2018, arXiv:1709.01507, fig. 2; Yuan et al. 2021, arXiv:2101.11986, section
     3.2 and its released code.
     """
-    return x * _gate(sequence_mean(x), name="fc", hidden=max(1, int(ratio * x.channels)))
+    return x * _gate(sequence_mean(x), name="fc", hidden=max(1, trunc(ratio * x.channels)))
 
 
 @piece

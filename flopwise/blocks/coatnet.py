@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import trunc
 from typing import Annotated, Literal
 
 from flopwise.blocks import layers
@@ -81,7 +82,7 @@ def mbconv(
     y = conv(y, inner, name="conv1_1x1", kernel=1, stride=steps["expand"], bias=False)
     y = layers.act(batch_norm(y, name="norm1"), act)
     y = depthwise(y, name="conv2_kxk", kernel=kernel, stride=steps["spatial"], bias=False)
-    hidden = max(1, int(se * (dim if expand_from == "output" else inner)))
+    hidden = max(1, trunc(se * (dim if expand_from == "output" else inner)))
     gate = {"ratio": se, "hidden": hidden, "function": se_act}
     y = se_module(y, name="se_early", **gate) if se and se_first else y
     y = layers.act(batch_norm(y, name="norm2"), act)
@@ -137,7 +138,7 @@ def map_vit(
     y = _scaled(_attention(y, name="attn", dim=dim, **heads), "ls1", layer_scale)
     x = _shortcut(x, dim, stride, pool, shortcut_bias) + drop_path(y, name="drop_path1")
     y = layer_norm(x, name="norm2", eps=eps)
-    y = _mlp(y, name="mlp", hidden=max(1, int(mlp * dim)), function=act)
+    y = _mlp(y, name="mlp", hidden=max(1, trunc(mlp * dim)), function=act)
     return x + drop_path(_scaled(y, "ls2", layer_scale), name="drop_path2")
 
 

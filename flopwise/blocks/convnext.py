@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import trunc
 from typing import Literal, TypeVar, cast
 
 from flopwise.blocks.layers import (
@@ -77,7 +78,7 @@ def convnext(
     """
     keep_width(x, dim, "convnext", "write stride: 2 to downsample")
     y = depthwise(x, name="conv_dw", kernel=kernel)
-    hidden = max(1, int(expand * x.channels))
+    hidden = max(1, trunc(expand * x.channels))
     if pointwise == "conv":
         y = _mlp(
             layer_norm(y, name="norm", eps=eps), name="mlp", hidden=hidden, function=act, energy=grn

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import trunc
+
 from flopwise.blocks import layers, parts
 from flopwise.blocks.layers import Act, avg_pool, concat, conv
 from flopwise.blocks.parts import Norm
@@ -58,7 +60,7 @@ def dense(
         norm: What stands before each convolution.
         act: Activation function.
     """
-    hidden, plain = max(1, int(expand * growth)), norm == "none"
+    hidden, plain = max(1, trunc(expand * growth)), norm == "none"
     y = layers.act(parts.norm(x, norm, name="norm1"), act)
     y = conv(y, hidden, name="conv1", kernel=1, bias=plain)
     y = layers.act(parts.norm(y, norm, name="norm2"), act)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import log2
+from math import log2, trunc
 from typing import Literal, TypeVar
 
 from flopwise.blocks.layers import (
@@ -147,7 +147,7 @@ def divisible(width: float, divisor: int, *, least: float = 0.9) -> int:
     >>> divisible(44.8, 8), divisible(19.2, 8), divisible(18, 4, least=0)
     (48, 24, 20)
     """
-    rounded = max(divisor, int(width + divisor / 2) // divisor * divisor)
+    rounded = max(divisor, trunc(width + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < least * width else rounded
 
 

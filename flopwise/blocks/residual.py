@@ -150,40 +150,32 @@ def residual(
     one_gate(se, eca)
     dim = dim or x.channels
     hidden = hidden or max(1, dim // 4)
-    place = 2 if order == "middle" else 1
-    widths = (hidden, hidden, dim) if order == "middle" else (x.channels, hidden, dim)
+    middle, step = order == "middle", 1 if shrink == "pool" else stride
     y = x
-    for number, width in enumerate(widths, start=1):
+    for number, width in enumerate((hidden if middle else x.channels, hidden, dim), start=1):
+        name, mixes = f"conv{number}", number == (2 if middle else 1)
         if number == 3 and gate == "middle":
             y = _attended(y, se, se_divisor, se_hidden, False, of=x.channels)
-        if number == place and spatial == "ghost":
-            name = f"conv{number}"
+        if mixes and spatial == "ghost":
             y = ghost_module(y, name=name, dim=width, kernel=kernel, stride=stride, function=act)
             continue
-        plain = norm == "none" or (norms == "one" and (number != place or norm == "ln"))
-        if number == place:
-            groups = width if spatial == "depthwise" else groups
-            window = (kernel, 1 if shrink == "pool" else stride, groups)
+        bias = norm == "none" or (norms == "one" and (norm == "ln" or not mixes))
+        if mixes:
+            own = width if spatial == "depthwise" else groups
+            y = conv(y, width, name=name, kernel=kernel, stride=step, groups=own, bias=bias)
         else:
-            window = (1, 1, 1)
-        y = _conv(y, width, f"conv{number}", window, bias=plain)
-        if norms == "all" or number == place:
+            y = conv(y, width, name=name, kernel=1, bias=bias)
+        if mixes or norms == "all":
             y = parts.norm(y, norm, name=f"bn{number}", init="zeros" if number == 3 else "")
         if number == 2 or (number == 1 and acts == "all"):
             y = layers.act(y, act)
-        if number == place:
+        if mixes:
             y = _pooled(y, stride, shrink)
     if layer_scale:
         y = y * parameter(y, (dim, 1, 1), name="gamma", init=layer_scale)
     y = _attended(y, 0.0 if gate == "middle" else se, se_divisor, se_hidden, eca)
-    if norms == "one":
-        norm = "none"
-    return _join(x, y, stride, norm, act if acts == "all" else "none", shortcut)
-
-
-def _conv(x: Map, dim: int, name: str, window: tuple[int, int, int], *, bias: bool) -> Map:
-    kernel, stride, groups = window
-    return conv(x, dim, name=name, kernel=kernel, stride=stride, groups=groups, bias=bias)
+    last = ("none" if norms == "one" else norm, "none" if acts == "one" else act)
+    return _join(x, y, stride, *last, shortcut)
 
 
 def _attended(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import trunc
+
 from flopwise.blocks.layers import (
     Act,
     channels_first,
@@ -82,7 +84,7 @@ def swin(
     )
     last = last + drop_path(y, name="drop_path1")
     y = layer_norm(last, name="norm2", eps=EPS)
-    y = _mlp(y, name="mlp", hidden=max(1, int(mlp * x.channels)), function=act)
+    y = _mlp(y, name="mlp", hidden=max(1, trunc(mlp * x.channels)), function=act)
     return channels_first(last + drop_path(y, name="drop_path2"))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import trunc
+
 from flopwise.blocks import layers
 from flopwise.blocks.layers import (
     act,
@@ -53,7 +55,7 @@ def token_transformer(x: Tokens, *, dim: Positive, mlp: Share = 1.0) -> Tokens:
         mlp: Hidden channels of the MLP over `dim`.
     """
     y: Tokens = _value_attention(layer_norm(x, name="norm1", eps=EPS), name="attn", dim=dim)
-    hidden = max(1, int(mlp * dim))
+    hidden = max(1, trunc(mlp * dim))
     z: Tokens = _mlp(
         layer_norm(y, name="norm2", eps=EPS), name="mlp", hidden=hidden, function="gelu"
     )
@@ -83,10 +85,10 @@ def performer(
     """
     y = layer_norm(x, name="norm1", eps=EPS)
     k, q, v = chunk(linear(y, 3 * dim, name="kqv"))
-    w = fixed(x, (max(1, int(features * dim)), dim), name="w", rule="orthogonal")
+    w = fixed(x, (max(1, trunc(features * dim)), dim), name="w", rule="orthogonal")
     y = layers.linear_attend(random_features(q, w), random_features(k, w), v)
     y = v + _dropout(linear(y, dim, name="proj"), name="dp", rate=dropout)
-    z = _chain(layer_norm(y, name="norm2", eps=EPS), name="mlp", hidden=max(1, int(mlp * dim)))
+    z = _chain(layer_norm(y, name="norm2", eps=EPS), name="mlp", hidden=max(1, trunc(mlp * dim)))
     return y + _dropout(z, name="mlp_dp", rate=dropout)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import trunc
 from typing import Annotated, Literal
 
 from flopwise.blocks import layers
@@ -111,7 +112,7 @@ def attention_pool(
         token_norm(x, norm, name="norm", eps=eps),
         name="attn_pool",
         heads=heads,
-        hidden=max(1, int(mlp * x.channels)),
+        hidden=max(1, trunc(mlp * x.channels)),
         function=act,
         norm=norm,
         eps=eps,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import trunc
 from typing import Literal
 
 from flopwise.blocks import layers
@@ -77,7 +78,7 @@ def vit(
         se=se,
     )
     x = x + drop_path(_scaled(y, "ls1", layer_scale), name="drop_path1")
-    y, hidden = token_norm(x, norm, name="norm2", eps=eps), max(1, int(mlp * x.channels))
+    y, hidden = token_norm(x, norm, name="norm2", eps=eps), max(1, trunc(mlp * x.channels))
     if ghost:
         y = ghost_mlp(y, name="mlp", ratio=mlp, function=act)
     elif gate != "none":

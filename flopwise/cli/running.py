@@ -50,10 +50,16 @@ def train_verb(args: argparse.Namespace) -> None:
     Examples:
       flopwise train std/resnet18 --data photos/ --epochs 50
       flopwise train net.yaml --set train.lr=0.002 --out runs/second
+      flopwise train net.yaml --gpus 4
       flopwise train wider.yaml --from runs/second
     """
     winner = open_spec(args).train(
-        args.out, start=args.start, on_epoch=_say_epoch, on_note=_say, command=args.command
+        args.out,
+        start=args.start,
+        on_epoch=_say_epoch,
+        on_note=_say,
+        command=args.command,
+        processes=args.gpus,
     )
     print(f"best epoch, validation: {_scores(winner.validation)} ({winner.kind} weights)")
     print(f"test, opened once: {_scores(winner.test)}")
@@ -90,6 +96,7 @@ def search_verb(args: argparse.Namespace) -> None:
         slurm=args.slurm,
         storage=args.storage,
         allow_code=args.allow_code,
+        processes=args.gpus,
     )
     show(outcome, Console(width=None if sys.stdout.isatty() else 100), metric)
     for part in outcome.parts or (outcome,):
@@ -170,6 +177,13 @@ def build_options(verb: argparse.ArgumentParser) -> None:
 
 def train_options(verb: argparse.ArgumentParser) -> None:
     """Adds the arguments of `train`."""
+    _training_options(verb)
+    text = "GPUs that share the training, by torchrun; the batch stays the recipe's (default: 1)"
+    verb.add_argument("--gpus", metavar="N", type=count, default=1, help=text)
+
+
+def _training_options(verb: argparse.ArgumentParser) -> None:
+    """Adds what trainings and searches share."""
     add_spec(verb)
     short_for(verb, "--data", "train.data", "digits, a folder, a tar, torch/NAME or hfds/NAME")
     short_for(verb, "--epochs", "train.epochs", "passes over the training images")
@@ -186,7 +200,7 @@ def train_options(verb: argparse.ArgumentParser) -> None:
 
 def search_options(verb: argparse.ArgumentParser) -> None:
     """Adds the arguments of `search`."""
-    train_options(verb)
+    _training_options(verb)
     verb.add_argument(
         "--trials",
         metavar="N",
@@ -195,6 +209,10 @@ def search_options(verb: argparse.ArgumentParser) -> None:
     )
     text = "processes that share the work, one per GPU where there are GPUs (default: 1)"
     verb.add_argument("--workers", metavar="N", type=count, default=1, help=text)
+    text = "GPUs that share each training, by torchrun (default: 1)"
+    verb.add_argument(
+        "--gpus-per-trial", metavar="N", dest="gpus", type=count, default=1, help=text
+    )
     text = "workers are jobs of Slurm: long options of sbatch, as partition=gpu,time=60,gpus=1"
     verb.add_argument("--slurm", metavar="OPTIONS", default="", help=text)
     text = "keep trials in a database, for workers on several machines: postgresql://USER@HOST/DB"

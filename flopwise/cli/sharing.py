@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from flopwise.cli.options import count
+
 __all__ = [
     "replay_options",
     "replay_verb",
@@ -54,6 +56,7 @@ def worker_verb(args: argparse.Namespace) -> None:
         command=args.command,
         storage=storage,
         parent=args.parent,
+        processes=args.gpus,
     )
 
 
@@ -138,6 +141,8 @@ def worker_options(verb: argparse.ArgumentParser) -> None:
     _add_study(verb)
     text = "where this machine sees the study's folder, if elsewhere than the search does"
     verb.add_argument("--out", metavar="DIR", type=Path, help=text)
+    text = "GPUs that share each training, by torchrun (default: as the search says)"
+    verb.add_argument("--gpus-per-trial", metavar="N", dest="gpus", type=count, help=text)
     verb.add_argument("--parent", type=int, default=0, help=argparse.SUPPRESS)
 
 

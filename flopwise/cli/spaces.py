@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 
 from flopwise.cli.options import add_spec, open_spec
+from flopwise.report.waiting import waiting
 
 __all__ = ["space_options", "space_verb"]
 
@@ -25,7 +27,8 @@ def space_verb(args: argparse.Namespace) -> None:
     they can be listed or counted, else between sure bounds and as an estimate),
     the smallest and largest costs, how often each value is met among the
     feasible, and how fast candidates are costed and drawn on this machine.
-    Nothing is built or trained, and torch is not imported.
+    Nothing is built or trained, and torch is not imported. Tables that took
+    long are kept in $XDG_CACHE_HOME/flopwise/tables (or ~/.cache/...).
 
     With --json: `size` (null: endless), `feasible_share`, `feasible` (bounds,
     estimate, error), `ranges`, `marginals`, `rates`, `tier`, and more.
@@ -35,7 +38,9 @@ def space_verb(args: argparse.Namespace) -> None:
       flopwise space examples/networks/per_layer.yaml
       flopwise space net.yaml --set search.budget.macs.target=600M --json
     """
-    found = open_spec(args).space()
+    design = open_spec(args)
+    with waiting(sys.stderr, "cost tables") as tell:
+        found = design.space(tell)
     if args.json:
         plain = [each.as_dict() for each in found]
         print(json.dumps(plain[0] if len(plain) == 1 else plain, indent=2))

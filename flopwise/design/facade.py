@@ -97,15 +97,18 @@ class Design:
 
         return tiers(self.spec)
 
-    def space(self) -> list[Explored]:
+    def space(self, tell: Callable[[float], None] | None = None) -> list[Explored]:
         """Returns what its space holds, once for each budget: size, feasible share, costs, values.
+
+        Args:
+            tell: Told which share of the cost tables is filled, where that takes long.
 
         Raises:
             SpecError: It has no search section (E505).
         """
         from flopwise.design.spaces import explore
 
-        return explore(self.spec)
+        return explore(self.spec, tell)
 
     def cost(self) -> Cost:
         """Returns MACs, parameters and activations, in total and per stage."""
@@ -216,6 +219,7 @@ class Design:
         on_epoch: Callable[[Epoch], None] | None = None,
         on_note: Callable[[str], None] | None = None,
         command: str = "",
+        processes: int = 1,
     ) -> Winner:
         """Trains the written network; the same call on the same folder resumes.
 
@@ -226,6 +230,8 @@ class Design:
             on_epoch: Called with every epoch once it is on disk.
             on_note: Called with what a person should know about the data.
             command: The command that asked for it, for the records.
+            processes: How many share the training, started by torchrun, each on a GPU of its own
+                where there are GPUs.
 
         Returns:
             Validation and test scores, and the place of the weights.
@@ -239,7 +245,13 @@ class Design:
         home = Path(folder or Path("runs") / f"{self.name}-train")
         found = _opened(start)
         return train_written(
-            self.spec, home, start=found, on_epoch=on_epoch, on_note=on_note, command=command
+            self.spec,
+            home,
+            start=found,
+            on_epoch=on_epoch,
+            on_note=on_note,
+            command=command,
+            processes=processes,
         )
 
     def search(
@@ -254,6 +266,7 @@ class Design:
         slurm: str = "",
         storage: str = "",
         allow_code: bool = False,
+        processes: int = 1,
     ) -> Outcome:
         """Searches the space inside the budget; the same call on the same folder resumes.
 
@@ -268,6 +281,7 @@ class Design:
             storage: URL of a database for the trials; a journal in the folder by default.
             allow_code: Whether a function or sampler that the spec names may run although nobody
                 allowed it before.
+            processes: How many share each training, as for `train`.
 
         Raises:
             SpecError: There is no search section, nothing meets the budget, or the folder holds
@@ -288,6 +302,7 @@ class Design:
             slurm=slurm,
             storage=storage,
             allow_code=allow_code,
+            processes=processes,
         )
 
 

@@ -57,6 +57,7 @@ def join(
     command: str = "",
     storage: str = "",
     parent: int = 0,
+    processes: int | None = None,
 ) -> Outcome:
     """Works on a study that a search started, until all of it is done.
 
@@ -67,6 +68,7 @@ def join(
         command: The command that asked for it, for the records.
         storage: URL of the database with its password, where the folder does not say it.
         parent: The process to work for; the worker leaves when that is gone.
+        processes: Processes that share a training; as many as the search said by default.
     """
     url = str(study) if "://" in str(study) else ""
     found = find(study) if url else None
@@ -87,6 +89,7 @@ def join(
         storage=url.partition("#")[0] or storage,
         parent=parent,
         begin=begin,
+        processes=processes,
     )
 
 
@@ -120,7 +123,7 @@ def replay(
     for name, text in about["codes"].items():
         write_text(home / name, text)
     spec = dsl.load(home / "resolved.yaml")
-    evaluator = _evaluator(found, spec)
+    evaluator = _evaluator(found, spec, kept["result"].get("processes", 1))
     network, recipe = spec.network(), recipe_of(spec.recipe, share)
     if shortened(trial_identity(network, spec.recipe), share) != kept["identity"]:
         was = ", ".join(f"{name} {number}" for name, number in about["made"]["versions"].items())
@@ -152,13 +155,13 @@ def _record(found: Found, trial: int) -> Mapping[str, Any]:
     return kept
 
 
-def _evaluator(found: Found, spec: dsl.Spec) -> Evaluator:
+def _evaluator(found: Found, spec: dsl.Spec, processes: int) -> Evaluator:
     """Returns what gave the trial its score: training, or what the search's spec names."""
     known = StudyFolder(found.folder).known()
     if found.study.user_attrs.get("plan", {}).get("evaluator", "training") == "training":
         from flopwise.search.training import trainings
 
-        return trainings(spec, _begin(known))[1]
+        return trainings(spec, _begin(known), processes)[1]
     return evaluator_of(recall(found.folder, known))[1]
 
 

@@ -13,7 +13,7 @@ from flopwise.dsl.spent import Unsteady
 from flopwise.errors import Fault, SpecError
 from flopwise.export.tiers import Tiers, tiers
 from flopwise.report.explored import Explored, Marginal
-from flopwise.spaces import METRICS, CostTables, FeasibleSpace, Sample, cost_tables
+from flopwise.spaces import METRICS, CostTables, FeasibleSpace, Sample, Tell, cost_tables
 from flopwise.spaces.judged import Judged, judged
 
 __all__ = ["explore"]
@@ -25,8 +25,12 @@ BATCH = 50_000
 COSTS = METRICS[:3]
 
 
-def explore(spec: Spec) -> list[Explored]:
+def explore(spec: Spec, tell: Tell | None = None) -> list[Explored]:
     """Returns what is known of a spec's space, once for each of its budgets.
+
+    Args:
+        spec: The spec.
+        tell: Told how far its cost tables are, where they take long.
 
     Raises:
         SpecError: It has no search section (E505).
@@ -36,7 +40,7 @@ def explore(spec: Spec) -> list[Explored]:
     shipped = tiers(spec)
     budgets = range(max(1, len(spec.search.budget)))
     try:
-        tables = cost_tables(spec)
+        tables = cost_tables(spec, tell)
     except Unsteady as reason:
         return [_judged(spec, each, str(reason), shipped) for each in budgets]
     return [_counted(spec, each, tables, shipped) for each in budgets]
@@ -53,6 +57,7 @@ def _counted(spec: Spec, budget: int, tables: CostTables, shipped: Tiers) -> Exp
         share=share,
         how=space.method,
         counted=space.metrics,
+        kept=sample.kept,
         why="",
         ranges=tables.ranges,
         inside=_ends(sample.costs),
@@ -76,6 +81,7 @@ def _judged(spec: Spec, budget: int, why: str, shipped: Tiers) -> Explored:
         share=found.share,
         how="judged",
         counted=(),
+        kept=len(found.feasible) / found.share.drawn,
         why=why,
         ranges=_ends(costs),
         inside=_ends(np.array(inside, np.int64).reshape(-1, 3).T),
@@ -135,7 +141,7 @@ def _rates(space: FeasibleSpace, sample: Sample) -> dict[str, float]:
         "single": _rate(lambda: len([tables.costs(each) for each in picks])),
     }
     if sample.codes.shape[1]:
-        rates["draws"] = _rate(lambda: space.draw(rng, 4096, 20_000).codes.shape[1])
+        rates["draws"] = _rate(lambda: space.draw(rng, 4096, 20_000).drawn) * sample.kept
     return rates
 
 

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from flopwise import dsl
 from flopwise.errors import RunError
 from flopwise.export.findings import findings, unreadable
-from flopwise.export.folder import PROOF, WEIGHTS, digest_of, linear_head, shipped_as
+from flopwise.export.folder import PROOF, WEIGHTS, digest_of, shipped_as
+from flopwise.export.tensors import linear_head
 from flopwise.nets.inherit import Start
 
 __all__ = ["open_start"]

@@ -15,7 +15,7 @@ from flopwise.search.files import write_text
 from flopwise.search.folder import StudyFolder
 from flopwise.search.identity import trial_identity
 from flopwise.search.manifest import provenance
-from flopwise.search.training import described, settled
+from flopwise.search.training import described, settled, shared_by
 from flopwise.search.winner import Winner, write_winner
 from flopwise.train import Data, Epoch, Result, Score, evaluate, fitting_threads, train
 
@@ -32,11 +32,12 @@ def train_written(
     on_note: Callable[[str], None] | None = None,
     start: Start | None = None,
     command: str = "",
+    processes: int = 1,
 ) -> Winner:
     """Trains, or goes on with the training in `home`, then opens the test split once."""
     with StudyFolder(home):
         spec, data = settled(spec)
-        for note in (described(data), *data.notes):
+        for note in (described(data), *data.notes, *shared_by(processes)):
             (on_note or _nobody)(note)
         network, recipe = spec.network(), spec.recipe
         _claim(home, network, recipe, start)
@@ -45,7 +46,7 @@ def train_written(
             taken = inherit(model, network, start)
             (on_note or _nobody)(f"weights from {start.place}:\n{taken}")
         with fitting_threads(network.graph.macs, recipe.batch):
-            result = train(model, data, recipe, home, on_epoch=on_epoch)
+            result = train(model, data, recipe, home, on_epoch=on_epoch, processes=processes)
             test = evaluate(model, data, "test", weights=result.kind)
         winner = _winner(network, recipe, data, result, test)
         if start:

@@ -12,8 +12,9 @@ from typing import Any
 
 from flopwise.blocks import BLOCKS, Block, Map, Tensor, Tokens
 from flopwise.blocks.graph import describe
-from flopwise.dsl.evaluate import Around, evaluate_stages, left_out
+from flopwise.dsl.evaluate import Around, left_out
 from flopwise.dsl.expr import Value
+from flopwise.dsl.memory import evaluate_stages
 from flopwise.dsl.plan import Definition, Fixed, Setting
 from flopwise.dsl.tracing import Tracing
 from flopwise.dsl.wire import wire

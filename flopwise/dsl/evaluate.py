@@ -1,4 +1,4 @@
-"""Stages as they are written to stages with their numbers.
+"""A stage as it is written to a stage with its numbers.
 
 The stages of a network and those inside a composite block go the same way: find the block, find
 the setting that holds for each of its fields, and evaluate it for each repetition.
@@ -24,12 +24,10 @@ from flopwise.errors import Fault, SpecError, nearest
 
 __all__ = [
     "Around",
-    "Held",
     "Written",
     "block_of",
     "depth_of",
     "evaluate_stage",
-    "evaluate_stages",
     "evaluated",
     "fitted",
     "left_out",
@@ -91,88 +89,6 @@ def left_out(plans: Sequence[StagePlan], around: Around) -> set[str]:
     if faults:
         raise SpecError(faults)
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A stage that was evaluated, and all that its numbers depend on but its own picks."""
-
-    block: Block
-    inputs: tuple[str, ...]
-    names: tuple[str, ...]
-    worth: str
-    stage: Stage
-    written: Written
-
-    def holds(self, plan: StagePlan, inputs: tuple[str, ...], around: Around) -> bool:
-        """Whether it would come out the same again."""
-        same = around.blocks.get(str(plan.block.value)) is self.block and inputs == self.inputs
-        return same and _worth(self.names, around.scope) == self.worth
-
-
-def _worth(names: Sequence[str], scope: Mapping[str, Value]) -> str:
-    """Spells values so that 1, 1.0 and true differ."""
-    return repr([scope.get(name) for name in names])
-
-
-def evaluate_stages(
-    plans: Sequence[StagePlan],
-    inputs: Mapping[str, tuple[str, ...]],
-    around: Around,
-    memory: dict[str, Held] | None = None,
-) -> tuple[list[Stage], dict[str, Written]]:
-    """Returns the stages with their numbers, and the settings these came from.
-
-    Args:
-        plans: The stages as they are written.
-        inputs: What each reads.
-        around: What they are evaluated with.
-        memory: What came out for stages that no pick addresses; it is used and kept up to date.
-
-    Raises:
-        SpecError: Every fault of every stage.
-    """
-    written: dict[str, Written] = {}
-    stages: list[Stage] = []
-    faults: list[Fault] = []
-    picked = {path.split(".")[1].partition("[")[0] for path in around.picks if "." in path}
-    shared = any(path.startswith("defaults.") for path in around.picks)
-    for plan in plans:
-        reads, usable = inputs[plan.name], memory if plan.name not in picked else None
-        usable = None if shared else usable
-        held = usable.get(plan.name) if usable is not None else None
-        if held and held.holds(plan, reads, around):
-            stages.append(held.stage)
-            written[plan.name] = held.written
-            continue
-        try:
-            stage, written[plan.name] = evaluate_stage(plan, reads, around)
-            stages.append(stage)
-            if usable is not None and not plan.block.names:
-                usable[plan.name] = _held(stage, reads, written[plan.name], around.scope)
-        except SpecError as error:
-            faults += error.faults
-    if faults:
-        raise SpecError(dict.fromkeys(_without_echoes(faults)))
-    return stages, written
-
-
-def _without_echoes(faults: Sequence[Fault]) -> Iterator[Fault]:
-    """Yields faults but not the sums that fail for a text which another fault tells already."""
-    ends = [fault.notes[-1] for fault in faults if fault.code == "E202" and fault.notes]
-    texts = [f"({end.rpartition(' = ')[2]})" for end in ends if end.endswith("'")]
-    for fault in faults:
-        if fault.code != "E407" or not any(text in fault.message for text in texts):
-            yield fault
-
-
-def _held(
-    stage: Stage, inputs: tuple[str, ...], written: Written, scope: Mapping[str, Value]
-) -> Held:
-    single = (setting for each in written.single.values() for setting in each.values())
-    settings = [*written.whole.values(), *single]
-    names = tuple(sorted({"classes"}.union(*(setting.names for setting in settings))))
-    return Held(stage.block, inputs, names, _worth(names, scope), stage, written)
 
 
 def evaluate_stage(

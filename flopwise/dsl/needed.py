@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from flopwise.blocks import Block
 from flopwise.dsl.composite import reach
@@ -35,6 +35,8 @@ class Needed:
         self.settings = settings_of(plan)
         self._definitions = {each.block.name: each for each in plan.definitions}
         self._inside: dict[str, tuple[str, ...]] = {}
+        self._worth: dict[str, tuple[tuple[str, ...], dict[Any, Value]]] = {}
+        self._picked: dict[str, Setting] = {}
 
     def of(self, names: Iterable[str]) -> frozenset[str]:
         """Returns the targets that some names depend on, however far away."""
@@ -58,19 +60,28 @@ class Needed:
         Raises:
             SpecError: A value does not fit, or cannot be worked out.
         """
-        worth = Names(self.settings, picks)
         found: dict[str, Value] = {}
         for name in names:
-            setting = self.setting(picks[name]) if name in picks else self.settings[name]
-            rule = self.rules.get(name)
-            value = worth[name]
-            found[name] = fitted(value, rule, f"'{name}'", name, setting) if rule else value
+            if name not in self._worth:
+                self._worth[name] = tuple(sorted(self.of([name]))), {}
+            order, known = self._worth[name]
+            key = tuple([(value.__class__, value) for value in map(picks.get, order)])
+            if key not in known:
+                known[key] = self._typed(name, picks)
+            found[name] = known[key]
         return found
 
-    @staticmethod
-    def setting(value: Value) -> Setting:
-        """Returns a pick as a setting."""
-        return Setting(value, NOWHERE)
+    def _typed(self, name: str, picks: Picks) -> Value:
+        setting = self.setting(picks[name]) if name in picks else self.settings[name]
+        rule, value = self.rules.get(name), Names(self.settings, picks)[name]
+        return fitted(value, rule, f"'{name}'", name, setting) if rule else value
+
+    def setting(self, value: Value) -> Setting:
+        """Returns a pick as a setting, the same one for the same value."""
+        key = repr(value)
+        if key not in self._picked:
+            self._picked[key] = Setting(value, NOWHERE)
+        return self._picked[key]
 
     def names(self, stage: StagePlan, targets: Collection[str]) -> tuple[str, ...]:
         """Returns the variables in the settings of a stage that depend on these targets alone."""

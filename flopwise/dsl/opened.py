@@ -13,13 +13,13 @@ from functools import lru_cache
 from typing import Any
 
 from flopwise.blocks import Block, Trace, Type, call_stage
-from flopwise.blocks.stage import chosen, repetition, trace_repetition
 from flopwise.blocks.tensor import symbol
 from flopwise.dsl.composite import Composite
 from flopwise.dsl.evaluate import Around, evaluate_stage
 from flopwise.dsl.expr import Value
 from flopwise.dsl.plan import Definition, StagePlan
-from flopwise.dsl.spent import Spent, Unsteady, looked, told
+from flopwise.dsl.spent import Spent, Unsteady, looked
+from flopwise.dsl.together import Together
 from flopwise.dsl.tracing import check_ports, refuse_conversions
 
 __all__ = ["opens", "repeated"]
@@ -42,23 +42,28 @@ class _Part:
     spent: Spent
 
 
-def repeated(block: Block, type: Type, settings: Mapping[str, Any]) -> tuple[Type, bool, Spent]:
+def repeated(
+    block: Block, type: Type, own: Sequence[tuple[str, Any]], together: Together
+) -> tuple[Type, bool, Spent]:
     """Returns what one repetition gives, whether that depends on its input, and what it costs.
 
     Args:
         block: A block with one input and one output.
         type: The type of its input.
-        settings: All of its settings, with `i` and `n`.
+        own: The settings that its function takes.
+        together: What is known of blocks.
 
     Raises:
         SpecError: A stage inside cannot be evaluated or applied.
         BlockError: The block cannot be applied.
         Unsteady: It does not need what it reads.
+        Later: What it costs is to be traced with others.
     """
     opened = _opened(block.function) if isinstance(block.function, Composite) else None
     if opened:
-        return opened.costed(type, dict(chosen(block, repetition(block, settings))))
-    (type,), (reads,), spent = told(trace_repetition(block, [type], settings))
+        together.traces += 1
+        return opened.costed(type, dict(own))
+    (type,), (reads,), spent = together.repetition(block, type, own)
     return type, bool(reads), spent
 
 

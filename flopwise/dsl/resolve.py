@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from flopwise.blocks import Block
 from flopwise.dsl.composite import Vocabulary
-from flopwise.dsl.evaluate import Around, Held, evaluate_stages, fitted, left_out
+from flopwise.dsl.evaluate import Around, fitted, left_out
 from flopwise.dsl.expr import Value
+from flopwise.dsl.memory import Held, evaluate_stages
 from flopwise.dsl.network import Input, Network, Stage
 from flopwise.dsl.plan import Fixed, Plan, Setting, StagePlan
 from flopwise.dsl.tables import INPUT, TOP

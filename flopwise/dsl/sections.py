@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from flopwise.cost import CONVENTIONS, PARAM_CONVENTIONS
-from flopwise.dsl.values import Rule
+from flopwise.dsl.values import Rule, by_key
 
 __all__ = [
     "DOMAIN",
@@ -18,17 +16,10 @@ __all__ = [
     "ROW",
     "SEARCH",
     "TABLE",
-    "by_key",
 ]
 
 METRICS = ("macs", "params", "activations")
 OBJECTIVES = ("top1", "balanced", "loss", "score")
-
-
-def by_key(*rules: Rule) -> Mapping[str, Rule]:
-    """Returns rules by the key they are for."""
-    return {rule.name: rule for rule in rules}
-
 
 SEARCH = by_key(
     Rule(

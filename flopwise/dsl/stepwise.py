@@ -7,14 +7,14 @@ of costs is built. What flows between steps is held by `Edges`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from inspect import signature
 from typing import Any, TypeAlias, TypeVar
 
 from flopwise.blocks import Block, Trace, Type, call_stage
-from flopwise.blocks.stage import converted, enter
+from flopwise.blocks.stage import chosen, repetition
 from flopwise.blocks.tensor import Tensor
 from flopwise.dsl.composite import Vocabulary
 from flopwise.dsl.domains import Domain
@@ -23,17 +23,17 @@ from flopwise.dsl.evaluate import (
     block_of,
     depth_of,
     evaluate_stage,
-    evaluated,
     left_out,
-    written_of,
 )
 from flopwise.dsl.expr import Value
 from flopwise.dsl.needed import Needed
 from flopwise.dsl.network import Input, Stage
 from flopwise.dsl.opened import opens, repeated
 from flopwise.dsl.plan import Fixed, Plan, StagePlan
+from flopwise.dsl.settled import Settled
 from flopwise.dsl.spent import Edge, Edges, Spent, Unsteady, times, told
 from flopwise.dsl.targets import depths
+from flopwise.dsl.together import Together
 from flopwise.dsl.tracing import check_ports, refuse_conversions
 from flopwise.dsl.wire import Wiring, stage_of
 from flopwise.errors import BlockError
@@ -51,6 +51,16 @@ Picks: TypeAlias = Mapping[str, Value]
 Result: TypeAlias = tuple[dict[str, Edge], Spent]
 """What a step gives, by who may read it, and what it costs."""
 Run: TypeAlias = Callable[[Edges, Around], Result]
+Own: TypeAlias = tuple[Block, tuple[tuple[str, Any], ...]]
+"""A block and the settings that its function takes in one repetition."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """The repetitions of a stage so far: what each gives and costs, and its settings."""
+
+    made: list[tuple[Edge, Spent]] = field(default_factory=list)
+    own: dict[int, Own] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +71,18 @@ class Step:
         name: The stage, and the part of it.
         targets: The targets it depends on.
         reads: What it reads.
-        run: Edges and the picks that count to what it gives and costs.
+        start: Edges and the picks that count to what gives their result; that may have to be
+            called again while blocks are gathered (see `together.py`).
         weight: How long a run takes, about, next to one of a single block.
+        together: What is known of blocks; while it gathers, a run may end with `Later`.
     """
 
     name: str
     targets: frozenset[str]
     reads: tuple[str, ...]
-    run: Callable[[Edges, Picks], Result]
+    start: Callable[[Edges, Picks], Callable[[], Result]]
     weight: int = 1
+    together: Together = field(default_factory=Together)
 
 
 def steps_of(
@@ -85,14 +98,14 @@ def steps_of(
     plans = {stage.name: stage for stage in plan.stages}
     ends = {stage_of(end) for end in wiring.ends}
     reads = {read for inputs in wiring.inputs.values() for read in inputs} | {*wiring.ends}
-    found = [_images(plan, needed)]
+    found, together = [_images(plan, needed)], Together()
     for name in wiring.order:
         stage = plans[name]
         wanted = tuple(read for read in reads if stage_of(read) == name)
         may_go = stage.when is not None or f"net.{name}.when" in space
         if may_go and len(set(wiring.inputs[name])) > 1 and name not in ends:
             raise Unsteady(f"stage '{name}' may be left out and reads several others")
-        walk = _Walk(plan, stage, wiring.inputs[name], wanted, vocabulary, needed)
+        walk = _Walk(plan, stage, wiring.inputs[name], wanted, vocabulary, needed, together)
         found += walk.steps(space)
     return found
 
@@ -100,14 +113,14 @@ def steps_of(
 def _images(plan: Plan, needed: Needed) -> Step:
     names = ("input.size", "input.channels")
 
-    def run(edges: Edges, picks: Picks) -> Result:
+    def run(picks: Picks) -> Result:
         scope = needed.typed(names, picks)
         size, channels = scope["input.size"], scope["input.channels"]
         height, width = size if isinstance(size, tuple) else (size, size)
         images = Input((int(height), int(width)), int(channels))  # type: ignore[arg-type]
         return {"input": Edge(Type("map", (images.channels, *images.size)), True)}, Spent()
 
-    return Step("input", needed.of(names), (), run)
+    return Step("input", needed.of(names), (), lambda _, picks: partial(run, picks))
 
 
 class _Walk:
@@ -121,9 +134,11 @@ class _Walk:
         wanted: tuple[str, ...],
         vocabulary: Vocabulary,
         needed: Needed,
+        together: Together,
     ) -> None:
         self.plan, self.stage, self.inputs, self.wanted = plan, stage, inputs, wanted
-        self.vocabulary, self.needed = vocabulary, needed
+        self.vocabulary, self.needed, self.together = vocabulary, needed, together
+        self.settled = Settled(stage)
         self.when = needed.of([f"net.{stage.name}.when"])
 
     def steps(self, space: Mapping[str, Domain]) -> Iterator[Step]:
@@ -132,8 +147,7 @@ class _Walk:
         if block is None or block.once or len(self.inputs) > 1 or block.outputs:
             yield self._step("", self.needed.stage(self.stage), self._whole)
             return
-        entry = tuple(signature(block.entry).parameters) if block.entry else ()
-        targets = self.needed.fields(self.stage, block, [n for n in entry if n in block.fields])
+        targets = self.needed.fields(self.stage, block, _entry_names(block))
         yield self._step("entry", targets, self._entry)
         own = [n for n in block.fields if n in block.own]
         if not any(target.startswith(f"net.{name}[") for target in space):
@@ -161,10 +175,10 @@ class _Walk:
         around = self._part(targets, lambda around: around)
         label = f"{name} {part}".strip()
 
-        def run_at(edges: Edges, picks: Picks) -> Result:
-            return applied(edges, around(picks))
+        def start(edges: Edges, picks: Picks) -> Callable[[], Result]:
+            return partial(applied, edges, around(picks))
 
-        return Step(label, targets, reads, run_at, weight)
+        return Step(label, targets, reads, start, weight, self.together)
 
     def _weight(self, repeated: Block | None) -> int:
         """Returns how long a step takes, about; `repeated` is the block it is a repetition of."""
@@ -182,7 +196,7 @@ class _Walk:
         known: dict[Any, T] = {}
 
         def part(picks: Picks) -> T:
-            key = tuple((type(value), value) for value in map(picks.get, order))
+            key = tuple([(value.__class__, value) for value in map(picks.get, order)])
             if key not in known:
                 mine = {name: picks[name] for name in order if name in picks}
                 scope = self.needed.typed(names, mine)
@@ -207,6 +221,7 @@ class _Walk:
         check_ports(stage)
         trace, tensors = _open([edges[read] for read in stage.inputs])
         self._refuse(stage, tensors)
+        self.together.traces += 1
         made = call_stage(trace, stage.name, stage.block, tensors, stage.settings)
         named = {stage.name: made[0]}
         more = zip(stage.block.outputs, made, strict=False)
@@ -233,15 +248,13 @@ class _Walk:
 
     def _entry(self, edges: Edges, around: Around) -> Result:
         block = block_of(self.stage, around)
-        names = signature(block.entry).parameters if block.entry else ()
-        settings = self._settings(block, around, names, 0, 1)
+        known = self.settled.values(block, _entry_names(block), around, 0, 1)
+        settings = {name: known[name] for name in _entry_names(block)}
         edge = edges[self.inputs[0]]
-        trace, tensors = _open([edge])
         stage = Stage(name=self.stage.name, block=block, depth=1, settings=(), inputs=self.inputs)
         check_ports(stage)
-        self._refuse(stage, tensors)
-        made = enter(block, converted(block, tensors, self.stage.name), settings)
-        (type_,), (reads,), spent = told(trace.close(*made))
+        self._refuse(stage, _open([edge])[1])
+        (type_,), (reads,), spent = self.together.entry(block, edge.type, settings)
         return {self.stage.name: Edge(type_, edge.alive and bool(reads))}, spent
 
     def _body(self, block: Block, targets: frozenset[str]) -> Step:
@@ -255,29 +268,35 @@ class _Walk:
         alike = self.needed.alike(self.stage, block)
         whole = targets if alike else targets | depths_
         around = self._part(whole, lambda around: around)
-        rows: dict[Any, list[tuple[Edge, Spent]]] = {}
+        rows: dict[Any, _Row] = {}
 
-        def run(edges: Edges, picks: Picks) -> Result:
+        def run(edge: Edge, count: int, held: Around, row: _Row) -> Result:
+            made = row.made
+            while len(made) < count and not (alike and _steady(block, edge, made)):
+                before = made[-1][0] if made else edge
+                made.append(self._repeated(held, before, len(made), count, row.own))
+            spent = sum((each for _, each in made[:count]), Spent(blocks=1))
+            left = max(count - len(made), 0)
+            return {name: made[:count][-1][0]}, spent + times(made[-1][1], left)
+
+        def start(edges: Edges, picks: Picks) -> Callable[[], Result]:
             edge, count = edges[name], depth(picks)
             if count == 0:
-                return self._gone(edge)
+                return partial(self._gone, edge)
             held = around(picks)
-            row = rows.setdefault((edge, id(held), 0 if alike else count), [])
-            while len(row) < count and not (alike and _steady(block, edge, row)):
-                before = row[-1][0] if row else edge
-                row.append(self._repeated(held, before, len(row), count))
-            spent = sum((each for _, each in row[:count]), Spent(blocks=1))
-            left = max(count - len(row), 0)
-            return {name: row[:count][-1][0]}, spent + times(row[-1][1], left)
+            row = rows.setdefault((edge, id(held), 0 if alike else count), _Row())
+            return partial(run, edge, count, held, row)
 
-        return Step(f"{name} body", targets | depths_, (name,), run, self._weight(block))
+        weight = self._weight(block)
+        return Step(f"{name} body", targets | depths_, (name,), start, weight, self.together)
 
     def _depth(self, around: Around) -> int:
         """Returns how deep the stage is; 0 where it is left out."""
         if left_out([self.stage], around):
             return 0
         block = block_of(self.stage, around)
-        return depth_of(self.stage, block, written_of(self.stage, block, around), around.scope)
+        written = self.settled.written(block, around)
+        return depth_of(self.stage, block, written, around.scope)
 
     def _repetition(self, at: int) -> Run:
         """Returns what runs one repetition, which a stage that is not so deep lacks."""
@@ -286,26 +305,29 @@ class _Walk:
             edge, depth = edges[self.stage.name], self._depth(around)
             if at >= depth:
                 return {self.stage.name: edge}, Spent()
-            edge, spent = self._repeated(around, edge, at, depth)
+            edge, spent = self._repeated(around, edge, at, depth, {})
             return {self.stage.name: edge}, spent + Spent(blocks=int(at == 0))
 
         return run
 
-    def _settings(
-        self, block: Block, around: Around, names: Collection[str], at: int, depth: int
-    ) -> Mapping[str, Any]:
-        """Returns some settings of a repetition."""
-        fields = {name: field for name, field in block.fields.items() if name in names}
-        part = replace(block, fields=fields)
-        written = written_of(self.stage, block, around).at(at)
-        return dict(evaluated(self.stage, part, written, {**around.scope, "i": at, "n": depth}))
-
-    def _repeated(self, around: Around, edge: Edge, at: int, depth: int) -> tuple[Edge, Spent]:
-        """Returns what one repetition gives and costs."""
-        block = block_of(self.stage, around)
-        settings = {**self._settings(block, around, block.own, at, depth), "i": at, "n": depth}
-        type_, reads, spent = repeated(block, edge.type, settings)
+    def _repeated(
+        self, around: Around, edge: Edge, at: int, depth: int, known: dict[int, Own]
+    ) -> tuple[Edge, Spent]:
+        """Returns what one repetition gives and costs; `known` keeps the settings of each."""
+        if at not in known:
+            block = block_of(self.stage, around)
+            names = [name for name in block.fields if name in block.own]
+            settings = self.settled.values(block, names, around, at, depth)
+            known[at] = block, chosen(block, repetition(block, {**settings, "i": at, "n": depth}))
+        block, own = known[at]
+        type_, reads, spent = repeated(block, edge.type, own, self.together)
         return Edge(type_, edge.alive and reads), spent + Spent(depth=1, blocks=1)
+
+
+@lru_cache(maxsize=4096)
+def _entry_names(block: Block) -> tuple[str, ...]:
+    names = signature(block.entry).parameters if block.entry else ()
+    return tuple(name for name in names if name in block.fields)
 
 
 def _steady(block: Block, edge: Edge, row: Sequence[tuple[Edge, Spent]]) -> bool:

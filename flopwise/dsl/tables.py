@@ -18,10 +18,9 @@ from flopwise.dsl.sections import (
     ROW,
     SEARCH,
     TABLE,
-    by_key,
 )
 from flopwise.dsl.trials import EVALUATOR, PRUNER, SAMPLER, SAMPLERS, SCORES
-from flopwise.dsl.values import Rule, RuleLike
+from flopwise.dsl.values import Rule, RuleLike, by_key
 
 __all__ = [
     "COMPOSITE",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from flopwise.dsl.sections import by_key
-from flopwise.dsl.values import Rule
+from flopwise.dsl.values import Rule, by_key
 
 __all__ = ["EVALUATOR", "PRUNER", "SAMPLER", "SAMPLERS", "SCORES"]
 

@@ -12,7 +12,16 @@ from flopwise.dsl.meaning import meant_by_text
 from flopwise.dsl.scalars import read_quantity
 from flopwise.errors import nearest
 
-__all__ = ["Misfit", "Rule", "RuleLike", "RuleType", "fit", "read_share", "read_window_edge"]
+__all__ = [
+    "Misfit",
+    "Rule",
+    "RuleLike",
+    "RuleType",
+    "by_key",
+    "fit",
+    "read_share",
+    "read_window_edge",
+]
 
 RuleType: TypeAlias = Literal[
     "int",
@@ -89,6 +98,11 @@ class Rule:
     odd: bool = False
     multiple_of: int | None = None
     choices: tuple[str, ...] = ()
+
+
+def by_key(*rules: Rule) -> Mapping[str, Rule]:
+    """Returns rules by the key they are for."""
+    return {rule.name: rule for rule in rules}
 
 
 class Misfit(ValueError):  # noqa: N818  a fact about a value, not a failure of the program

@@ -16,10 +16,11 @@ from flopwise.export.reading import NotNativeError
 from flopwise.export.tiers import Tiers, tiers
 
 if TYPE_CHECKING:
-    from flopwise.export.folder import export, from_timm
+    from flopwise.export.folder import export
     from flopwise.export.importing import Imported, NotExpressibleError, import_timm
     from flopwise.export.proof import Case, Proof, verify, verify_all
     from flopwise.export.rechecking import Recheck, recheck
+    from flopwise.export.tensors import from_timm
 
 __all__ = [
     "FAMILIES",
@@ -48,8 +49,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("export", "from_timm"):
+    if name == "export":
         from flopwise.export import folder as room
+    elif name == "from_timm":
+        from flopwise.export import tensors as room  # type: ignore[no-redef]
     elif name in ("Imported", "NotExpressibleError", "import_timm"):
         from flopwise.export import importing as room  # type: ignore[no-redef]
     elif name in ("Case", "Proof", "verify", "verify_all"):

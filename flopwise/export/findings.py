@@ -13,17 +13,9 @@ from timm.models import PretrainedCfg
 
 from flopwise import dsl
 from flopwise.errors import FlopwiseError, RunError, nearest
-from flopwise.export.folder import (
-    CARD,
-    CONFIG,
-    PROOF,
-    SAMPLE,
-    WEIGHTS,
-    digest_of,
-    faults_between,
-    shipped_as,
-)
+from flopwise.export.folder import CARD, CONFIG, PROOF, SAMPLE, WEIGHTS, digest_of, shipped_as
 from flopwise.export.standalone import CODE, Standalone, write_module
+from flopwise.export.tensors import faults_between
 
 __all__ = ["findings", "is_generated", "read_json", "unreadable"]
 

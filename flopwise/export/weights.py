@@ -18,8 +18,9 @@ from flopwise.export.config import Shipped
 from flopwise.export.families import family_of
 from flopwise.export.family import rename
 from flopwise.export.findings import PICKLES, unreadable
-from flopwise.export.folder import faults_between, filled, linear_head, shipped_as
+from flopwise.export.folder import shipped_as
 from flopwise.export.reading import NotNativeError
+from flopwise.export.tensors import faults_between, filled, linear_head
 
 __all__ = ["named", "read_weights"]
 

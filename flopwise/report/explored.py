@@ -40,6 +40,7 @@ class Explored:
         share: Size and feasible part.
         how: How candidates are drawn: listed, counted, thrown or judged.
         counted: The costs whose windows are counted; draws that miss another are thrown away.
+        kept: Which part of the draws is feasible, as measured; 1 where all are.
         why: Why there are no tables, if there are none.
         ranges: Smallest and largest cost of all that can be built, by metric.
         inside: The same of the feasible, as far as they were met.
@@ -56,6 +57,7 @@ class Explored:
     share: Share
     how: str
     counted: tuple[str, ...]
+    kept: float
     why: str
     ranges: Ranges
     inside: Ranges
@@ -90,6 +92,7 @@ class Explored:
             "marginals": {each.target: dict(each.values) for each in self.marginals},
             "method": self.how,
             "counted": list(self.counted),
+            "kept": self.kept,
             "no_tables": self.why,
             "rates": {name: round(rate) for name, rate in self.rates.items()},
             **self.tiers.as_dict(),

@@ -21,9 +21,9 @@ WIDEST = 40
 """Most bars of a target; more values are put together."""
 HOW = {
     "listed": "picking from a list of all that are feasible",
-    "counted": "counting completions in bins of {costs}, level by level; misses are thrown away",
-    "thrown": "drawing from all; misses are thrown away",
-    "judged": "drawing from all and tracing each; misses are thrown away",
+    "counted": "counting completions in bins of {costs}, level by level; {kept} are kept",
+    "thrown": "drawing from all; {kept} are kept",
+    "judged": "drawing from all and tracing each; {kept} are kept",
 }
 
 
@@ -158,7 +158,7 @@ def _end(found: Explored) -> Iterator[tuple[str, Text]]:
     if found.why:
         yield "no tables", Text(found.why, "yellow")
     costs = " and ".join(found.counted) or "cost"
-    yield "drawn by", Text(HOW[found.how].format(costs=costs))
+    yield "drawn by", Text(HOW[found.how].format(costs=costs, kept=_percent(found.kept)))
     words = {
         "batch": "costed in batches",
         "single": "costed one by one",

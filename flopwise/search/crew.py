@@ -22,7 +22,7 @@ from flopwise.errors import RunError
 from flopwise.search.watch import Watch
 from flopwise.search.workers import Worker
 
-__all__ = ["Crew", "Overseer", "shared_out", "visible_gpus"]
+__all__ = ["Crew", "Overseer", "dealt", "shared_out", "visible_gpus"]
 
 POLL = 0.5
 """Seconds between two looks at the workers."""
@@ -48,8 +48,26 @@ def visible_gpus() -> tuple[str, ...]:
     return tuple(map(str, range(device_count())))
 
 
+def dealt(gpus: Sequence[str], each: int = 1) -> tuple[str, ...]:
+    """Deals GPUs out to workers, several to each; one that is left over stays idle.
+
+    >>> dealt(["0", "1", "2", "3", "4"], 2)
+    ('0,1', '2,3')
+
+    Raises:
+        RunError: There are fewer GPUs than one training takes.
+    """
+    if 0 < len(gpus) < each:
+        raise RunError(
+            f"a training takes {each} GPUs, and there are {len(gpus)} ({', '.join(gpus)}): write "
+            f"--gpus-per-trial {len(gpus)}, or let CUDA_VISIBLE_DEVICES name more"
+        )
+    whole = len(gpus) // each
+    return tuple(",".join(gpus[each * turn : each * (turn + 1)]) for turn in range(whole))
+
+
 def shared_out(count: int, gpus: Sequence[str]) -> str:
-    """Says how workers share GPUs; empty where there are none.
+    """Says how workers share GPUs, or sets of GPUs; empty where there are none.
 
     >>> shared_out(4, ["0", "1", "2", "3"])
     '4 workers, a GPU each (0, 1, 2, 3)'
@@ -57,20 +75,27 @@ def shared_out(count: int, gpus: Sequence[str]) -> str:
     '3 workers share 2 GPUs (0, 1): up to 2 trainings at once on each'
     >>> shared_out(2, ["0", "1", "2"])
     '2 workers, a GPU each (0, 1); --workers 3 would use all'
+    >>> shared_out(2, ["0,1", "2,3"])
+    '2 workers, 2 GPUs each (0,1; 2,3)'
+    >>> shared_out(3, ["0,1", "2,3"])
+    '3 workers share 2 sets of 2 GPUs (0,1; 2,3): up to 2 trainings at once on each'
     """
     if not gpus:
         return ""
-    names = ", ".join(gpus[:count])
+    size = gpus[0].count(",") + 1
+    one, several = ("GPU", "GPUs") if size == 1 else ("set", "sets")
+    of = "" if size == 1 else f" of {size} GPUs"
+    names = (", " if size == 1 else "; ").join(gpus[:count])
     if count > len(gpus):
         most = -(-count // len(gpus))
-        plural = "" if len(gpus) == 1 else "s"
-        each = "on it" if len(gpus) == 1 else "on each"
+        what, each = (one, "on it") if len(gpus) == 1 else (several, "on each")
         return (
-            f"{count} workers share {len(gpus)} GPU{plural} ({names}): "
+            f"{count} workers share {len(gpus)} {what}{of} ({names}): "
             f"up to {most} trainings at once {each}"
         )
     more = f"; --workers {len(gpus)} would use all" if count < len(gpus) else ""
-    return f"{count} workers, a GPU each ({names}){more}"
+    each = "a GPU" if size == 1 else f"{size} GPUs"
+    return f"{count} workers, {each} each ({names}){more}"
 
 
 @dataclass
@@ -81,7 +106,7 @@ class Crew:
         folder: The study's folder.
         count: How many.
         storage: Where the trials are kept, with its password; handed on by the environment.
-        devices: GPUs to share out; none for the CPU.
+        devices: GPUs to share out, or sets of them as `0,1`; none for the CPU.
         told: Who hears of a worker that died.
     """
 
@@ -173,7 +198,7 @@ class Crew:
             )
 
     def _environment(self, number: int) -> Mapping[str, str]:
-        """Returns the environment of a worker: one GPU, or its share of the cores."""
+        """Returns the environment of a worker: its GPUs, or its share of the cores."""
         found = dict(os.environ)
         if self.storage:
             found["FLOPWISE_STORAGE"] = self.storage

@@ -34,6 +34,7 @@ class Measure:
         outside_share: Share of the CPU time that was spent outside the network's own work.
         weights: The file with the trained weights, if there is one.
         kind: Which weights were judged: raw or ema.
+        processes: Processes that shared its last session.
     """
 
     scores: Mapping[str, float]
@@ -43,6 +44,7 @@ class Measure:
     outside_share: float = 0.0
     weights: Path | None = None
     kind: str = "raw"
+    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ LIBRARY = "optuna."
 
 
 def evaluator_of(
-    spec: Spec, *, allow_code: bool = False, begin: Start | None = None
+    spec: Spec, *, allow_code: bool = False, begin: Start | None = None, processes: int = 1
 ) -> tuple[Spec, Evaluator]:
     """Returns the evaluator that the search section of a spec names, and the spec it is for.
 
@@ -34,6 +34,7 @@ def evaluator_of(
         spec: A spec with a search section.
         allow_code: Whether a function may run although nobody allowed it before.
         begin: Weights that every training begins from; others than trainings know no weights.
+        processes: Processes that share a training; others than trainings are not shared.
 
     Raises:
         SpecError: There is no such table, column or function, or it is not allowed to run.
@@ -43,7 +44,11 @@ def evaluator_of(
     if kind == "training":
         from flopwise.search.training import trainings  # imports torch
 
-        return trainings(spec, begin)
+        return trainings(spec, begin, processes)
+    if processes > 1:
+        raise RunError(
+            f"'{kind}' trains nothing that {processes} GPUs could share; leave --gpus-per-trial out"
+        )
     if begin:
         raise RunError(f"'{kind}' trains nothing that could begin from {begin.place}")
     return EVALUATORS[kind](spec, allow_code)

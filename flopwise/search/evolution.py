@@ -37,9 +37,7 @@ def evolve(moment: Moment, trial: FrozenTrial) -> Proposal | None:
         if fresh(child, moment.tried):
             return Proposal(child)
         misses.append(child)
-    nearest = min(misses, key=lambda child: child.distance)
-    repaired = moment.candidates.repair(nearest, moment.tried)
-    return Proposal(repaired) if repaired else None
+    return moment.repaired(misses)
 
 
 def _changed(moment: Moment, picks: Picks, changes: int, rng: np.random.Generator) -> Picks:

@@ -26,7 +26,6 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 import optuna
@@ -38,7 +37,7 @@ from optuna.study import StudyDirection
 from flopwise.errors import Fault, RunError, SpecError
 from flopwise.search.files import write_json
 from flopwise.search.register import Register, alive
-from flopwise.search.storage import Patience, open_store, shown
+from flopwise.search.storage import Patience, close_store, open_store, shown
 from flopwise.search.study import Study
 
 __all__ = [
@@ -74,6 +73,7 @@ class StudyFolder:
         self.url = url or self.known().get("storage", "")
         self.name = (name or path.resolve().name) if self.url else NAME
         self._lock: IO[str] | None = None
+        self._stores: list[BaseStorage] = []
 
     def __enter__(self) -> StudyFolder:
         """Takes the folder for this process, unless it only joins."""
@@ -96,13 +96,10 @@ class StudyFolder:
         self._settle()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Gives the folder back."""
+    def __exit__(self, *_: object) -> None:
+        """Gives the folder back, and the connections of its studies."""
+        while self._stores:
+            close_store(self._stores.pop())
         if self._lock:
             self._lock.close()
             self._lock = None
@@ -176,6 +173,7 @@ class StudyFolder:
         assert self._lock or self.joins, "a study is opened by the process that holds its folder"
         patience = Patience(told)
         storage = patience(lambda: open_store(self.journal, self.url))
+        self._stores.append(storage)
         study = patience(lambda: self._opened(storage, sampler, directions))
         then = patience(lambda: study.user_attrs)
         plain = json.loads(json.dumps(identity))

@@ -40,6 +40,14 @@ class Board(Lines):
         self._training, self._failed = "", 0
         self._live = Live(console=console, transient=True, get_renderable=self._drawn)
 
+    def tables(self, share: float) -> None:
+        """Shows how much of the tables of costs is filled."""
+        if not self._filling:
+            self._filling = True
+            self._restart("cost tables, %", 100, 0)
+            self._live.start()
+        self._progress.update(self._task, completed=round(100 * share))
+
     def plan(self, plan: Plan) -> None:
         """Says the plan and starts the view."""
         super().plan(plan)

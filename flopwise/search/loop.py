@@ -254,6 +254,7 @@ class Loop:
             "outside_share": measure.outside_share,
             "weights": str(weights.relative_to(self.folder.path)) if weights else "",
             "kind": measure.kind,
+            "processes": measure.processes,
         }
         self.study.finish(trial, {"result": kept}, values)
 

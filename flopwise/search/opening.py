@@ -29,7 +29,7 @@ from flopwise.search.strategies import strategy_of
 from flopwise.search.study import Study
 from flopwise.search.watch import Watch
 from flopwise.search.workers import GRACE, Worker
-from flopwise.spaces import feasible_space
+from flopwise.spaces import Tell, feasible_space
 
 if TYPE_CHECKING:  # a type only: the room imports torch
     from flopwise.nets.inherit import Start
@@ -61,6 +61,7 @@ class Order:
         crew: The workers of a search that trains nothing itself.
         allow_code: Whether code that the spec names may run although nobody allowed it before.
         begin: Weights that every training begins from.
+        processes: Processes that share a training.
     """
 
     watch: Watch
@@ -72,6 +73,7 @@ class Order:
     crew: Crew | None = None
     allow_code: bool = False
     begin: Start | None = None
+    processes: int = 1
 
     def worker(self, study: Study) -> Worker:
         """Returns this process as a worker of a study, or as the overseer of its workers."""
@@ -92,7 +94,8 @@ class Order:
 def start(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) -> Session:
     """Looks at the space, refuses the impossible, and opens the study."""
     search = section(spec)
-    candidates, probe = (space_of(spec), None) if home.joins else look(spec)
+    tell = order.watch.tables
+    candidates, probe = (space_of(spec, tell), None) if home.joins else look(spec, tell)
     baseline = judge(spec, search)({})
     trials = search.trials if order.trials is None else order.trials
     strategy = strategy_of(spec, trials, allow_code=order.allow_code)
@@ -110,6 +113,7 @@ def start(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) -> 
         study.note("plan", {**plan, "trials": strategy.trainings(trials)})
         place = str(Path(order.begin.place).resolve()) if order.begin else ""
         asked = {"trials": order.trials, "grace": order.grace, "begin": place}
+        asked["processes"] = order.processes
         home.remember({**recollection(spec), **asked})
         write_sources(home.path, spec, evaluator.manifest)
         facts = {"kind": search.sampler.kind, "seed": seed, "draws": candidates.draws}
@@ -158,11 +162,14 @@ def written(spec: Spec, search: Search) -> Picks | None:
     return picks if known and inside else None
 
 
-def space_of(spec: Spec) -> Candidates:
-    """Returns the space of a spec and the arithmetic that judges its points."""
+def space_of(spec: Spec, tell: Tell | None = None) -> Candidates:
+    """Returns the space of a spec and the arithmetic that judges its points.
+
+    `tell` is told how far its cost tables are, where they take long.
+    """
     search = section(spec)
     try:
-        feasible = feasible_space(spec)
+        feasible = feasible_space(spec, tell=tell)
     except Unsteady:  # candidates are then judged one by one
         feasible = None
     return Candidates(
@@ -174,9 +181,9 @@ def space_of(spec: Spec) -> Candidates:
     )
 
 
-def look(spec: Spec) -> tuple[Candidates, Probe]:
+def look(spec: Spec, tell: Tell | None = None) -> tuple[Candidates, Probe]:
     """Returns the space of a spec and what a look at it found; there must be a candidate."""
-    candidates = space_of(spec)
+    candidates = space_of(spec, tell)
     probe = candidates.probe()
     if not probe.feasible and candidates.find(np.random.default_rng(0), ()) is None:
         if candidates.feasible and probe.complete:

@@ -11,7 +11,7 @@ from flopwise.dsl import Search, Spec
 from flopwise.errors import RunError
 from flopwise.search.baseline import tune
 from flopwise.search.candidates import made
-from flopwise.search.crew import Crew, visible_gpus
+from flopwise.search.crew import Crew, dealt, visible_gpus
 from flopwise.search.evaluator import Evaluator
 from flopwise.search.evaluators import evaluator_of
 from flopwise.search.folder import StudyFolder
@@ -20,7 +20,7 @@ from flopwise.search.opening import Order, look, section, start
 from flopwise.search.recalling import recollection
 from flopwise.search.record import TrialRow, write_csv
 from flopwise.search.session import Outcome
-from flopwise.search.slurm import Jobs, options_of
+from flopwise.search.slurm import Jobs, options_of, with_gpus
 from flopwise.search.watch import Watch
 from flopwise.search.workers import GRACE
 
@@ -45,6 +45,7 @@ def search(
     slurm: str = "",
     grace: float = GRACE,
     allow_code: bool = False,
+    processes: int = 1,
 ) -> Outcome:
     """Searches the space of a spec inside its budget and judges the best afresh.
 
@@ -69,6 +70,8 @@ def search(
         grace: Seconds without a sign of life after which a worker counts as dead.
         allow_code: Whether a function or sampler that the spec names may run although nobody
             allowed it before.
+        processes: Processes that share each training, started by torchrun, each on a GPU of its own
+            where there are GPUs; workers that join later are told.
 
     Returns:
         The trials, the last step and the winner.
@@ -87,21 +90,24 @@ def search(
         grace=grace,
         allow_code=allow_code,
         begin=begin,
+        processes=processes,
     )
     with StudyFolder(Path(folder), url=storage) as home:
         if workers < 2 and not slurm:
             return _run(spec, evaluator, home, order)
         if evaluator:
             raise RunError("workers are processes of their own: let the spec name the evaluator")
-        with _crew(home, workers, slurm, order.watch.note) as crew:
+        with _crew(home, workers, slurm, order) as crew:
             return _run(spec, evaluator, home, replace(order, crew=crew))
 
 
-def _crew(home: StudyFolder, workers: int, slurm: str, told: Callable[[str], None]) -> Crew:
+def _crew(home: StudyFolder, workers: int, slurm: str, order: Order) -> Crew:
     """Returns the workers of a search: processes of this machine, or jobs of Slurm."""
+    told, each = order.watch.note, order.processes
     if slurm:
-        return Jobs(home.path, workers, home.url, told=told, options=options_of(slurm))
-    return Crew(home.path, workers, home.url, visible_gpus(), told)
+        options = with_gpus(options_of(slurm), each)
+        return Jobs(home.path, workers, home.url, told=told, options=options)
+    return Crew(home.path, workers, home.url, dealt(visible_gpus(), each), told)
 
 
 def work(
@@ -114,6 +120,7 @@ def work(
     storage: str = "",
     parent: int = 0,
     begin: Start | None = None,
+    processes: int | None = None,
 ) -> Outcome:
     """Helps with a study that a search has started; as many processes may as there are trials.
 
@@ -126,6 +133,7 @@ def work(
         storage: The search's own storage, where its URL needs a password.
         parent: The process to work for; the worker leaves when that is gone.
         begin: Weights that every training begins from, as the search has them.
+        processes: Processes that share a training; as many as the search said by default.
 
     Returns:
         What the search gave, once all of it is done.
@@ -139,6 +147,7 @@ def work(
         grace=known.get("grace", GRACE),
         parent=parent,
         begin=begin,
+        processes=known.get("processes", 1) if processes is None else processes,
     )
     with home:
         return _run(spec, evaluator, home, order)
@@ -147,7 +156,9 @@ def work(
 def _run(spec: Spec, evaluator: Evaluator | None, home: StudyFolder, order: Order) -> Outcome:
     try:
         if evaluator is None:
-            spec, evaluator = evaluator_of(spec, allow_code=order.allow_code, begin=order.begin)
+            spec, evaluator = evaluator_of(
+                spec, allow_code=order.allow_code, begin=order.begin, processes=order.processes
+            )
         return _studies(spec, evaluator, home, order)
     finally:
         order.watch.close()
@@ -163,7 +174,7 @@ def _studies(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) 
         return replace(session, tuned=tuned).run(wanted)
     alone = [replace(spec, search=replace(found, budget=(budget,))) for budget in found.budget]
     for each in alone if not home.joins else ():
-        look(each)
+        look(each, order.watch.tables)
     parts, tuned = [], None
     for number, each in enumerate(alone, 1):
         windows = ", ".join(f"{m} {w}" for m, w in found.budget[number - 1].items())

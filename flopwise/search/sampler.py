@@ -162,9 +162,7 @@ class Inner:
             if fresh(candidate, moment.tried):
                 return Proposal(candidate)
             misses.append(candidate)
-        nearest = min(misses, key=lambda c: c.distance)
-        repaired = moment.candidates.repair(nearest, moment.tried)
-        return Proposal(repaired) if repaired else None
+        return moment.repaired(misses)
 
     def after(
         self, moment: Moment, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None

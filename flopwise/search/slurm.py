@@ -31,10 +31,12 @@ if TYPE_CHECKING:  # optional
     from submitit import SlurmExecutor
     from submitit.core.utils import DelayedSubmission
 
-__all__ = ["Hand", "Jobs", "minutes", "options_of", "queued"]
+__all__ = ["Hand", "Jobs", "minutes", "options_of", "queued", "with_gpus"]
 
 OURS = ("array", "error", "open-mode", "output", "signal", "wrap")
 """Options of sbatch that the search itself sets."""
+ASKS = ("gpus", "gpus-per-node", "gpus-per-task")
+"""Options of sbatch that ask for GPUs; so does `gres`."""
 LOOK = 10.0
 """Seconds between two questions to Slurm."""
 LEAVE = 60.0
@@ -66,6 +68,34 @@ def options_of(text: str) -> dict[str, str]:
         found[name] = value.strip()
     minutes(found.get("time", "60"))
     return found
+
+
+def with_gpus(options: Mapping[str, str], each: int) -> dict[str, str]:
+    """Returns options of sbatch that ask for as many GPUs as a training takes.
+
+    >>> with_gpus({"partition": "gpu"}, 4)
+    {'partition': 'gpu', 'gpus': '4'}
+    >>> with_gpus({"gres": "gpu:a100:4"}, 4), with_gpus({"partition": "cpu"}, 1)
+    ({'gres': 'gpu:a100:4'}, {'partition': 'cpu'})
+
+    Raises:
+        RunError: They ask for fewer.
+    """
+    asked = {name: text for name, text in options.items() if name in ASKS}
+    if gres := re.search(r"\bgpu(?::[a-z][\w.-]*)?(?::(\d+))?", options.get("gres", "")):
+        asked["gres"] = gres[1] or "1"
+    if each == 1:
+        return dict(options)
+    if not asked:
+        return {**options, "gpus": str(each)}
+    for name, text in asked.items():
+        number = text.rpartition(":")[2]
+        if number.isdecimal() and int(number) < each:
+            raise RunError(
+                f"--slurm {name}={options[name]} asks for {number} GPU{'s' * (number != '1')} a "
+                f"job, but a training takes {each}: write gpus={each}, or leave it out"
+            )
+    return dict(options)
 
 
 def minutes(text: str) -> int:

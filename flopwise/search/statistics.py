@@ -31,7 +31,6 @@ __all__ = [
 LEVEL = 0.95
 DRAWS = 10_000
 """Draws behind the interval of a rank agreement."""
-Correct = Sequence[NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ __all__ = [
     "Patience",
     "StoreGoneError",
     "causes",
+    "close_store",
     "full",
     "is_full",
     "is_gone",
@@ -145,6 +146,13 @@ def open_store(journal: Path, url: str = "") -> BaseStorage:
             "a journal file in the study's folder, which is right for one machine"
         )
     return _database(url)
+
+
+def close_store(storage: BaseStorage) -> None:
+    """Closes the connections of a database; other stores hold none."""
+    storage.remove_session()
+    if engine := getattr(getattr(storage, "_backend", storage), "engine", None):
+        engine.dispose()
 
 
 def _database(url: str) -> BaseStorage:

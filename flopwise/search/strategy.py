@@ -111,6 +111,12 @@ class Moment:
         """Returns a uniform feasible, untried candidate; None when there is none left."""
         return self.candidates.find(self.rng(), self.tried)
 
+    def repaired(self, misses: Sequence[Candidate]) -> Proposal | None:
+        """Returns the nearest of some candidates, moved into the budget, if that leads anywhere."""
+        nearest = min(misses, key=lambda candidate: candidate.distance)
+        found = self.candidates.repair(nearest, self.tried)
+        return Proposal(found) if found else None
+
 
 Propose: TypeAlias = Callable[[Moment], Proposal | None]
 

@@ -19,6 +19,7 @@ from flopwise.train import (
     load_weights,
     open_data,
     train,
+    usual_device,
 )
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "open_images",
     "selection",
     "settled",
+    "shared_by",
     "tidy",
     "trainings",
 ]
@@ -41,10 +43,12 @@ class Trainings:
 
     Attributes:
         start: Weights that every network begins from, as far as they fit.
+        processes: Processes that share a training, each on a GPU of its own where there are GPUs.
     """
 
     _opened: dict[tuple[Any, ...], Data] = field(default_factory=dict, repr=False)
     start: Start | None = None
+    processes: int = 1
 
     def evaluate(
         self, network: Network, recipe: Recipe, folder: Path, on_epoch: OnEpoch
@@ -59,7 +63,7 @@ class Trainings:
             inherit(model, network, self.start)
         data = self.images(network, recipe)
         with fitting_threads(network.graph.macs, recipe.batch):
-            result = train(model, data, recipe, folder, on_epoch=told)
+            result = train(model, data, recipe, folder, on_epoch=told, processes=self.processes)
         return Measure(
             scores={name: getattr(result.best, name) for name in METRICS},
             epochs=result.last.epoch,
@@ -68,6 +72,7 @@ class Trainings:
             outside_share=result.outside_share,
             weights=Path(result.weights),
             kind=result.kind,
+            processes=result.processes,
         )
 
     def judge(self, network: Network, recipe: Recipe, measure: Measure) -> Verdict:
@@ -77,7 +82,7 @@ class Trainings:
         load_weights(model, measure.weights)
         data = self.images(network, recipe)
         with fitting_threads(network.graph.macs, recipe.batch):
-            answers = answer(model, data, "test")
+            answers = answer(model, data, "test", device=usual_device())
         score = answers.score()
         return Verdict(
             scores={name: getattr(score, name) for name in METRICS}, correct=answers.correct
@@ -91,12 +96,13 @@ class Trainings:
         return self._opened[key]
 
 
-def trainings(spec: Spec, start: Start | None = None) -> tuple[Spec, Evaluator]:
+def trainings(spec: Spec, start: Start | None = None, processes: int = 1) -> tuple[Spec, Evaluator]:
     """Opens the images of a spec; reads no test image.
 
     Args:
         spec: The spec.
         start: Weights that every network begins from, as far as they fit.
+        processes: Processes that share a training.
 
     Returns:
         The spec, with the classes of the data if it does not say how many, and its evaluator.
@@ -105,7 +111,7 @@ def trainings(spec: Spec, start: Start | None = None) -> tuple[Spec, Evaluator]:
         SpecError: The data are not there, or disagree with the spec.
     """
     spec, data = settled(spec)
-    work = Trainings({selection(spec.network(), spec.recipe): data}, start)
+    work = Trainings({selection(spec.network(), spec.recipe): data}, start, processes)
     told = {"start": {"from": start.place, "sha256": start.digest}} if start else {}
     return spec, Evaluator(
         evaluate=work.evaluate,
@@ -115,7 +121,7 @@ def trainings(spec: Spec, start: Start | None = None) -> tuple[Spec, Evaluator]:
         images=len(data.train),
         data={**data.facts.as_dict(), "class_names": list(data.facts.classes), **told},
         manifest=data.manifest(),
-        notes=(described(data), *data.notes),
+        notes=(described(data), *data.notes, *shared_by(processes)),
     )
 
 
@@ -141,6 +147,15 @@ def described(data: Data) -> str:
         f"images, {'grey' if facts.channels == 1 else 'coloured'}, {len(facts.classes)} classes "
         f"({names}), mean {mean}, std {std}"
     )
+
+
+def shared_by(processes: int) -> tuple[str, ...]:
+    """Says what each training is shared by; nothing where it is one process."""
+    if processes == 1:
+        return ()
+    if usual_device().type == "cuda":
+        return (f"each training is shared by {processes} GPUs",)
+    return (f"no GPU is here: each training is shared by {processes} processes on the CPU",)
 
 
 def selection(network: Network, recipe: Recipe) -> tuple[Any, ...]:

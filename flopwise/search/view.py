@@ -38,11 +38,17 @@ class Lines(Watch):
     def __init__(self, console: Console, metric: str = "top1") -> None:
         """Prints to a console; `metric` is the objective."""
         self.console, self.metric = console, metric
-        self._rated = False
+        self._rated = self._filling = False
 
     def say(self, text: str) -> None:
         """Prints one line without markup and without wrapping."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def tables(self, share: float) -> None:
+        """Says once that the tables of costs take a while."""
+        if not self._filling:
+            self._filling = True
+            self.say("cost tables of the space: this takes a while")
 
     def plan(self, plan: Plan) -> None:
         """Says what will be done before anything is trained."""

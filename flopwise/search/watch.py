@@ -42,6 +42,9 @@ class Plan:
 class Watch:
     """Told of everything that happens, in order; a subclass shows what it cares about."""
 
+    def tables(self, share: float) -> None:
+        """So much of the tables of costs is filled; told only where that takes long."""
+
     def plan(self, plan: Plan) -> None:
         """The search is about to start or to go on."""
 

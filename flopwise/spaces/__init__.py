@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from flopwise.spaces.costs import METRICS, CostTables, cost_tables
 from flopwise.spaces.counted import counted
-from flopwise.spaces.feasible import FeasibleSpace, Sample, Share, feasible_space
+from flopwise.spaces.feasible import FeasibleSpace, feasible_space
+from flopwise.spaces.levels import Tell
+from flopwise.spaces.shares import Sample, Share
 
 __all__ = [
     "METRICS",
@@ -12,6 +14,7 @@ __all__ = [
     "FeasibleSpace",
     "Sample",
     "Share",
+    "Tell",
     "cost_tables",
     "counted",
     "feasible_space",

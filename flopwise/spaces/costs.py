@@ -8,7 +8,7 @@ level for all candidates at once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -19,7 +19,8 @@ from flopwise.dsl import Spec, Value
 from flopwise.dsl.route import Route
 from flopwise.dsl.spent import Unsteady
 from flopwise.errors import SpecError
-from flopwise.spaces.levels import compile_route
+from flopwise.spaces.kept import kept
+from flopwise.spaces.levels import Tell, compile_route
 from flopwise.spaces.tables import COLUMNS, Compiled
 
 __all__ = ["METRICS", "Batch", "CostTables", "cost_tables"]
@@ -232,16 +233,34 @@ class CostTables:
         return int(count[0])
 
 
-def cost_tables(spec: Spec) -> CostTables:
+def cost_tables(spec: Spec, tell: Tell | None = None) -> CostTables:
     """Returns the cost tables of a spec's space.
 
-    Some candidates are counted by the graph as well; tables that differ are none.
+    Some candidates are counted by the graph as well; tables that differ are none. Tables that took
+    long to fill are kept on disk.
+
+    Args:
+        spec: A spec with a search section.
+        tell: Told how far it is, where it takes long.
 
     Raises:
         Unsteady: The space cannot be compiled; it says why.
     """
     found = spec.route()
-    tables = CostTables(found, compile_route(found))
+    plain = replace(found, steps=())  # what is known of the steps is not needed any more
+
+    def agrees(compiled: Compiled) -> bool:
+        return _differing(spec, CostTables(plain, compiled)) is None
+
+    tables = CostTables(plain, kept(spec, found, lambda: compile_route(found, tell), agrees))
+    picks = _differing(spec, tables)
+    if picks is not None:
+        raise Unsteady(f"tables and graph disagree at {picks}")
+    return tables
+
+
+def _differing(spec: Spec, tables: CostTables) -> Picks | None:
+    """Returns a candidate that the graph counts otherwise, if one of a few is."""
     rng = np.random.default_rng(0)
     sizes = [len(tables.values[name]) for name in tables.targets]
     codes = np.stack([rng.integers(size, size=CHECKED) for size in sizes]) if sizes else None
@@ -253,5 +272,5 @@ def cost_tables(spec: Spec) -> CostTables:
             counted = None
         costs = tables.costs(picks)
         if (costs and {m: costs[m] for m in METRICS[:3]}) != counted:
-            raise Unsteady(f"tables and graph disagree at {picks}")
-    return tables
+            return picks
+    return None

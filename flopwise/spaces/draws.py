@@ -14,17 +14,18 @@ Two windows are counted in bins of both costs at once: fewer of each, so more dr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import gcd, prod
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flopwise.dsl import Window
-from flopwise.spaces.costs import METRICS, CostTables
+from flopwise.spaces.bins import Binned, Edges, edges_of, kinds_of, listed
+from flopwise.spaces.costs import CostTables
 
 __all__ = ["Bracket", "PathDraws", "bracket", "every_path"]
 
@@ -34,8 +35,8 @@ ENTRIES = 16_000_000
 """Most counts that are kept: states times bins, 8 bytes each."""
 WORK = 400_000_000
 """Most additions that the counts take: kinds of steps times bins."""
-PLANE = 2_000_000_000
-"""Most additions where two costs are counted at once."""
+PLANE_ENTRIES, PLANE = 32_000_000, 4_000_000_000
+"""The same where two costs are counted at once."""
 BINS = 50_000
 """Most bins of a window's upper end."""
 FEWEST = 64
@@ -44,6 +45,8 @@ FEW = 16
 """Fewest bins of one of two costs."""
 AT_ONCE = 1 << 20
 """Most weights that are looked at in one piece while drawing."""
+PARTS = 6
+"""How many parts paths are drawn in, by the number of choices that their states leave."""
 WHOLE = 2.0**53
 """Up to here floats are exact whole numbers."""
 
@@ -61,78 +64,10 @@ class Bracket:
         return self.low == self.high < WHOLE
 
 
-@dataclass(frozen=True, slots=True)
-class _Edges:
-    """The cells of a level that lead to an end that is wanted, those alike taken together."""
-
-    state: Array
-    after: Array
-    bins: tuple[Array, ...]
-    many: Array
-
-
-class _Binned:
-    """Tables with costs of one metric in bins, for the paths to allowed ends.
-
-    Attributes:
-        width: The width of a bin.
-        low: The smallest binned total that may lie in the window.
-        high: The largest.
-        inner: The smallest and largest binned total that surely lie in the window.
-        bins: For every level (states, choices), the binned cost.
-        useful: For every level (states, choices), whether a wanted end can follow.
-        kept: About which part of what is counted lies in the window.
-    """
-
-    def __init__(self, tables: CostTables, metric: str, window: Window, limit: int) -> None:
-        """Takes the tables, a window on one metric, and how many bins there may be at most."""
-        self.tables, self.metric = tables, metric
-        alive = tables.compiled.allowed
-        self.useful: list[Array] = []
-        for level in reversed(tables.levels):
-            self.useful.insert(0, level.told & alive[level.next])
-            alive = np.asarray(self.useful[0].any(axis=1))
-        self.costs = self._above_least(METRICS.index(metric))
-        span = sum(int(cost.max(initial=0)) for cost in self.costs)
-        low = 0 if window.low is None else max(window.low - self.least, 0)
-        high = span if window.high is None else min(window.high - self.least, span)
-        unit = gcd(*(int(np.gcd.reduce(cost, axis=None)) for cost in self.costs)) or 1
-        self.width = unit * max(-(-(high + 1) // (unit * limit)), 1)
-        self.bins = [cost // self.width for cost in self.costs]
-        cut = sum(int((cost % self.width).max(initial=0)) for cost in self.costs)
-        self.low = max(-(-(low - cut) // self.width), 0)
-        self.high = high // self.width  # below 0 where the window lies below all
-        self.inner = -(-low // self.width), (high - cut) // self.width
-        counted = (self.high - self.low + 1) * self.width
-        self.kept = (high - low + 1) / counted if counted > 0 else 0.0
-
-    def _above_least(self, column: int) -> list[Array]:
-        """Returns the costs of every level above the least of it; these add up to `least`."""
-        self.least, found = 0, []
-        for level, useful in zip(self.tables.levels, self.useful, strict=True):
-            cost = level.cost[..., column]
-            least = int(cost[useful].min()) if useful.any() else 0
-            self.least += least
-            found.append(np.where(useful, cost - least, 0))
-        return found
-
-
-def _edges(axes: Sequence[_Binned], at: int) -> _Edges:
-    """Returns the kinds of steps of a level that may stay in all windows."""
-    useful = axes[0].useful[at]
-    for axis in axes:
-        useful = useful & (axis.bins[at] <= max(axis.high, 0))
-    state, choice = np.nonzero(useful)
-    after = axes[0].tables.levels[at].next[state, choice]
-    columns = [state, after, *(axis.bins[at][state, choice] for axis in axes)]
-    rows, many = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
-    return _Edges(rows[:, 0], rows[:, 1], tuple(rows[:, 2:].T), many)
-
-
 def bracket(tables: CostTables, metric: str, window: Window, bins: int = BINS) -> Bracket:
     """Returns between which numbers the count of paths in a window surely lies."""
     work = sum(level.next.size for level in tables.levels)
-    binned = _Binned(tables, metric, window, max(min(bins, WORK // work), FEWEST))
+    binned = Binned(tables, metric, window, max(min(bins, WORK // work), FEWEST))
     if binned.high < 0:
         return Bracket(0.0, 0.0)
     top = binned.high + 1
@@ -140,7 +75,7 @@ def bracket(tables: CostTables, metric: str, window: Window, bins: int = BINS) -
     count[0, 0] = 1.0
     for at, level in enumerate(tables.levels):
         after = np.zeros((int(level.next.max()) + 1, top))
-        for state, to, many, (step,) in _listed(_edges([binned], at)):
+        for state, to, many, (step,) in listed(edges_of([binned], at)):
             after[to, step:] += many * count[state, : top - step]
         count = after
     ends = count[tables.compiled.allowed[: len(count)]].sum(axis=0)
@@ -149,15 +84,7 @@ def bracket(tables: CostTables, metric: str, window: Window, bins: int = BINS) -
     return Bracket(inside, float(ends[binned.low :].sum()))
 
 
-def _listed(edges: _Edges) -> Iterator[tuple[int, int, int, tuple[int, ...]]]:
-    """Yields steps: the state before, the state after, how many, and the bins of each cost."""
-    steps = zip(*(bins.tolist() for bins in edges.bins), strict=True)
-    yield from zip(
-        edges.state.tolist(), edges.after.tolist(), edges.many.tolist(), steps, strict=True
-    )
-
-
-def _axes(tables: CostTables, windows: Sequence[tuple[str, Window]]) -> list[_Binned]:
+def _axes(tables: CostTables, windows: Sequence[tuple[str, Window]]) -> list[Binned]:
     """Returns the costs that are counted in bins, and how many there are of each.
 
     Of two costs the numbers of bins are those with which the fewest draws miss.
@@ -166,16 +93,16 @@ def _axes(tables: CostTables, windows: Sequence[tuple[str, Window]]) -> list[_Bi
     work = sum(level.next.size for level in tables.levels)
     limit = min(BINS, ENTRIES // states, WORK // work)
     if not windows or limit < FEWEST:
-        return [_Binned(tables, *(windows or [("macs", Window())])[0], 1)]
+        return [Binned(tables, *(windows or [("macs", Window())])[0], 1)]
     if len(windows) == 1:
-        return [_Binned(tables, *windows[0], limit)]
-    cells, splits = min(ENTRIES // states, PLANE // work), list[list[_Binned]]()
+        return [Binned(tables, *windows[0], limit)]
+    cells, splits = min(PLANE_ENTRIES // states, PLANE // work), list[list[Binned]]()
     first = FEW
     while first * FEW <= cells:
         bins = first, cells // first
-        splits.append([_Binned(tables, *w, b) for w, b in zip(windows, bins, strict=True)])
+        splits.append([Binned(tables, *w, b) for w, b in zip(windows, bins, strict=True)])
         first = first * 3 // 2
-    alone = [_Binned(tables, *windows[0], limit)]
+    alone = [Binned(tables, *windows[0], limit)]
     return max(splits, key=lambda pair: prod(axis.kept for axis in pair), default=alone)
 
 
@@ -199,19 +126,20 @@ class PathDraws:
         self._binned = _axes(tables, windows)
         self.metrics = tuple(axis.metric for axis in self._binned) if windows else ()
         self._tops = tuple(axis.high + 1 for axis in self._binned)
+        self._known: dict[int, Edges] = {}
         self.bins = prod(self._tops) if min(self._tops) > 0 else 0
         self._counts = self._counted() if self.bins > 0 else []
         self.count = float(self._counts[0].flat[0]) if self.bins > 0 else 0.0
-        # a choice that leads nowhere leads to a row of zeros behind the others
-        self._next = [
-            np.where(useful, level.next, len(count) - 1)
-            for level, useful, count in zip(
-                tables.levels,
-                self._binned[0].useful,
-                self._counts[1:],
-                strict=False,
-            )
+        # a step that is none leads to a row of zeros behind the others
+        self._kinds = [
+            kinds_of(self._edges(at), len(level.next), len(count) - 1)
+            for at, (level, count) in enumerate(zip(tables.levels, self._counts[1:], strict=False))
         ]
+
+    def _edges(self, at: int) -> Edges:
+        if at not in self._known:
+            self._known[at] = edges_of(self._binned, at)
+        return self._known[at]
 
     def _counted(self) -> list[Array]:
         """Returns for every level (states, binned costs so far): the number of completions.
@@ -228,7 +156,7 @@ class PathDraws:
         for at in range(len(self.tables.levels) - 1, -1, -1):
             after = found[0]
             before = np.zeros((len(self.tables.levels[at].next) + 1, *past))
-            for state, to, many, steps in _listed(_edges(self._binned, at)):
+            for state, to, many, steps in listed(self._edges(at)):
                 pairs = list(zip(steps, self._tops, strict=True))
                 here: Any = (state, *(slice(0, top - step) for step, top in pairs))
                 there: Any = (to, *(slice(step, top) for step, top in pairs))
@@ -248,35 +176,52 @@ class PathDraws:
     def draw(self, rng: np.random.Generator, count: int) -> Array:
         """Returns the codes of that many paths, (targets, candidates)."""
         assert self.count > 0, "there is nothing to draw from"
-        widest = max(level.next.shape[1] for level in self.tables.levels)
+        widest = max(kinds.many.shape[1] for kinds in self._kinds)
         size = max(AT_ONCE // widest, 1)
         parts = [self._part(rng, min(size, count - at)) for at in range(0, count, size)]
         return np.concatenate(parts, axis=1) if parts else np.zeros((0, 0), np.int64)
 
     def _part(self, rng: np.random.Generator, count: int) -> Array:
         state = np.zeros(count, np.int64)
-        spent = [np.zeros(count, np.int64) for _ in self._binned]
+        spent = np.zeros((len(self._binned), count), np.int64)
         rows: list[Array] = []
         for at, level in enumerate(self.tables.levels):
             if self._even[at]:
                 choice = rng.integers(level.next.shape[1], size=count)
-                rows += np.unravel_index(choice, level.sizes)
-                state = level.next[state, choice]
-                continue
-            steps = [
-                np.minimum(so_far[:, None] + axis.bins[at][state], top)
-                for so_far, axis, top in zip(spent, self._binned, self._tops, strict=True)
-            ]
-            weights = self._counts[at + 1][(self._next[at][state], *steps)]
-            ends = np.cumsum(weights, axis=1)
-            found = rng.random(count) * ends[:, -1]
-            choice = (ends <= found[:, None]).sum(axis=1)
-            # rounding may end one past the last choice of any weight
-            choice = np.minimum(choice, level.next.shape[1] - 1 - (weights > 0)[:, ::-1].argmax(1))
+            else:
+                choice = np.empty(count, np.int64)
+                for some in self._alike(at, state):
+                    found = self._step(rng, at, state[some], spent[:, some])
+                    choice[some], spent[:, some] = found
             rows += np.unravel_index(choice, level.sizes) if level.sizes else ()
-            spent = [step[np.arange(count), choice] for step in steps]
             state = level.next[state, choice]
         return np.stack(rows) if rows else np.zeros((0, count), np.int64)
+
+    def _alike(self, at: int, state: Array) -> list[Array]:
+        """Returns the paths in a few parts of about as many kinds of steps each."""
+        kinds = self._kinds[at].known[state]
+        return np.array_split(np.argsort(kinds), PARTS if np.ptp(kinds) else 1)
+
+    def _step(
+        self, rng: np.random.Generator, at: int, state: Array, spent: Array
+    ) -> tuple[Array, Array]:
+        """Returns the choices of some paths at a level, and what they have spent after it."""
+        kinds, each = self._kinds[at], np.arange(len(state))
+        wide = int(kinds.known[state].max(initial=1))
+        steps = [
+            np.minimum(so_far[:, None] + bins[state, :wide], top)
+            for so_far, bins, top in zip(spent, kinds.bins, self._tops, strict=True)
+        ]
+        many = kinds.many[state, :wide]
+        weights = self._counts[at + 1][(kinds.after[state, :wide], *steps)] * many
+        ends = np.cumsum(weights, axis=1)
+        found = rng.random(len(state)) * ends[:, -1]
+        kind = (ends <= found[:, None]).sum(axis=1)
+        # rounding may end one past the last kind of any weight
+        kind = np.minimum(kind, wide - 1 - (weights > 0)[:, ::-1].argmax(1))
+        one = (rng.random(len(state)) * many[each, kind]).astype(np.int64)
+        choice = kinds.members[kinds.first[state, kind] + one]
+        return choice, np.stack([step[each, kind] for step in steps])
 
 
 def every_path(tables: CostTables) -> Array:

@@ -8,7 +8,6 @@ requirement that no table holds, is thrown away. Without any window all paths ar
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from math import inf, isfinite, prod, sqrt
 from typing import Any, TypeAlias
@@ -23,8 +22,10 @@ from flopwise.dsl.space import Search
 from flopwise.errors import Fault, SpecError
 from flopwise.spaces.costs import METRICS, CostTables, cost_tables
 from flopwise.spaces.draws import BINS, Bracket, PathDraws, bracket, every_path
+from flopwise.spaces.levels import Tell
+from flopwise.spaces.shares import Sample, Share
 
-__all__ = ["FeasibleSpace", "Sample", "Share", "feasible_space"]
+__all__ = ["FeasibleSpace", "feasible_space"]
 
 Array: TypeAlias = NDArray[Any]
 Picks: TypeAlias = Mapping[str, Value]
@@ -43,64 +44,19 @@ TRIES = 1_000_000
 """Most paths that are drawn in search of feasible ones."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """How many candidates are feasible, of all.
-
-    Attributes:
-        size: How many sets of picks there are; infinite where a target has endlessly many values.
-        low: At least so many of them are feasible; targets without end are not counted here.
-        high: At most so many.
-        estimate: An unbiased estimate; the number itself where it is exact.
-        error: Its standard error.
-        drawn: Draws the estimate comes from; 0 where it is exact.
-        of: What low, high and estimate are a part of.
-    """
-
-    size: float
-    low: float
-    high: float
-    estimate: float
-    error: float = 0.0
-    drawn: int = 0
-    of: float = 1.0
-
-    @property
-    def exact(self) -> bool:
-        """Whether the number is known to the last digit."""
-        return self.low == self.high
-
-    @property
-    def share(self) -> float:
-        """The estimate as a part of the space."""
-        return self.estimate / self.of
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """Feasible candidates.
-
-    Attributes:
-        codes: (targets, candidates), as cost tables write them.
-        costs: (metrics, candidates).
-        whole: Whether these are all there are, instead of uniform draws.
-        drawn: How many draws it took.
-    """
-
-    codes: Array
-    costs: Array
-    whole: bool
-    drawn: int
-
-
-def feasible_space(spec: Spec, budget: int = 0) -> FeasibleSpace:
+def feasible_space(spec: Spec, budget: int = 0, tell: Tell | None = None) -> FeasibleSpace:
     """Returns the feasible part of a spec's space under one of its budgets.
+
+    Args:
+        spec: A spec with a search section.
+        budget: Which of its budgets.
+        tell: Told how far the tables are, where they take long.
 
     Raises:
         Unsteady: The space cannot be compiled to tables; it says why.
     """
     assert spec.search, "there is a space"
-    return FeasibleSpace(cost_tables(spec), spec.search, budget)
+    return FeasibleSpace(cost_tables(spec, tell), spec.search, budget)
 
 
 class FeasibleSpace:

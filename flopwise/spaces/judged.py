@@ -17,7 +17,7 @@ import numpy as np
 
 from flopwise.dsl import Dice, Domain, Spec, Value
 from flopwise.dsl.fitting import Look
-from flopwise.spaces.feasible import Share
+from flopwise.spaces.shares import Share
 
 __all__ = ["Judged", "judged", "repeats"]
 

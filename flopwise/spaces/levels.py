@@ -8,9 +8,12 @@ So every path through the levels is one set of picks, and its costs are a sum of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import isfinite, prod
+from time import monotonic
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,24 +23,27 @@ from flopwise.dsl import Value
 from flopwise.dsl.route import Check, Route
 from flopwise.dsl.spent import Edge, Unsteady
 from flopwise.dsl.stepwise import Step
-from flopwise.errors import BlockError, SpecError
+from flopwise.errors import SpecError
+from flopwise.spaces.runs import TOO_MANY, TRACES, Edges, Runs
 from flopwise.spaces.tables import COLUMNS, Compiled, Level, contracted, smallest
 
-__all__ = ["compile_route"]
+__all__ = ["Tell", "compile_route"]
 
 CELLS = 1_000_000
 """Most cells of all tables together."""
-RUNS = 200_000
-"""Most steps that are run while the tables are filled, each by its weight."""
-TOO_MANY = "too many different stages would have to be traced, one for each set of values they need"
+AT_ONCE = 20_000
+"""How many candidates a step is run for at once."""
+PATIENCE, PAUSE = 1.5, 0.2
+"""Seconds until it is first told how far it is, and between two times."""
 WIDE = 400
 """Most choices of one level, where its targets can be spread over several."""
 
-Edges: TypeAlias = tuple[tuple[str, Edge], ...]
 Array: TypeAlias = NDArray[Any]
+Tell: TypeAlias = Callable[[float], None]
+"""Told which share of the work is done, while it takes long."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Item:
     """A level before it has a table."""
 
@@ -48,41 +54,58 @@ class _Item:
     reads: frozenset[str] = frozenset()
 
 
-def compile_route(route: Route) -> Compiled:
+def compile_route(route: Route, tell: Tell | None = None) -> Compiled:
     """Returns the levels of a space.
 
     Checks over targets that lie far apart are left for whole picks where the tables would be too
     large with them.
 
+    Args:
+        route: How its networks are put together.
+        tell: Told how far it is, where it takes long.
+
     Raises:
         Unsteady: The space cannot be compiled; it says why.
     """
+    late = tuple(check for check in route.checks if len(check.targets) > 1)
+    with _no_collection():
+        try:
+            return smallest(contracted(_Compiler(route, (), tell).run()))
+        except Unsteady:
+            if not late:
+                raise
+            return smallest(contracted(_Compiler(route, late, tell).run()))
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keeps Python from looking for garbage among millions of small tuples, none of which is."""
+    enabled = gc.isenabled()
+    gc.disable()
     try:
-        return smallest(contracted(_Compiler(route, ()).run()))
-    except Unsteady:
-        late = tuple(check for check in route.checks if len(check.targets) > 1)
-        if not late:
-            raise
-        return smallest(contracted(_Compiler(route, late).run()))
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class _Compiler:
     """One compilation."""
 
-    def __init__(self, route: Route, late: Sequence[Check]) -> None:
-        self.route, self.late = route, tuple(late)
+    def __init__(self, route: Route, late: Sequence[Check], tell: Tell | None) -> None:
+        self.route, self.late, self.tell = route, tuple(late), tell
+        self.next_told = monotonic() + PATIENCE
         self.values = {
             name: tuple(domain.values())
             for name, domain in route.domains.items()
             if isfinite(domain.size) and domain.size <= CELLS
         }
-        self.order = {step.name: sorted(step.targets) for step in route.steps}
+        self.runs = Runs(route.steps)
         self.items = self._planned()
         self.free = {n: d for n, d in route.domains.items() if n not in self._decided()}
-        self._results: dict[Any, Any] = {}
         self._met: dict[Any, bool] = {}
         self._counted: dict[Any, bool] = {}
-        self.runs = self.cells = 0
+        self.cells = 0
 
     def run(self) -> Compiled:
         """Fills all tables."""
@@ -98,7 +121,13 @@ class _Compiler:
         alive = [all(e in edges and edges[e].alive for e in self.route.ends) for edges in ends]
         built = np.array(alive)
         allowed = np.array([ok for _, ok, _ in states]) & built
-        return Compiled(tuple(levels), built, allowed, self.free, self.late, self.runs)
+        return Compiled(tuple(levels), built, allowed, self.free, self.late, self.runs.traces)
+
+    def done(self, item: _Item, share: float) -> None:
+        """Tells how far it is, once this share of a level is filled."""
+        if self.tell and monotonic() > self.next_told:
+            self.next_told = monotonic() + PAUSE
+            self.tell((self.items.index(item) + share) / len(self.items))
 
     def _decided(self) -> set[str]:
         return {name for item in self.items for name in item.own}
@@ -127,7 +156,7 @@ class _Compiler:
     def _refuse_many(self, step: Step) -> None:
         """Refuses a step that is surely run too often."""
         always = [self.values.get(n, ()) for n in step.targets if n not in self.route.conditions]
-        if step.weight * prod(map(len, always)) > RUNS:
+        if step.weight > 1 and step.weight * prod(map(len, always)) > TRACES:
             raise Unsteady(TOO_MANY)
 
     def _closed(self, targets: Any, decided: set[str]) -> list[str]:
@@ -197,23 +226,6 @@ class _Compiler:
             self._met[key] = check.met({n: values[n] for n in check.targets if n in values})
         return self._met[key]
 
-    def result(self, step: Step, edges: Edges, values: Any, codes: Mapping[str, int]) -> Any:
-        """Returns what a step gives and costs; None where it cannot be applied."""
-        read = edges if len(edges) == 1 else tuple(e for e in edges if e[0] in step.reads)
-        key = (step.name, read, *(codes[name] for name in self.order[step.name]))
-        if key not in self._results:
-            self.runs += step.weight
-            if self.runs > RUNS:
-                raise Unsteady(TOO_MANY)
-            picks = {name: values[name] for name in step.targets if name in values}
-            try:
-                made, spent = step.run(dict(read), picks)
-                cost = (spent.macs, spent.params, spent.activations, spent.depth, spent.blocks)
-                self._results[key] = made, cost
-            except (SpecError, BlockError):
-                self._results[key] = None
-        return self._results[key]
-
 
 class _Filler:
     """The table of one level."""
@@ -238,6 +250,8 @@ class _Filler:
         self.told = np.zeros(shape, np.bool_)
         self.counts = np.zeros((*shape, len(item.own)), np.bool_)
         self.found: dict[Any, int] = {}
+        self.waiting: list[Any] = []
+        self.read = 0
 
     def fill(self) -> tuple[Level, list[Any]]:
         """Returns the level and the states after it."""
@@ -248,7 +262,11 @@ class _Filler:
                 if code >= 0
             }
             codes = dict(zip(self.live, kept, strict=True))
+            if self.item.step and edges is not None:
+                self.read = self.compiler.runs.read(self.item.step, edges)
             self._branch((number,), edges, ok, values, codes)
+            self.compiler.done(self.item, number / len(self.states))
+        self._flush()
         states, choices = len(self.states), prod(self.sizes)
         level = Level(
             self.item.own,
@@ -279,15 +297,36 @@ class _Filler:
                 ok = ok and all(self.compiler.met(check, values) for check in self.item.checks)
             except SpecError:
                 edges = None
-        if edges is not None and self.item.step:
-            found = self.compiler.result(self.item.step, edges, values, codes)
-            edges = None
-            if found is not None:
-                made, cost = found
-                edges = {**dict(self.states[index[0]][0]), **made}
-                edges = tuple(sorted((n, e) for n, e in edges.items() if n in self.item.reads))
-                self.cost[index] = cost
-        state = (edges, ok and edges is not None, tuple(codes[name] for name in self.after))
+        key, step = None, self.item.step
+        if edges is not None and step:
+            key = self.compiler.runs.ask(step, self.read, edges, values, codes)
         self.counts[index] = [codes[name] >= 0 for name in self.item.own]
-        self.next[index] = self.found.setdefault(state, len(self.found))
-        self.told[tuple(0 if isinstance(at, slice) else at for at in index)] = True
+        self.told[tuple([0 if isinstance(at, slice) else at for at in index])] = True
+        kept = tuple([codes[name] for name in self.after])
+        self.waiting.append((index, edges, ok, kept, key))
+        if len(self.waiting) >= AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Runs the step for all leaves that wait, and writes their cells."""
+        runs, known = self.compiler.runs, dict[Any, Edges]()
+        if self.item.step:
+            runs.solve(self.item.step)
+        for index, edges, ok, kept, key in self.waiting:
+            if key is not None:
+                found = runs.results[key]
+                edges = None
+                if found is not None:
+                    made, self.cost[index] = found
+                    case = (index[0], id(made))
+                    if case not in known:
+                        known[case] = self._after(index[0], made)
+                    edges = known[case]
+            state = (edges, ok and edges is not None, kept)
+            self.next[index] = self.found.setdefault(state, len(self.found))
+        self.waiting = []
+
+    def _after(self, state: int, made: Mapping[str, Edge]) -> Edges:
+        """Returns the open edges after a step."""
+        edges = {**dict(self.states[state][0]), **made}
+        return tuple(sorted((n, e) for n, e in edges.items() if n in self.item.reads))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from flopwise.train.batches import images_seen
 from flopwise.train.checkpoint import load_weights
 from flopwise.train.data import Data, Facts, open_data
-from flopwise.train.loop import train
+from flopwise.train.loop import train, usual_device
 from flopwise.train.record import DivergedError, Epoch, OnEpoch, Result, Stop
 from flopwise.train.score import Answers, Score, answer, evaluate
 from flopwise.train.threads import fitting_threads
@@ -31,4 +31,5 @@ __all__ = [
     "load_weights",
     "open_data",
     "train",
+    "usual_device",
 ]

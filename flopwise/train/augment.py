@@ -21,6 +21,7 @@ from torchvision import transforms
 from flopwise.dsl.recipe import Recipe
 from flopwise.train.data import Facts
 from flopwise.train.faults import refusal
+from flopwise.train.group import ALONE, Group
 
 __all__ = ["Transform", "boxes", "cropped", "picture_transform", "policy", "shifted"]
 
@@ -29,18 +30,21 @@ RATIO = (3 / 4, 4 / 3)  # of width to height, as in timm
 TRIES = 10
 
 
-def shifted(pixels: Tensor, *, flip: bool, dice: Generator) -> Tensor:
+def shifted(pixels: Tensor, *, flip: bool, dice: Generator, group: Group = ALONE) -> Tensor:
     """Pads an eighth of the size with black, cuts at a random place, and flips half of them.
+
+    A group draws for its whole batch, so that the images are those of one process.
 
     Shape: uint8 (B, C, H, W) -> uint8 (B, C, H, W).
     """
     b, _, h, w = pixels.shape
+    whole, own = b * group.size, group.own
     pad_h, pad_w = max(1, h // 8), max(1, w // 8)
-    top = torch.randint(2 * pad_h + 1, (b, 1), generator=dice)
-    left = torch.randint(2 * pad_w + 1, (b, 1), generator=dice)
+    top = torch.randint(2 * pad_h + 1, (whole, 1), generator=dice)[own]
+    left = torch.randint(2 * pad_w + 1, (whole, 1), generator=dice)[own]
     rows, columns = top + torch.arange(h), torch.arange(w).expand(b, w)
     if flip:
-        turned = torch.rand(b, 1, generator=dice) < 0.5
+        turned = torch.rand(whole, 1, generator=dice)[own] < 0.5
         columns = torch.where(turned, w - 1 - columns, columns)
     columns = left + columns
     padded = F.pad(pixels, (pad_w, pad_w, pad_h, pad_h)).permute(0, 2, 3, 1)
@@ -48,20 +52,25 @@ def shifted(pixels: Tensor, *, flip: bool, dice: Generator) -> Tensor:
     return taken.permute(0, 3, 1, 2).contiguous()
 
 
-def cropped(pixels: Tensor, *, least: float, flip: bool, dice: Generator) -> Tensor:
+def cropped(
+    pixels: Tensor, *, least: float, flip: bool, dice: Generator, group: Group = ALONE
+) -> Tensor:
     """Takes a random box of each image, stretches it bilinearly to full size, and flips half.
 
     The box is drawn as timm and torchvision draw it: area share uniform in [least, 1], log ratio
-    uniform, ten tries, then the whole image. The result is rounded to bytes, as Pillow does.
+    uniform, ten tries, then the whole image. The result is rounded to bytes, as Pillow does. A
+    group draws for its whole batch, so that the images are those of one process.
 
     Shape: uint8 (B, C, H, W) -> uint8 (B, C, H, W).
     """
     b, _, h, w = pixels.shape
-    top, left, height, width = boxes(b, h, w, least, dice)
+    whole, own = b * group.size, group.own
+    top, left, height, width = (each[own] for each in boxes(whole, h, w, least, dice))
     scale_x, scale_y = width / w, height / h
     shift_x, shift_y = (2 * left + width) / w - 1, (2 * top + height) / h - 1
     if flip:
-        scale_x = torch.where(torch.rand(b, generator=dice) < 0.5, -scale_x, scale_x)
+        turned = torch.rand(whole, generator=dice)[own] < 0.5
+        scale_x = torch.where(turned, -scale_x, scale_x)
     zero = torch.zeros(b)
     theta = torch.stack([scale_x, zero, shift_x, zero, scale_y, shift_y], 1).view(b, 2, 3)
     grid = F.affine_grid(theta, list(pixels.shape), align_corners=False)

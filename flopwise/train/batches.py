@@ -14,10 +14,12 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
 from flopwise.dsl.recipe import Recipe
+from flopwise.errors import SpecError
 from flopwise.train.augment import Transform, cropped, picture_transform, policy, shifted
 from flopwise.train.data import Data, Facts
 from flopwise.train.faults import refusal
-from flopwise.train.randomness import lent_randomness
+from flopwise.train.group import ALONE, Group
+from flopwise.train.randomness import forked, lent_randomness
 from flopwise.train.split import Split, Views, plain_faults
 from flopwise.train.view import normalised
 
@@ -35,6 +37,7 @@ class Batches:
         size: Images of one batch; even where images are mixed in pairs.
         dice: Draws the order, the boxes and the flips, and nothing else, so that all networks
             trained from one seed see the same images in the same order.
+        group: The processes that share a batch; each has every so many-th image of it.
     """
 
     split: Split
@@ -42,9 +45,15 @@ class Batches:
     recipe: Recipe
     size: int
     dice: Generator
+    group: Group = ALONE
 
     def __len__(self) -> int:
         return max(1, len(self.split) // self.size)
+
+    @property
+    def share(self) -> int:
+        """Images of a batch that this process looks at."""
+        return self.size // self.group.size
 
     def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields normalised images (B, C, H, W) and labels (B,); the odd rest is left out.
@@ -55,6 +64,7 @@ class Batches:
         order = torch.randperm(len(self.split), generator=self.dice)
         order = order.repeat_interleave(self.recipe.repeats)
         chosen = order[: len(self) * self.size].view(len(self), self.size)
+        chosen = chosen[:, self.group.own]
         sized = self.split.sized
         if sized is not None and (self.split.uniform or self.recipe.crop == 1):
             yield from self._from_memory(sized, chosen)
@@ -73,14 +83,20 @@ class Batches:
         for indices in chosen:
             pixels = sized[indices]
             if recipe.crop < 1:
-                pixels = cropped(pixels, least=recipe.crop, flip=recipe.flip, dice=self.dice)
+                pixels = cropped(
+                    pixels,
+                    least=recipe.crop,
+                    flip=recipe.flip,
+                    dice=self.dice,
+                    group=self.group,
+                )
             else:
-                pixels = shifted(pixels, flip=recipe.flip, dice=self.dice)
+                pixels = shifted(pixels, flip=recipe.flip, dice=self.dice, group=self.group)
             if vary:
                 pixels = _varied(pixels, vary)
             images = normalised(pixels, mean, std)
             if recipe.erase:
-                with lent_randomness(self.dice):
+                with lent_randomness(self.dice, self.group.rank):
                     images = erase(images)
             yield images, labels[indices]
 
@@ -88,16 +104,18 @@ class Batches:
         views = Views(self.split, picture_transform(self.recipe, self.facts))
         labels = self.split.labels
         for indices in chosen:
-            with lent_randomness(self.dice):
+            with lent_randomness(self.dice, self.group.rank):
                 images = torch.stack([views[int(index)] for index in indices])
             yield images, labels[indices]
 
     def _from_workers(self, chosen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        alone = self.group.size == 1
+        dice = self.dice if alone else forked(self.dice, self.group.rank)
         loader: DataLoader[Any] = DataLoader(
             Views(self.split, picture_transform(self.recipe, self.facts)),
             batch_sampler=chosen.tolist(),
             num_workers=self.recipe.workers,
-            generator=self.dice,  # gives every worker its seed
+            generator=dice,  # gives every worker its seed
         )
         labels = self.split.labels
         with plain_faults():
@@ -105,8 +123,12 @@ class Batches:
                 yield images, labels[indices]
 
 
-def batches(data: Data, recipe: Recipe, dice: Generator) -> Batches:
-    """Returns the batches of the training split of a recipe."""
+def batches(data: Data, recipe: Recipe, dice: Generator, group: Group = ALONE) -> Batches:
+    """Returns the batches of the training split of a recipe.
+
+    Raises:
+        SpecError: A batch cannot be mixed in pairs, or shared out evenly.
+    """
     mixed = recipe.mixup > 0 or recipe.cutmix > 0
     if mixed and recipe.batch % 2:
         raise refusal(
@@ -115,7 +137,31 @@ def batches(data: Data, recipe: Recipe, dice: Generator) -> Batches:
             helps=[f"write an even number: {recipe.batch + 1}"],
         )
     size = min(recipe.batch, len(data.train))
-    return Batches(data.train, data.facts, recipe, size - size % 2 if mixed else size, dice)
+    size = size - size % 2 if mixed else size
+    if group.size > 1 and size % (group.size * (2 if mixed else 1)):
+        raise _uneven(recipe, size, group.size, len(data.train))
+    return Batches(data.train, data.facts, recipe, size, dice, group)
+
+
+def _uneven(recipe: Recipe, size: int, processes: int, images: int) -> SpecError:
+    """Returns the error of a batch that a group cannot share out evenly."""
+    mixed = recipe.mixup > 0 or recipe.cutmix > 0
+    step = 2 if mixed else 1
+    whole = f"a batch is all {size} training images"
+    pairs = " in pairs, as mixup and cutmix need them" if mixed else ""
+    least = size // (processes * step) * processes * step
+    near = [each for each in (least, least + processes * step) if 0 < each <= images]
+    fits = next((n for n in range(processes - 1, 1, -1) if not size % (n * step)), 1)
+    return refusal(
+        "E512",
+        f"{whole if recipe.batch > size + 1 else f'train.batch is {size}'}, which {processes} "
+        f"processes cannot share evenly{pairs}",
+        helps=[
+            *([f"write train.batch: {' or '.join(map(str, near))}"] if near else []),
+            f"train with {fits} GPU{'s' if fits > 1 else ''}",
+        ],
+        notes=["each process of a training looks at the same share of every batch"],
+    )
 
 
 def images_seen(data: Data, recipe: Recipe) -> int:

@@ -1,4 +1,4 @@
-"""What is told to a person whose data or recipe cannot be used; codes E601 to E624."""
+"""What is told of data or recipes that cannot be used: E601 to E624, E512, E513."""
 
 from __future__ import annotations
 

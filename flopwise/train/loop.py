@@ -9,13 +9,17 @@ import torch
 from torch import nn
 
 from flopwise.dsl.recipe import Recipe
-from flopwise.train.checkpoint import load_weights
+from flopwise.train.checkpoint import load_weights, read_checkpoint
 from flopwise.train.data import Data
+from flopwise.train.group import ALONE, Group
+from flopwise.train.launch import Job, run_group
 from flopwise.train.randomness import own_randomness
 from flopwise.train.record import OnEpoch, Result
-from flopwise.train.training import Training
+from flopwise.train.training import LAST, Training
 
-__all__ = ["train"]
+__all__ = ["train", "train_here", "usual_device"]
+
+Keep = Literal["best", "last"]
 
 
 def train(
@@ -26,7 +30,8 @@ def train(
     *,
     on_epoch: OnEpoch | None = None,
     device: torch.device | str | None = None,
-    keep: Literal["best", "last"] = "best",
+    keep: Keep = "best",
+    processes: int = 1,
 ) -> Result:
     """Trains a network, or goes on with the training that `folder` holds.
 
@@ -50,18 +55,66 @@ def train(
         on_epoch: Called after every epoch, when its checkpoint is on disk. May raise `Stop`.
         device: Where to train; a GPU where there is one.
         keep: Which epoch: the best by validation, or the last, for which nothing was chosen.
+        processes: How many share the training, started by torchrun, each on a GPU of its own where
+            there are GPUs. The batch is the recipe's, whatever their number, and a training may go
+            on with another number of them.
 
     Raises:
-        SpecError: The recipe asks for what timm or the network does not have.
+        SpecError: The recipe asks for what timm or the network does not have, or for a batch that
+            the processes cannot share evenly.
         DivergedError: The loss is no longer a number.
         RunError: The folder holds another training, or not even one image fits the memory.
     """
     home = Path(folder)
     home.mkdir(parents=True, exist_ok=True)
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = torch.device(device) if device else usual_device()
+    if processes == 1:
+        return train_here(model, data, recipe, home, place, on_epoch=on_epoch, keep=keep)
+    result = run_group(Job(model, data, recipe, home, place.type), processes, on_epoch)
+    if keep == "best":
+        load_weights(model, result.weights)
+    else:
+        state = read_checkpoint(home / LAST, recipe, data.train.digest)
+        assert state, "a training leaves its checkpoint"
+        model.load_state_dict(state["average"] or state["model"])
+    model.to(place)
+    return result
+
+
+def usual_device() -> torch.device:
+    """Returns where work is done unless somebody says otherwise: a GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def train_here(
+    model: nn.Module,
+    data: Data,
+    recipe: Recipe,
+    folder: Path,
+    device: torch.device,
+    *,
+    on_epoch: OnEpoch | None = None,
+    keep: Keep = "best",
+    group: Group = ALONE,
+    piece: int | None = None,
+) -> Result:
+    """Trains in this process, alone or as one of a group; see `train`.
+
+    Args:
+        model: The network.
+        data: The images.
+        recipe: How it is trained.
+        folder: Where its files are.
+        device: Where to train.
+        on_epoch: Called after every epoch; by the first of a group only.
+        keep: Which epoch's weights the network holds at the end.
+        group: The processes that share the training.
+        piece: Most images that go through the network at once, if that is known.
+    """
     with own_randomness(recipe.seed):
-        training = Training.begin(model.to(place), data, recipe, home, place)
+        training = Training.begin(model.to(device), data, recipe, folder, device, group)
         training.resume()
+        training.pieces.size = min(training.pieces.size, piece or training.pieces.size)
         stopped = training.run(on_epoch)
     if keep == "best":
         load_weights(model, training.weights)

@@ -10,10 +10,18 @@ import torch
 
 from flopwise.errors import RunError
 
-__all__ = ["Pieces", "out_of_memory"]
+__all__ = ["Pieces", "ShortError", "out_of_memory"]
 
 T = TypeVar("T")
 SIGNS = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+class ShortError(Exception):
+    """The memory of one process of a group is short: all have to begin again with `size`."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
 
 
 @dataclass(slots=True)
@@ -22,9 +30,11 @@ class Pieces:
 
     Attributes:
         size: Most images to work on at once.
+        alone: Whether a smaller size may be tried at once: no other process waits meanwhile.
     """
 
     size: int
+    alone: bool = True
 
     def fit(self, work: Callable[[int], T]) -> T:
         """Returns what `work(size)` returns, with half the size each time memory runs out."""
@@ -38,6 +48,8 @@ class Pieces:
                     raise RunError("a single image does not fit the memory") from error
             # Outside the handler, so that the failed call's tensors are no longer held.
             self.size = (self.size + 1) // 2
+            if not self.alone:
+                raise ShortError(self.size)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 

@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["generators", "lent_randomness", "own_randomness", "set_generators"]
+__all__ = [
+    "forked",
+    "generators",
+    "lent_randomness",
+    "own_randomness",
+    "seed_generators",
+    "set_generators",
+]
 
 
 @contextmanager
@@ -20,25 +27,40 @@ def own_randomness(seed: int) -> Iterator[None]:
     timm's mixing and policies draw from Python's and numpy's, dropout and drop path from torch's.
     """
     before = generators()
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - timm draws from numpy's global generator
-    torch.manual_seed(seed)
+    seed_generators(seed)
     try:
         yield
     finally:
         set_generators(before)
 
 
+def seed_generators(*seeds: int) -> None:
+    """Seeds all global generators; several numbers make a seed of their own."""
+    seed = seeds[0] if len(seeds) == 1 else int(np.random.SeedSequence(seeds).generate_state(1)[0])
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - timm draws from numpy's global generator
+    torch.manual_seed(seed)
+
+
+def forked(dice: torch.Generator, rank: int) -> torch.Generator:
+    """Returns a generator for one process of a group, from one draw that all of them make."""
+    seed = int(torch.randint(2**62, (), generator=dice))
+    return torch.Generator().manual_seed(seed + rank)
+
+
 @contextmanager
-def lent_randomness(dice: torch.Generator) -> Iterator[None]:
+def lent_randomness(dice: torch.Generator, rank: int = 0) -> Iterator[None]:
     """Lets torch's global CPU generator draw from `dice` for a while.
 
     timm's and torchvision's transforms draw from the global generator, as dropout does; a network's
     dropout must not change the images it is shown.
+
+    Args:
+        dice: What it draws from.
+        rank: Which process of a group this is; each draws something else.
     """
     before = torch.get_rng_state()
-    seed = int(torch.randint(2**62, (), generator=dice))
-    torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
+    torch.set_rng_state(forked(dice, rank).get_state())
     try:
         yield
     finally:
@@ -53,7 +75,7 @@ def generators() -> dict[str, Any]:
         "python": random.getstate(),
         "numpy": {**numpy, "state": {**numpy["state"], "key": keys}},
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
     }
 
 
@@ -64,5 +86,5 @@ def set_generators(states: dict[str, Any]) -> None:
     keys = numpy["state"]["key"].numpy().astype(np.uint32)
     np.random.set_state({**numpy, "state": {**numpy["state"], "key": keys}})  # noqa: NPY002
     torch.set_rng_state(states["torch"])
-    if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(states["cuda"])
+    if torch.cuda.is_available() and states["cuda"]:  # of the GPU that it is on
+        torch.cuda.set_rng_state(states["cuda"][0])

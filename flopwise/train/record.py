@@ -74,6 +74,7 @@ class Result:
         piece: Images that went through the network at once; less than the recipe's batch where
             memory was short.
         stopped: Whether `on_epoch` ended it early.
+        processes: Processes that shared its last session.
     """
 
     best: Epoch
@@ -86,6 +87,7 @@ class Result:
     outside_share: float
     piece: int
     stopped: bool = False
+    processes: int = 1
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain values."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from flopwise.train.data import Data, SplitName
+from flopwise.train.group import ALONE, Group
 from flopwise.train.images import Labels
 from flopwise.train.memory import Pieces
 from flopwise.train.split import Split, Views, plain_faults
@@ -96,8 +97,11 @@ def answer(
     *,
     device: torch.device | str | None = None,
     timed: Timed = nullcontext,
+    group: Group = ALONE,
 ) -> Answers:
     """Runs a network over a split, in evaluation mode and full precision.
+
+    A group deals out the batches of images, each to one process, and all of them get all answers.
 
     Args:
         model: The network; where it is decides where it runs, unless `device` says otherwise.
@@ -105,13 +109,18 @@ def answer(
         split: Which split; `test` opens it.
         device: Where to run.
         timed: Makes a context that the network's own work runs in.
+        group: The processes that share the work.
     """
     chosen = split if isinstance(split, Split) else data.split(split)
     place = torch.device(device) if device else next(model.parameters()).device
-    logits = _run(model.to(place), chosen, data, place, timed)
     labels = chosen.labels
-    losses = F.cross_entropy(logits, labels, reduction="none").numpy()
-    return Answers(chosen.name, labels.numpy(), logits.argmax(1).numpy(), losses)
+    said, losses = torch.zeros_like(labels), torch.zeros(len(labels))
+    if own := torch.arange(len(chosen)).split(BATCH)[group.rank :: group.size]:
+        logits, mine = _run(model.to(place), chosen, own, data, place, timed), torch.cat(own)
+        said[mine] = logits.argmax(1)
+        losses[mine] = F.cross_entropy(logits, labels[mine], reduction="none")
+    said, losses = group.whole(said), group.whole(losses)
+    return Answers(chosen.name, labels.numpy(), said.numpy(), losses.numpy())
 
 
 def evaluate(
@@ -129,6 +138,7 @@ def evaluate(
 def _run(
     model: nn.Module,
     split: Split,
+    own: Sequence[Tensor],
     data: Data,
     device: torch.device,
     timed: Timed,
@@ -137,7 +147,7 @@ def _run(
     training, pieces, found = model.training, Pieces(BATCH), []
     model.eval()
     try:
-        for pixels in _pixels(split, data.workers):
+        for pixels in _pixels(split, own, data.workers):
             images = normalised(pixels, mean, std)
             found.append(pieces.fit(partial(_forward, model, images, device, timed)))
     finally:
@@ -152,14 +162,14 @@ def _forward(
         return torch.cat([model(part.to(device)).float().cpu() for part in images.split(size)])
 
 
-def _pixels(split: Split, workers: int) -> Iterator[Tensor]:
+def _pixels(split: Split, own: Sequence[Tensor], workers: int) -> Iterator[Tensor]:
     """Yields uint8 batches as evaluation sees them."""
     if split.sized is not None:
-        yield from split.sized.split(BATCH)
+        yield from (split.sized[indices] for indices in own)
         return
     loader: DataLoader[Any] = DataLoader(
         Views(split, split.view.transform()),
-        batch_size=BATCH,
+        batch_sampler=[indices.tolist() for indices in own],
         num_workers=workers,
         generator=torch.Generator(),  # or the loader would draw from the global one
     )

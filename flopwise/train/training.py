@@ -24,8 +24,9 @@ from flopwise.train.checkpoint import (
 )
 from flopwise.train.clock import Clock
 from flopwise.train.data import Data
+from flopwise.train.group import ALONE, Group
 from flopwise.train.memory import Pieces
-from flopwise.train.randomness import generators, set_generators
+from flopwise.train.randomness import generators, seed_generators, set_generators
 from flopwise.train.record import DivergedError, Epoch, OnEpoch, Result, Stop
 from flopwise.train.sam import climbed
 from flopwise.train.score import Weights, answer
@@ -39,16 +40,21 @@ from flopwise.train.tools import (
     set_drop,
 )
 
-__all__ = ["Training"]
+__all__ = ["LAST", "Training"]
 
 LAST = "last.pt"
 
 
 @dataclass
 class Training:
-    """A training in progress: everything that changes, in one place."""
+    """A training in progress: everything that changes, in one place.
+
+    Attributes:
+        shared: What is called in training; the model, or what averages its gradients over a group.
+    """
 
     model: nn.Module
+    shared: nn.Module
     data: Data
     recipe: Recipe
     folder: Path
@@ -59,31 +65,41 @@ class Training:
     schedule: Any
     average: Any
     mixup: Any
+    group: Group = ALONE
     updates: int = 0
     history: list[Epoch] = field(default_factory=list)
     clock: Clock = field(default_factory=Clock)
 
     @classmethod
     def begin(
-        cls, model: nn.Module, data: Data, recipe: Recipe, folder: Path, device: torch.device
+        cls,
+        model: nn.Module,
+        data: Data,
+        recipe: Recipe,
+        folder: Path,
+        device: torch.device,
+        group: Group = ALONE,
     ) -> Training:
         """Makes everything from the recipe, at step 0."""
         set_drop(model, recipe)
         refuse_test_size(model, recipe, data.facts.channels)
-        source = batches(data, recipe, torch.Generator().manual_seed(recipe.seed))
+        source = batches(data, recipe, torch.Generator().manual_seed(recipe.seed), group)
         optimizer = make_optimizer(model, recipe)
+        sample = torch.zeros(1, data.facts.channels, *data.facts.size)
         return cls(
             model=model,
+            shared=group.shared(model, sample),
             data=data,
             recipe=recipe,
             folder=folder,
             device=device,
             batches=source,
-            pieces=Pieces(source.size),
+            pieces=Pieces(source.share, alone=group.size == 1),
             optimizer=optimizer,
             schedule=make_schedule(optimizer, recipe, len(source)),
             average=make_average(model, recipe),
             mixup=make_mixup(recipe, len(data.facts.classes)),
+            group=group,
         )
 
     @property
@@ -110,12 +126,21 @@ class Training:
         """Trains the epochs that are left; returns whether it was asked to stop."""
         while len(self.history) < self.recipe.epochs:
             self.history.append(self.epoch())
-            self.save()
-            try:
-                if on_epoch:
-                    on_epoch(self.history[-1])
-            except Stop:
+            stop = False
+            if self.group.first:
+                self.save()
+                stop = self.asked_to_stop(on_epoch)
+            if self.group.agreed(stop):
                 return True
+        return False
+
+    def asked_to_stop(self, on_epoch: OnEpoch | None) -> bool:
+        """Tells of the last epoch; returns whether it is to be the last one indeed."""
+        try:
+            if on_epoch:
+                on_epoch(self.history[-1])
+        except Stop:
+            return True
         return False
 
     def epoch(self) -> Epoch:
@@ -123,11 +148,19 @@ class Training:
         self.clock.start()
         began, losses, rate = time.perf_counter(), 0.0, 0.0
         self.model.train()
+        if not self.group.first:  # the generators of the first are kept in the checkpoint
+            seed_generators(self.recipe.seed, len(self.history), self.group.rank)
         for pixels, labels in self.batches.epoch():
             loss, rate = self.step(pixels, labels)
             losses += loss
         trained = time.perf_counter()
-        found = answer(self.judged, self.data, self.data.validation, timed=self.clock.inside)
+        found = answer(
+            self.judged,
+            self.data,
+            self.data.validation,
+            timed=self.clock.inside,
+            group=self.group,
+        )
         score = found.score(self.kind)
         return Epoch(
             epoch=len(self.history) + 1,
@@ -144,6 +177,12 @@ class Training:
         )
 
     @property
+    def piece(self) -> int:
+        """Images that go through the network at once; the whole batch where all shares do."""
+        whole = self.pieces.size >= self.batches.share
+        return self.batches.size if whole else self.pieces.size
+
+    @property
     def rate(self) -> float:
         """The learning rate of the next update."""
         return float(max(group["lr"] for group in self.optimizer.param_groups))
@@ -155,7 +194,7 @@ class Training:
             pixels, targets = self.mixup(pixels, labels)
         with self.clock.inside():
             gradients = partial(self._gradients, pixels, targets, torch.get_rng_state())
-            loss = self.pieces.fit(gradients)
+            loss = self.group.mean(self.pieces.fit(gradients))
             if not math.isfinite(loss):
                 raise self._diverged(loss)
             if self.recipe.sam:
@@ -177,14 +216,16 @@ class Training:
         self.optimizer.zero_grad()
         smoothing = self.recipe.smoothing if self.mixup is None else 0.0
         second_order = getattr(self.optimizer, "is_second_order", False)
-        total = 0.0
+        total, left = 0.0, len(pixels)
         for some, right in zip(pixels.split(size), targets.split(size), strict=True):
-            with torch.autocast(self.device.type, torch.bfloat16, self.recipe.amp == "bf16"):
-                logits = self.model(some.to(self.device))
-            right = right.to(self.device)
-            loss = F.cross_entropy(logits.float(), right, label_smoothing=smoothing)
-            share = loss * (len(some) / len(pixels))
-            share.backward(create_graph=second_order)
+            left -= len(some)
+            with self.group.quiet(self.shared, left > 0):
+                with torch.autocast(self.device.type, torch.bfloat16, self.recipe.amp == "bf16"):
+                    logits = self.shared(some.to(self.device))
+                right = right.to(self.device)
+                loss = F.cross_entropy(logits.float(), right, label_smoothing=smoothing)
+                share = loss * (len(some) / len(pixels))
+                share.backward(create_graph=second_order)
             total += float(share.detach())
         return total
 
@@ -211,7 +252,7 @@ class Training:
             "schedule": self.schedule.state_dict() if self.schedule is not None else None,
             "average": self.average.module.state_dict() if self.average is not None else None,
             "updates": self.updates,
-            "piece": self.pieces.size,
+            "piece": self.piece,
             "dice": self.batches.dice.get_state(),
             "generators": generators(),
             "history": [each.as_dict() for each in self.history],
@@ -232,7 +273,8 @@ class Training:
             self.schedule.load_state_dict(state["schedule"])
         if self.average is not None:
             self.average.module.load_state_dict(state["average"])
-        self.updates, self.pieces.size = state["updates"], state["piece"]
+        self.updates = state["updates"]
+        self.pieces.size = min(state["piece"], self.pieces.size)
         self.batches.dice.set_state(state["dice"])
         set_generators(state["generators"])
         self.history = [Epoch(**each) for each in state["history"]]
@@ -251,6 +293,7 @@ class Training:
             seconds=sum(each.seconds for each in self.history),
             images_per_second=len(self.history) / seconds,
             outside_share=self.clock.share,
-            piece=self.pieces.size,
+            piece=self.piece,
             stopped=stopped,
+            processes=self.group.size,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from flopwise.export import tier
 from flopwise.report.rows import compare_rows
 from flopwise.train import open_data, train
 from tests.parity.references import image, redrawn, relative
+from tests.searches import rows_of
 
 ROOT = Path(__file__).parents[2]
 YAML = sorted((ROOT / "examples").rglob("*.yaml"))
@@ -140,8 +140,7 @@ def test_a_network_put_together_in_yaml_is_the_one_it_is_named_after(path: Path)
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_committed_winner_is_the_best_row_of_its_trials(path: Path) -> None:
-    with (path.parent / "trials.csv").open(encoding="utf-8", newline="") as file:
-        best = max(csv.DictReader(file), key=lambda row: float(row["val_top1"]))
+    best = max(rows_of(path.parent), key=lambda row: float(row["val_top1"]))
     network = dsl.load(path).network()
     assert (network.hash, str(network.graph.macs)) == (best["hash"], best["macs"])
 

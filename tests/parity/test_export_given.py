@@ -21,8 +21,8 @@ from flopwise.cli import main
 from flopwise.dsl import loads
 from flopwise.errors import RunError
 from flopwise.export import recognise
-from flopwise.export.folder import to_timm
 from flopwise.export.proof import images_like
+from flopwise.export.tensors import to_timm
 from flopwise.export.weights import named, read_weights
 
 SPEC = """

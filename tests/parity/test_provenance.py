@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +14,7 @@ import flopwise
 from flopwise.cli import main
 from flopwise.dsl import loads
 from flopwise.errors import SpecError
+from tests.searches import rows_of
 
 SPEC = """
 spec: 1
@@ -48,11 +48,6 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     design.set({"train.lr": 0.01}).train(room / "parent", command="flopwise train parent")
     design.search(room / "study", start=room / "parent", command="flopwise search study")
     return room
-
-
-def rows_of(study: Path) -> list[dict[str, str]]:
-    with (study / "trials.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_every_trial_of_a_search_begins_from_the_weights_it_is_given(room: Path) -> None:

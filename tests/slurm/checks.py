@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
 import subprocess
-import sys
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-SPEC = """
-spec: 1
-name: slurmed
-input: {size: 8, channels: 1}
-classes: 10
+from tests.searches import ROOT, epochs_of, from_a_shell, rows_of, tiny, until
+
+SPEC = tiny("""
 vars: {w: 8, d: 1}
-net:
-  stem: {block: conv_stem, dim: $w, kernel: 3, stride: 1}
-  body: {block: basic, dim: $w, depth: $d}
-  head: {block: classifier, pool: avg}
 search:
   space:
     w: {range: [4, 16], step: 4}
@@ -33,8 +24,7 @@ search:
   sampler: {kind: random, seed: 3}
   final: {top: 1, seeds: 1}
 train: {data: digits, epochs: 6}
-"""
-ROOT = Path(__file__).parents[2]
+""")
 
 
 @pytest.fixture
@@ -43,18 +33,10 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def launched(home: Path) -> subprocess.Popen[str]:
-    words = [sys.executable, "-m", "flopwise", "search", str(home.parent / "net.yaml")]
-    words += ["--out", str(home), "--workers", "2", "--slurm", "partition=debug,time=30"]
-    return subprocess.Popen(
-        words,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
-    )
+def launched(home: Path, *more: str) -> subprocess.Popen[str]:
+    words = ["search", home.parent / "net.yaml", "--out", home, "--workers", "2", *more]
+    shell = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return from_a_shell(*words, "--slurm", "partition=debug,time=30", cwd=ROOT, env=shell)
 
 
 def jobs(home: Path) -> dict[str, str]:
@@ -66,25 +48,6 @@ def jobs(home: Path) -> dict[str, str]:
     words = ["squeue", "--noheader", "--array", "--format=%i %T", f"--jobs={array}"]
     lines = subprocess.run(words, capture_output=True, text=True, check=False).stdout.splitlines()
     return dict(line.split() for line in lines)
-
-
-def until(what: object, process: subprocess.Popen[str] | None = None, seconds: float = 240) -> None:
-    end = time.monotonic() + seconds
-    while not what():  # type: ignore[operator]
-        assert time.monotonic() < end, "it took too long"
-        assert process is None or process.poll() is None, process.communicate()[0]
-        time.sleep(0.5)
-
-
-def epochs(home: Path) -> int:
-    """Returns how many epochs of trials are on disk."""
-    files = (home / "trials").glob("*/epochs.jsonl")
-    return sum(len(file.read_text().splitlines()) for file in files)
-
-
-def ended(home: Path) -> list[dict[str, str]]:
-    with (home / "trials.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def workers_of(home: Path) -> Counter[str]:
@@ -103,7 +66,7 @@ def test_jobs_train_it_all_and_a_preempted_one_gives_its_trial_back_and_comes_ag
     home: Path,
 ) -> None:
     search = launched(home)
-    until(lambda: epochs(home) >= 2 and list(jobs(home).values()) == ["RUNNING"] * 2, search)
+    until(lambda: epochs_of(home) >= 2 and list(jobs(home).values()) == ["RUNNING"] * 2, search)
     first = next(iter(jobs(home)))
     subprocess.run(["scancel", "--signal=USR2", first], check=True)  # what Slurm says beforehand
     until(lambda: workers_of(home)["COMPLETE"] >= 1, search)  # it left, as one that is asked to
@@ -112,7 +75,7 @@ def test_jobs_train_it_all_and_a_preempted_one_gives_its_trial_back_and_comes_ag
     subprocess.run(now, check=True)
     said, _ = search.communicate(timeout=400)
     assert search.returncode == 0, said
-    rows = ended(home)
+    rows = rows_of(home)
     assert [row["state"] for row in rows] == ["done"] * 6
     assert len({row["identity"] for row in rows}) == 6
     assert all(int(row["epochs"]) == 6 for row in rows)
@@ -130,7 +93,7 @@ def test_a_search_that_is_stopped_leaves_its_jobs_and_one_that_is_killed_loses_n
     file = home.parent / "net.yaml"
     file.write_text(SPEC.replace("epochs: 6", "epochs: 15"))
     search = launched(home)
-    until(lambda: epochs(home) >= 2 and len(jobs(home)) == 2, search)
+    until(lambda: epochs_of(home) >= 2 and len(jobs(home)) == 2, search)
     search.send_signal(signal.SIGINT)
     said, _ = search.communicate(timeout=240)
     assert search.returncode == 130
@@ -143,6 +106,21 @@ def test_a_search_that_is_stopped_leaves_its_jobs_and_one_that_is_killed_loses_n
     said, _ = again.communicate(timeout=400)
     assert again.returncode == 0, said
     assert "are still there; none is added" in said
-    rows = ended(home)
+    rows = rows_of(home)
     assert [row["state"] for row in rows] == ["done"] * 6
     assert all(int(row["epochs"]) == 15 for row in rows)
+
+
+def test_a_job_has_as_many_gpus_as_a_trial_takes(home: Path) -> None:
+    (home.parent / "net.yaml").write_text(SPEC.replace("seeds: 1", "seeds: 1, epochs: 1"))
+    search = launched(home, "--gpus-per-trial", "2", "--trials", "1")
+    until(lambda: "RUNNING" in jobs(home).values(), search)
+    array = json.loads((home / "workers" / "slurm.json").read_text())
+    assert array["options"]["gpus"] == "2"
+    words = ["squeue", "--noheader", "--array", "--format=%T %b", f"--jobs={array['job']}"]
+    found = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split("\n")
+    assert sorted(each.split()[0] for each in found if each) == ["PENDING", "RUNNING"]  # 2 GPUs
+    said, _ = search.communicate(timeout=600)
+    assert search.returncode == 0, said
+    (row,) = rows_of(home)
+    assert row["state"] == "done" and row["epochs"] == "6"

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Sets up a real Slurm of one node on this machine, and runs tests/slurm/checks.py on it.
+# Sets up a real Slurm of one node on this machine, and runs tests/slurm/checks.py on it. Its two GPUs
+# are two files that any machine has: what Slurm counts and deals out, and nobody computes on.
 #
 #     bash tests/slurm/run.sh              # as root, on Debian: installs slurm-wlm if it is missing
 #
@@ -55,10 +56,15 @@ MpiDefault=none
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 JobRequeue=1
+GresTypes=gpu
 KillWait=10
 MinJobAge=30
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$(env -u OMP_NUM_THREADS nproc) Gres=gpu:2 State=UNKNOWN
 PartitionName=debug Nodes=$host Default=YES MaxTime=INFINITE State=UP
+CONF
+cat >"$home/gres.conf" <<CONF
+Name=gpu File=/dev/null
+Name=gpu File=/dev/zero
 CONF
 export SLURM_CONF="$home/slurm.conf"
 slurmctld

@@ -14,6 +14,7 @@ import pytest
 from flopwise.dsl import Spec, load, loads
 from flopwise.errors import SpecError
 from flopwise.search import search
+from tests.searches import rows_of
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "nas_bench" / "nas_bench_macro.yaml"
 SPEC = """
@@ -45,14 +46,14 @@ def written(folder: Path, lines: str) -> Spec:
 def test_a_search_over_a_table_trains_nothing_and_imports_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys; from flopwise.cli import main; "
-        f"code = main(['search', {str(EXAMPLE)!r}, '--out', {str(tmp_path / 'study')!r}]); "
+        f"code = main(['search', {str(EXAMPLE)!r}, '--out', {str(tmp_path / 'study')!r}, "
+        "'--trials', '15']); "
         "print(code, 'torch' in sys.modules, 'timm' in sys.modules)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.splitlines()[-1] == "0 False False", told.stdout[-2000:]
-    text = (tmp_path / "study" / "trials.csv").read_text()
-    rows = list(csv.DictReader(text.splitlines()))
-    assert len({row["identity"] for row in rows}) == len(rows) == 50
+    rows = rows_of(tmp_path / "study")
+    assert len({row["identity"] for row in rows}) == len(rows) == 15
     assert all(47_500_000 <= int(row["macs"]) <= 52_500_000 for row in rows)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import pytest
@@ -10,17 +9,10 @@ import pytest
 import flopwise
 from flopwise.design.sharing import replay
 from flopwise.errors import RunError
+from tests.searches import halved, rows_of
 
-SPEC = """
-spec: 1
-name: tiny
-input: {size: 8, channels: 1}
-classes: 10
+SPEC = halved("""
 vars: {w: 8, d: 1}
-net:
-  stem: {block: conv_stem, dim: $w, kernel: 3, stride: 2, pool: none}
-  body: {block: basic, dim: $w, depth: $d}
-  head: {block: classifier, pool: avg}
 search:
   space:
     w: {range: [8, 16], step: 2}
@@ -31,7 +23,7 @@ search:
   sampler: {kind: screened, short: [50%], seed: 1}
   final: {top: 1, seeds: 1, epochs: 1}
 train: {data: digits, images: 200, epochs: 4, lr: 0.004, crop: 1.0, flip: false}
-"""
+""")
 
 
 def test_a_short_training_that_began_from_weights_is_trained_again_to_the_same_bytes(
@@ -43,8 +35,7 @@ def test_a_short_training_that_began_from_weights_is_trained_again_to_the_same_b
     flopwise.load("net.yaml").search("study", start="before")
     Path("net.yaml").unlink()
     monkeypatch.chdir("/")  # the record does not lean on where the search was started
-    with (tmp_path / "study" / "trials.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(tmp_path / "study")
     short, full = ([r for r in rows if r["share"] == share] for share in ("0.5", "1.0"))
     assert {r["epochs"] for r in short} == {"2"} and {r["epochs"] for r in full} == {"4"}
     for row in (short[-1], full[-1]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from html.parser import HTMLParser
@@ -18,6 +17,7 @@ from flopwise.dsl import Window, load
 from flopwise.errors import RunError
 from flopwise.report.study_charts import explained
 from flopwise.search import search
+from tests.searches import rows_of
 
 SPEC = """
 spec: 1
@@ -97,10 +97,6 @@ def run(folder: Path, extra: str = "") -> Path:
     return folder / "study"
 
 
-def rows(folder: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))
-
-
 def test_its_charts_and_tables_hold_every_trial(tmp_path: Path) -> None:
     study = run(tmp_path)
     page = flopwise.report(study)
@@ -109,7 +105,7 @@ def test_its_charts_and_tables_hold_every_trial(tmp_path: Path) -> None:
     assert page == study / "report.html"
     assert not seen.open
     assert not seen.sources, "the page needs no network"
-    known = rows(study)
+    known = rows_of(study)
     done = {int(row["number"]): row for row in known if row["state"] == "done"}
     failed = [row for row in known if row["state"] == "failed"]
     assert failed, "the function fails for some of this space"
@@ -137,7 +133,7 @@ def test_several_budgets_are_parts_of_one_page(tmp_path: Path) -> None:
     study = run(tmp_path, "  budget: [{macs: {min: 5K, max: 30K}}, {macs: {min: 30K, max: 90K}}]\n")
     text = flopwise.report(study, tmp_path / "page.html").read_text(encoding="utf-8")
     first = charts(text)[0]
-    both = [row for n in (1, 2) for row in rows(study / f"budget-{n}") if row["state"] == "done"]
+    both = [row for n in (1, 2) for row in rows_of(study / f"budget-{n}") if row["state"] == "done"]
     drawn = [x for name, t in first["traces"].items() if "winner" not in name for x in t["x"]]
     assert sorted(drawn) == sorted(int(row["macs"]) for row in both)
     assert [(s["x0"], s["x1"]) for s in first["layout"]["shapes"]] == [
@@ -150,7 +146,7 @@ def test_several_budgets_are_parts_of_one_page(tmp_path: Path) -> None:
 def test_of_several_objectives_the_front_is_marked(tmp_path: Path) -> None:
     study = run(tmp_path, "  objective: [{maximize: top1}, {minimize: macs}]\n")
     (cost, *_) = charts(flopwise.report(study).read_text(encoding="utf-8"))
-    done = [(int(r["macs"]), float(r["val_top1"])) for r in rows(study) if r["state"] == "done"]
+    done = [(int(r["macs"]), float(r["val_top1"])) for r in rows_of(study) if r["state"] == "done"]
     best = {
         (x, y) for x, y in done if not any(a <= x and b >= y and (a, b) != (x, y) for a, b in done)
     }

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from flopwise.dsl import Network, Recipe, Spec, loads
@@ -20,22 +16,14 @@ from flopwise.search import (
     Measure,
     Outcome,
     TrialRow,
-    Verdict,
     Watch,
     search,
 )
 from flopwise.search.evaluator import OnEpoch
+from tests.searches import Book, rows_of, tiny
 
-SPEC = """
-spec: 1
-name: tiny
-input: {size: 8, channels: 1}
-classes: 10
+SPEC = tiny("""
 vars: {w: 16, d: 2}
-net:
-  stem: {block: conv_stem, dim: $w, kernel: 3, stride: 1}
-  body: {block: basic, dim: $w, depth: $d}
-  head: {block: classifier, pool: avg}
 search:
   space:
     w: {range: [8, 32], step: 4}
@@ -45,7 +33,7 @@ search:
   sampler: {kind: tpe, seed: 3}
   final: {top: 1, seeds: 3}
 train: {data: digits, epochs: 2}
-"""
+""")
 
 
 def spec_with(*changes: tuple[str, str]) -> Spec:
@@ -54,39 +42,6 @@ def spec_with(*changes: tuple[str, str]) -> Spec:
         assert old in text
         text = text.replace(old, new)
     return loads(text, name="tiny.yaml")
-
-
-class Book:
-    """A table look-up in place of trainings: larger is better, a little noise per seed."""
-
-    def __init__(self, fails: Callable[[Network], Exception | None] = lambda _: None) -> None:
-        self.fails = fails
-        self.trained: list[tuple[str, int]] = []
-        self.judged: list[tuple[str, int]] = []
-
-    def evaluate(
-        self, network: Network, recipe: Recipe, folder: Path, on_epoch: OnEpoch
-    ) -> Measure:
-        if error := self.fails(network):
-            raise error
-        self.trained.append((network.hash, recipe.seed))
-        score = 50 + 10 * np.log10(network.graph.macs / 1e5) + recipe.seed % 3
-        on_epoch(1, 1, {"top1": score})
-        scores = {"top1": float(score), "balanced": float(score)}
-        return Measure(scores=scores, epochs=1, seconds=0.01, images_per_s=1000.0)
-
-    def judge(self, network: Network, recipe: Recipe, measure: Measure) -> Verdict:
-        self.judged.append((network.hash, recipe.seed))
-        right = np.random.default_rng(recipe.seed).random(400) < measure.scores["top1"] / 100
-        return Verdict(scores={"top1": 100 * float(right.mean())}, correct=right)
-
-    def evaluator(self, **facts: Any) -> Evaluator:
-        return Evaluator(evaluate=self.evaluate, judge=self.judge, facts=facts)
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_a_search_ends_with_a_winner_beside_the_baseline(tmp_path: Path) -> None:
@@ -116,7 +71,7 @@ def test_final_seeds_are_used_by_no_trial_and_each_final_is_judged_once(tmp_path
 
 def test_the_folder_holds_plain_files(tmp_path: Path) -> None:
     outcome = search(spec_with(), tmp_path, evaluator=Book().evaluator(), command="the command")
-    trials, finals = rows_of(tmp_path / "trials.csv"), rows_of(tmp_path / "finals.csv")
+    trials, finals = rows_of(tmp_path), rows_of(tmp_path, "finals")
     assert [int(row["number"]) for row in trials] == list(range(6))
     assert {"w", "d", "macs", "params", "activations", "hash", "val_top1"} <= trials[0].keys()
     assert [row["name"] for row in finals] == ["baseline", "top 1"]
@@ -221,7 +176,7 @@ def test_a_failed_training_is_recorded_with_its_reason_and_the_search_goes_on(
     assert 0 < len(failed) < 8 and len(outcome.trials) == 8
     assert all("the loss is nan after epoch 1" in row.reason for row in failed)
     assert all(not row.scores for row in failed)
-    assert rows_of(tmp_path / "trials.csv")[failed[0].number]["state"] == "failed"
+    assert rows_of(tmp_path)[failed[0].number]["state"] == "failed"
 
 
 def test_a_score_that_is_no_number_is_a_failure(tmp_path: Path) -> None:
@@ -239,7 +194,7 @@ def test_five_failures_in_a_row_for_one_reason_end_the_search(tmp_path: Path) ->
     book = Book(lambda _: MemoryError("no memory"))
     with pytest.raises(RunError, match="5 trials in a row failed for the same reason"):
         search(spec_with(), tmp_path, trials=9, evaluator=book.evaluator())
-    assert len(rows_of(tmp_path / "trials.csv")) == 5
+    assert len(rows_of(tmp_path)) == 5
 
 
 def test_a_space_with_nothing_left_ends_the_search_and_says_so(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +11,10 @@ from flopwise.dsl import Network, Recipe, Spec, loads
 from flopwise.search import Evaluator, Measure, Verdict, search
 from flopwise.search.baseline import tried
 from flopwise.search.evaluator import OnEpoch
+from tests.searches import rows_of, tiny
 
-SPEC = """
-spec: 1
-name: tiny
-input: {size: 8, channels: 1}
-classes: 10
+SPEC = tiny("""
 vars: {w: 16, d: 2, warm: 0}
-net:
-  stem: {block: conv_stem, dim: $w, kernel: 3, stride: 1}
-  body: {block: basic, dim: $w, depth: $d}
-  head: {block: classifier, pool: avg}
 search:
   space:
     SPACE
@@ -31,7 +23,7 @@ search:
   sampler: {kind: random, seed: 3}
   final: {top: 2, seeds: 2}
 train: {data: digits, epochs: 20, lr: 0.003, warmup: $warm}
-"""
+""")
 BOTH = """w: {range: [8, 32], step: 4}
     d: {range: [1, 4]}
     train.lr: {range: [0.0001, 0.1], log: true}
@@ -64,11 +56,6 @@ class Book:
         return Evaluator(evaluate=self.evaluate, judge=self.judge)
 
 
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 @pytest.mark.parametrize("kind", ["random", "screened, short: [50%]"])
 def test_the_baseline_is_searched_as_long_and_judged_with_its_best_settings(
     tmp_path: Path, kind: str
@@ -76,7 +63,7 @@ def test_the_baseline_is_searched_as_long_and_judged_with_its_best_settings(
     book, spec = Book(), spec_with(BOTH)
     text = SPEC.replace("SPACE", BOTH).replace("kind: random", f"kind: {kind}")
     outcome = search(loads(text), tmp_path, evaluator=book.evaluator)
-    own = rows(tmp_path / "baseline" / "trials.csv")
+    own = rows_of(tmp_path / "baseline")
     assert len(own) == 8 and {row["hash"] for row in own} == {spec.network().hash}
     assert own[0]["train.lr"] == "0.003" and len({row["train.lr"] for row in own}) > 4
     best = max(own, key=lambda row: float(row["val_top1"]))
@@ -88,7 +75,7 @@ def test_the_baseline_is_searched_as_long_and_judged_with_its_best_settings(
     again = Book()
     assert search(loads(text), tmp_path, evaluator=again.evaluator).finals == outcome.finals
     assert again.trained == []
-    assert rows(tmp_path / "finals.csv")[0]["best_of"] == "8"
+    assert rows_of(tmp_path, "finals")[0]["best_of"] == "8"
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import gc
-import os
 import subprocess
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from benchmarks.postgres import Postgres, missing
@@ -23,17 +21,10 @@ from flopwise.search.evaluator import OnEpoch
 from flopwise.search.status import find, status
 from flopwise.search.storage import Patience, StoreGoneError, open_store
 from tests.machine import SMALL_DISK, need, no_mounts
+from tests.searches import counted, ended, lines_of, rows_of, script, started, tiny, until
 
-SPEC = """
-spec: 1
-name: tiny
-input: {size: 8, channels: 1}
-classes: 10
+SPEC = tiny("""
 vars: {w: 8, d: 2}
-net:
-  stem: {block: conv_stem, dim: $w, kernel: 3, stride: 1}
-  body: {block: basic, dim: $w, depth: $d}
-  head: {block: classifier, pool: avg}
 search:
   space:
     w: {range: [8, 32], step: 4}
@@ -43,58 +34,36 @@ search:
   sampler: {kind: random, seed: 3}
   final: {top: 1, seeds: 1}
 train: {data: digits, epochs: 3}
-"""
+""")
 
-# Three epochs, each on disk before it is told; `around(number of trainings, folder)` may interfere.
-TRAIN = """
-import os, sys, time
+# With a second argument the third training fills the disk, or what is left of it for its weights.
+FULL = """
+import sys
 from pathlib import Path
-from flopwise.dsl import loads
-from flopwise.search import Evaluator, Measure, search, work
-
-count = 0
-
-def evaluate(network, recipe, folder, on_epoch):
-    global count
-    count += 1
-    done = folder / "epochs.txt"
-    first = len(done.read_text().split()) if done.exists() else 0
-    for epoch in range(first + 1, recipe.epochs + 1):
-        around(count, folder)
-        with done.open("a") as file:
-            file.write(f"{epoch}\\n")
-        with Path(sys.argv[1], "notes.txt").open("a") as file:
-            file.write(f"{folder.name} {epoch} {os.getpid()}\\n")
-        on_epoch(epoch, recipe.epochs, {})
-    return Measure(scores={"top1": network.graph.macs / 1e6}, epochs=3, seconds=0.1)
-
-def run(folder, how=search, **options):
-    spec = loads(Path(sys.argv[1], "net.yaml").read_text())
-    how(spec, folder, evaluator=Evaluator(evaluate=evaluate), **options)
-"""
-
-FULL = (
-    TRAIN
-    + """
+from flopwise.dsl import load
 from flopwise.errors import RunError
-home = Path(sys.argv[2])
+from flopwise.search import search
+from tests.searches import noted
 
-def around(count, folder):
-    if count == 3 and len(sys.argv) > 3:
-        with (home / "ballast").open("wb", buffering=0) as file:
+disk, begun = Path(sys.argv[1]), set()
+
+def before(network, folder):
+    begun.add(folder)
+    if len(begun) == 3 and len(sys.argv) > 2:
+        with (disk / "ballast").open("wb", buffering=0) as file:
             try:
                 while file.write(bytes(512)):
                     pass
             except OSError:
                 pass
-        if sys.argv[3] == "training":
+        if sys.argv[2] == "training":
             (folder / "checkpoint").write_bytes(bytes(9999))
+
 try:
-    run(home / "run")
+    search(load("net.yaml"), disk / "run", evaluator=noted(Path("notes.txt"), before))
 except RunError as error:
     sys.exit(f"{type(error).__name__}: {error}")
 """
-)
 
 
 @pytest.fixture
@@ -103,22 +72,16 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def rows(file: Path) -> list[dict[str, str]]:
-    with file.open(newline="") as lines:
-        return list(csv.DictReader(lines))
-
-
 def epochs(home: Path) -> list[tuple[str, str]]:
-    lines = [line.split() for line in (home / "notes.txt").read_text().splitlines()]
-    return [(place, epoch) for place, epoch, _ in lines]
+    return [(place, epoch) for place, epoch, _ in lines_of(home / "notes.txt")]
 
 
-def on_a_small_disk(home: Path, size: str, script: str) -> str:
+def on_a_small_disk(home: Path, size: str, commands: str) -> str:
     """Runs a shell in which DISK is a disk of that size; returns all that was said."""
     need(no_mounts())
     disk = home / "disk"
     disk.mkdir()
-    text = f"DISK={disk}; mount -t tmpfs -o size={size} tmpfs $DISK; {script}; cp -r $DISK/run ."
+    text = f"DISK={disk}; mount -t tmpfs -o size={size} tmpfs $DISK; {commands}; cp -r $DISK/run ."
     done = subprocess.run(
         [*SMALL_DISK, text], cwd=home, capture_output=True, text=True, check=False, timeout=300
     )
@@ -130,12 +93,12 @@ def on_a_small_disk(home: Path, size: str, script: str) -> str:
 def test_a_full_disk_ends_the_search_with_words_and_it_goes_on_when_there_is_room(
     home: Path, where: str
 ) -> None:
-    (home / "full.py").write_text(FULL)
-    run = f"{sys.executable} full.py . $DISK"
+    (home / "full.py").write_text(script(FULL))
+    run = f"{sys.executable} full.py $DISK"
     told = on_a_small_disk(home, "400k", f"! {run} {where}; rm $DISK/ballast; {run}")
     assert "DiskFullError: there is no room to write" in told and "give the same command" in told
     assert "Traceback" not in told
-    assert [row["state"] for row in rows(home / "run" / "trials.csv")] == ["done"] * 6
+    assert [row["state"] for row in rows_of(home / "run")] == ["done"] * 6
     begun = epochs(home)
     assert len(begun) - len(set(begun)) <= 1  # the epoch that found no room, and no other
     assert len(set(begun)) == 6 * 3
@@ -143,13 +106,12 @@ def test_a_full_disk_ends_the_search_with_words_and_it_goes_on_when_there_is_roo
 
 REAL = """
 import sys
-from pathlib import Path
-from flopwise.dsl import loads
+from flopwise.dsl import load
 from flopwise.errors import RunError
 from flopwise.search import search
 
 try:
-    search(loads(Path("net.yaml").read_text()), sys.argv[1])
+    search(load("net.yaml"), sys.argv[1])
 except RunError as error:
     sys.exit(f"{type(error).__name__}: {error}")
 """
@@ -163,7 +125,7 @@ def test_a_training_that_finds_no_room_for_its_weights_goes_on_where_it_was(home
     more = "cp $DISK/run/trials.csv first.csv; mount -o remount,size=50m $DISK"
     told = on_a_small_disk(home, "700k", f"! {run}; {more}; {run}")
     assert "DiskFullError: there is no room to write" in told and "Traceback" not in told
-    first, found = rows(home / "first.csv"), rows(home / "run" / "trials.csv")
+    first, found = rows_of(home, "first"), rows_of(home / "run")
     assert [row["state"] for row in found] == ["done"] * 6
     assert 0 < len(first) < 6 and not any(row["reason"] for row in first)
     for row in found:
@@ -206,9 +168,7 @@ def test_a_database_that_crashes_and_comes_back_costs_nothing(
         if len(trained) in (2, 4):
             database.stop(crash=len(trained) == 2)
             threading.Timer(1.5, database.start).start()
-        for epoch in range(1, recipe.epochs + 1):
-            on_epoch(epoch, recipe.epochs, {})
-        return Measure(scores={"top1": network.graph.macs / 1e6}, epochs=3)
+        return counted(network, recipe, folder, on_epoch)
 
     ear, spec = Ear(), loads(SPEC)
     outcome = search(
@@ -222,6 +182,15 @@ def test_a_database_that_crashes_and_comes_back_costs_nothing(
     assert len(trained) == len(set(trained)) == 6
     assert ear.heard.count("the storage does not answer") == 2
     assert ear.heard.count("the storage answers again") == 2
+    until(lambda: connections(database) == 1, seconds=10)  # all but the one that asks are closed
+
+
+def connections(database: Postgres) -> int:
+    words = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+    with psycopg.connect(database.url) as mine:
+        found = mine.execute(words).fetchone()
+    assert found
+    return int(found[0])
 
 
 def test_a_database_that_stays_away_ends_a_worker_with_words(
@@ -267,7 +236,7 @@ def test_one_name_in_one_database_is_one_study_and_both_places_are_named(
 # The wall clock of a worker, set before anything that reads it is imported.
 CLOCK = """
 import datetime, sys, time
-shift = float(sys.argv[3])
+shift = float(sys.argv[2])
 real, real_ns, plain = time.time, time.time_ns, datetime.datetime
 time.time = lambda: real() + shift
 time.time_ns = lambda: real_ns() + int(shift * 1e9)
@@ -281,12 +250,14 @@ datetime.datetime = Shifted
 """
 SKEWED = (
     CLOCK
-    + TRAIN
     + """
-def around(count, folder):
-    time.sleep(0.1)
+from pathlib import Path
+from flopwise.dsl import load
+from flopwise.search import search, work
+from tests.searches import noted
 
-run(Path(sys.argv[1], "run"), work if sys.argv[2] == "work" else search)
+run = search if sys.argv[1] == "search" else work
+run(load("net.yaml"), "run", evaluator=noted(Path("notes.txt"), lambda *_: time.sleep(0.1)))
 """
 )
 
@@ -296,23 +267,16 @@ def test_clocks_that_differ_by_years_take_no_trial_from_anybody(home: Path) -> N
 
     The one from the past is killed then, and its trial goes on elsewhere.
     """
-    (home / "skewed.py").write_text(SKEWED)
-    hands = []
-    for how, days in (("search", 0), ("work", 4000), ("work", -4000)):
-        words = [sys.executable, "skewed.py", ".", how, str(days * 86400)]
-        hands.append(subprocess.Popen(words, cwd=home, stderr=subprocess.PIPE, text=True))
+    clocks = (("search", 0), ("work", 4000), ("work", -4000))
+    hands = [started(SKEWED, how, days * 86400, cwd=home) for how, days in clocks]
     pid = str(hands[2].pid)
-    while all(hand.poll() is None for hand in hands):
-        if (home / "notes.txt").exists() and f" {pid}\n" in (home / "notes.txt").read_text():
-            break
-        time.sleep(0.02)
+    until(lambda: pid in {line[2] for line in lines_of(home / "notes.txt")}, *hands)
     before = status(find(home / "run"))
     hands[2].kill()
-    for hand in hands:
-        _, errors = hand.communicate(timeout=120)
-        assert hand is hands[2] or hand.returncode == 0, errors
+    hands[2].communicate()
+    ended(*hands[:2])
     assert before["workers_lost"] == 0 and status(find(home / "run"))["workers_lost"] == 1
-    assert [row["state"] for row in rows(home / "run" / "trials.csv")] == ["done"] * 6
+    assert [row["state"] for row in rows_of(home / "run")] == ["done"] * 6
     assert len(epochs(home)) == len(set(epochs(home))) == 6 * 3
 
 
@@ -321,13 +285,13 @@ TIGHT = """
 import resource, sys
 import torch
 from pathlib import Path
-from flopwise.dsl import loads
+from flopwise.dsl import load
 from flopwise.search import search
 
 now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (now + 3 * 2**30, now + 3 * 2**30))
 torch.set_num_threads(1)
-search(loads(Path("net.yaml").read_text()), "run")
+search(load("net.yaml"), "run")
 """
 
 
@@ -339,17 +303,8 @@ def test_no_memory_and_a_diverged_loss_are_recorded_and_the_search_goes_on(home:
     text = text.replace("budget: {macs: {max: 3M}}", "budget: {macs: {max: 1T}}")
     text = text.replace("{kind: random, seed: 3}", "{kind: grid}").replace("d: 2}", "d: 1}")
     (home / "net.yaml").write_text(text.replace("epochs: 3}", "epochs: 1, images: 200}"))
-    (home / "tight.py").write_text(TIGHT)
-    done = subprocess.run(
-        [sys.executable, "tight.py"],
-        cwd=home,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found = {(row["w"], row["train.lr"]): row for row in rows(home / "run" / "trials.csv")}
+    ended(started(TIGHT, cwd=home))
+    found = {(row["w"], row["train.lr"]): row for row in rows_of(home / "run")}
     assert len(found) == 6
     for (w, rate), row in found.items():
         if w == "20000":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
@@ -17,18 +16,11 @@ from submitit import LocalExecutor
 from flopwise.dsl import load
 from flopwise.errors import RunError
 from flopwise.search import search
-from flopwise.search.slurm import Hand, Jobs, minutes, options_of
+from flopwise.search.slurm import Hand, Jobs, minutes, options_of, with_gpus
+from tests.searches import rows_of, tiny
 
-SPEC = """
-spec: 1
-name: tiny
-input: {size: 8, channels: 1}
-classes: 10
+SPEC = tiny("""
 vars: {w: 8, d: 1}
-net:
-  stem: {block: conv_stem, dim: $w, kernel: 3, stride: 1}
-  body: {block: basic, dim: $w, depth: $d}
-  head: {block: classifier, pool: avg}
 search:
   space: {w: {range: [4, 16]}, d: {range: [1, 3]}}
   trials: 6
@@ -36,7 +28,7 @@ search:
   evaluator: {score: params, insist: true}
   sampler: {kind: random, seed: 3}
 train: {data: digits}
-"""
+""")
 
 
 @pytest.mark.parametrize(
@@ -59,6 +51,23 @@ def test_options_are_those_of_sbatch(text: str, options: dict[str, str]) -> None
 def test_options_that_say_nothing_are_refused(text: str, word: str) -> None:
     with pytest.raises(RunError, match=word):
         options_of(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        ("gpus=1", "gpus=1 asks for 1 GPU a job, but a training takes 4"),
+        ("gpus-per-node=a100:2", "asks for 2 GPUs a job"),
+        ("gres=gpu", "gres=gpu asks for 1 GPU a job"),
+        ("gres=gpu:h100:3", "asks for 3 GPUs a job"),
+    ],
+)
+def test_a_job_with_fewer_gpus_than_a_training_takes_is_refused(options: str, asked: str) -> None:
+    with pytest.raises(RunError, match=asked):
+        with_gpus(options_of(f"partition=gpu,{options}"), 4)
+    assert with_gpus(options_of(options), 1) == options_of(options)
+    assert with_gpus(options_of("gpus=8,time=9"), 4) == {"gpus": "8", "time": "9"}
+    assert with_gpus(options_of("time=9"), 4) == {"gpus": "4", "time": "9"}
 
 
 @pytest.mark.parametrize(
@@ -86,8 +95,7 @@ def test_jobs_of_submitit_train_a_study_to_its_end(tmp_path: Path) -> None:
     executor = LocalExecutor(home / "workers")
     jobs = executor.submit_array(Jobs(home, 2).hands())
     assert [job.result() for job in jobs] == [0, 0]
-    with (home / "trials.csv").open(newline="") as file:
-        assert [row["state"] for row in csv.DictReader(file)] == ["done"] * 6
+    assert [row["state"] for row in rows_of(home)] == ["done"] * 6
 
 
 def test_a_warned_job_lets_its_worker_leave_and_comes_again(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from flopwise.search.candidates import grouped, made
 from flopwise.search.front import front
 from flopwise.search.record import TrialRow
 from flopwise.search.view import show
-from tests.unit.test_search import Book
+from tests.searches import Book, rows_of
 
 HEAD = """
 spec: 1
@@ -49,11 +48,6 @@ MIXED = """
 
 def spec_of(section: str, head: str = HEAD) -> Spec:
     return loads(head + section, name="tiny.yaml")
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def printed(outcome: Outcome) -> str:
@@ -125,7 +119,7 @@ def test_what_a_fit_solves_is_no_parameter_but_stands_in_every_trial(tmp_path: P
     for row in outcome.trials:
         assert row.picks["w"] == spec.fitted({n: row.picks[n] for n in ("d", "dims")})["w"]
     assert '"param_name": "w"' not in (tmp_path / "study.jsonl").read_text()
-    assert {"w", "d", "dims"} <= rows_of(tmp_path / "trials.csv")[0].keys()
+    assert {"w", "d", "dims"} <= rows_of(tmp_path)[0].keys()
     assert outcome.winner is not None and "w" in outcome.winner.picks
 
 
@@ -140,7 +134,7 @@ def test_several_objectives_end_with_a_front(tmp_path: Path) -> None:
         if a.scores["top1"] >= b.scores["top1"] and a.costs["params"] < b.costs["params"]
     ]
     assert outcome.front and not beats
-    assert [row["number"] for row in rows_of(tmp_path / "front.csv")] == [
+    assert [row["number"] for row in rows_of(tmp_path, "front")] == [
         str(row.number) for row in outcome.front
     ]
     scores = [row.scores["top1"] for row in outcome.front]
@@ -194,7 +188,7 @@ def test_several_budgets_are_a_study_each(tmp_path: Path) -> None:
     assert all(row.costs["macs"] <= 700_000 for row in small.trials)
     assert all(row.costs["macs"] >= 700_000 for row in large.trials)
     assert all(row.costs["params"] <= 60_000 for row in large.trials)
-    rows = rows_of(tmp_path / "budgets.csv")
+    rows = rows_of(tmp_path, "budgets")
     assert [row["folder"] for row in rows] == ["budget-1", "budget-2"]
     assert all(row["front"] == "true" for row in rows)
     assert any("w=" in row["picks"] for row in rows)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,21 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flopwise.dsl import Spec, loads
+from flopwise.dsl import Spec, load, loads
 from flopwise.errors import RunError
 from flopwise.search import search
 from flopwise.search.training import trainings
+from tests.searches import epochs_of, halved, started, without_clock
 
-SPEC = """
-spec: 1
-name: tiny
-input: {size: 8, channels: 1}
-classes: 10
+SPEC = halved("""
 vars: {w: 8, d: 1}
-net:
-  stem: {block: conv_stem, dim: $w, kernel: 3, stride: 2, pool: none}
-  body: {block: basic, dim: $w, depth: $d}
-  head: {block: classifier, pool: avg}
 search:
   space:
     w: {range: [8, 16], step: 2}
@@ -39,15 +28,14 @@ search:
   sampler: {kind: random, seed: 1}
   final: {top: 1, seeds: 2, epochs: 2}
 train: {data: digits, epochs: 3, lr: 0.004, crop: 1.0, flip: false}
-"""
+""")
 
 RUN = """
 import sys
-from pathlib import Path
-from flopwise.dsl import loads
+from flopwise.dsl import load
 from flopwise.search import search
 
-search(loads(Path(sys.argv[1]).read_text()), sys.argv[2])
+search(load(sys.argv[1]), sys.argv[2])
 """
 
 
@@ -60,24 +48,9 @@ def pictures(folder: Path, classes: int, count: int, rng: np.random.Generator) -
             Image.fromarray(pixels).save(home / f"{index}.png")
 
 
-def without_clock(folder: Path) -> list[dict[str, str]]:
-    with (folder / "trials.csv").open(newline="") as file:
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
-
-
-def epochs_of(folder: Path) -> int:
-    files = folder.glob("trials/*/epochs.jsonl")
-    return sum(len(file.read_text().splitlines()) for file in files)
-
-
-def one_thread() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-
-
 def session(spec: Path, folder: Path, *, kill_at: int | None = None) -> None:
     """Runs a search in a process of its own, killed as soon as that many epochs are on disk."""
-    words = [sys.executable, "-c", RUN, str(spec), str(folder)]
-    process = subprocess.Popen(words, env=one_thread(), stderr=subprocess.PIPE, text=True)
+    process = started(RUN, spec, folder)
     while kill_at is not None and process.poll() is None and epochs_of(folder) < kill_at:
         time.sleep(0.002)
     if kill_at is not None:
@@ -112,7 +85,7 @@ def test_a_killed_training_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
     (folder,) = (tmp_path / "study" / "trials").iterdir()
     before = (folder / "epochs.jsonl").read_text().splitlines()
     assert 2 <= len(before) < 6, "killed inside the first trial"
-    outcome = search(loads(spec.read_text()), tmp_path / "study")
+    outcome = search(load(spec), tmp_path / "study")
     after = (folder / "epochs.jsonl").read_text().splitlines()
     assert after[: len(before)] == before and len(after) == 6
     assert [row.state for row in outcome.trials] == ["done"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,25 +12,17 @@ from pathlib import Path
 import optuna
 import pytest
 
-from flopwise.dsl import Network, Recipe, loads
+from flopwise.dsl import load, loads
 from flopwise.errors import RunError
-from flopwise.search import Evaluator, Measure, search, work
-from flopwise.search.evaluator import OnEpoch
+from flopwise.search import Evaluator, search, work
 from flopwise.search.register import Register
 from flopwise.search.status import find, status
 from flopwise.search.storage import Patience, open_store
 from flopwise.search.workers import Worker
+from tests.searches import counted, ended, lines_of, rows_of, started, tiny, until
 
-SPEC = """
-spec: 1
-name: tiny
-input: {size: 8, channels: 1}
-classes: 10
+SPEC = tiny("""
 vars: {w: 8, d: 2}
-net:
-  stem: {block: conv_stem, dim: $w, kernel: 3, stride: 1}
-  body: {block: basic, dim: $w, depth: $d}
-  head: {block: classifier, pool: avg}
 search:
   space:
     w: {range: [4, 64], step: 4}
@@ -42,40 +32,30 @@ search:
   sampler: {kind: SAMPLER, seed: 3}
   final: {top: 1, seeds: 2}
 train: {data: digits, epochs: 3}
-"""
+""")
 
-# Every epoch is noted with its process; PAUSE seconds each. A file `poison` makes a network deadly.
+# PAUSE seconds an epoch. A file `poison` makes a network deadly.
 WORK = """
 import os, signal, sys, time
 from pathlib import Path
 import numpy as np
-from flopwise.dsl import loads
-from flopwise.search import Evaluator, Measure, search, work
+from flopwise.dsl import load
+from flopwise.search import search, work
 from flopwise.search.evaluator import Verdict
+from tests.searches import noted
 
 home, how, pause = Path(sys.argv[2]), sys.argv[3], float(sys.argv[4])
 
-def evaluate(network, recipe, folder, on_epoch):
-    done = folder / "epochs.txt"
-    first = len(done.read_text().split()) if done.exists() else 0
-    for epoch in range(first + 1, recipe.epochs + 1):
-        if (home / "poison").exists() and network.hash == (home / "poison").read_text():
-            os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(pause)
-        folder.mkdir(parents=True, exist_ok=True)
-        with done.open("a") as file:
-            file.write(f"{epoch}\\n")
-        with (home / "notes.txt").open("a") as file:
-            file.write(f"{folder.name} {epoch} {os.getpid()}\\n")
-        on_epoch(epoch, recipe.epochs, {})
-    return Measure(scores={"top1": int(network.hash[:6], 16) / 1e6}, epochs=3, seconds=pause)
+def before(network, folder):
+    if (home / "poison").exists() and network.hash == (home / "poison").read_text():
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(pause)
 
 def judge(network, recipe, measure):
     return Verdict(scores={"top1": 50.0}, correct=np.ones(10, dtype=bool))
 
-spec = loads(Path(sys.argv[1]).read_text())
 run = search if how == "search" else work
-run(spec, home, evaluator=Evaluator(evaluate=evaluate, judge=judge))
+run(load(sys.argv[1]), home, evaluator=noted(home / "notes.txt", before, judge=judge))
 """
 
 
@@ -87,30 +67,11 @@ def spec(tmp_path: Path) -> Path:
 
 
 def start(spec: Path, home: Path, how: str, pause: float = 0.02) -> subprocess.Popen[str]:
-    words = [sys.executable, "-c", WORK, str(spec), str(home), how, str(pause)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True)
-
-
-def finished(*processes: subprocess.Popen[str]) -> None:
-    for process in processes:
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
+    return started(WORK, spec, home, how, pause)
 
 
 def notes(home: Path) -> list[list[str]]:
-    path = home / "notes.txt"
-    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def noted(home: Path, count: int, *processes: subprocess.Popen[str]) -> None:
-    while len(notes(home)) < count and any(process.poll() is None for process in processes):
-        time.sleep(0.01)
-
-
-def rows(home: Path) -> list[dict[str, str]]:
-    with (home / "trials.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+    return lines_of(home / "notes.txt")
 
 
 @pytest.mark.parametrize("kind", ["tpe", "grid"])
@@ -119,8 +80,8 @@ def test_workers_share_a_study_and_train_nothing_twice(
 ) -> None:
     spec.write_text(SPEC.replace("SAMPLER", kind))
     home = tmp_path / "run"
-    finished(*(start(spec, home, how) for how in ("search", "work", "work")))
-    found = rows(home)
+    ended(*(start(spec, home, how) for how in ("search", "work", "work")))
+    found = rows_of(home)
     assert [row["state"] for row in found] == ["done"] * 12
     assert len({row["identity"] for row in found}) == 12
     epochs = [(place, epoch) for place, epoch, _ in notes(home)]
@@ -133,17 +94,24 @@ def test_a_killed_worker_gives_its_trial_to_the_others_who_go_on_from_its_last_e
     spec: Path, tmp_path: Path
 ) -> None:
     home = tmp_path / "run"
-    first, second = start(spec, home, "search", 0.3), start(spec, home, "work", 0.3)
-    noted(home, 5, first, second)
+    first, second = start(spec, home, "search", 0.2), start(spec, home, "work", 0.2)
+
+    def begun() -> list[str]:
+        """Returns the training of which the second worker has done the first epoch only."""
+        own = [(place, epoch) for place, epoch, pid in notes(home) if pid == str(second.pid)]
+        return [place for place, epoch in own[-1:] if epoch == "1"]
+
+    until(begun, first, second)
     second.kill()
     second.communicate()
-    finished(first)
-    found = rows(home)
-    assert [row["state"] for row in found] == ["done"] * 12
+    ended(first)
+    assert [row["state"] for row in rows_of(home)] == ["done"] * 12
     epochs = [(place, epoch) for place, epoch, _ in notes(home)]
     assert len(epochs) == len(set(epochs)) == 3 * 16
-    lost = status(find(home))["workers_lost"]
-    assert lost == 1
+    (lost,) = begun()
+    makers = [pid for place, _, pid in notes(home) if place == lost]
+    assert makers[0] == str(second.pid) and makers[-1] == str(first.pid)
+    assert status(find(home))["workers_lost"] == 1
 
 
 def test_a_trial_that_takes_its_worker_down_twice_is_a_recorded_failure(
@@ -151,23 +119,17 @@ def test_a_trial_that_takes_its_worker_down_twice_is_a_recorded_failure(
 ) -> None:
     home = tmp_path / "run"
     home.mkdir()
-    (home / "poison").write_text(loads(spec.read_text()).network().hash)  # the first trial
+    (home / "poison").write_text(load(spec).network().hash)  # the first trial
     for _ in range(2):
         process = start(spec, home, "search")
         process.communicate()
         assert process.returncode == -signal.SIGKILL
     (home / "poison").rename(home / "antidote")
-    finished(start(spec, home, "search"))
-    failed, *others = rows(home)
+    ended(start(spec, home, "search"))
+    failed, *others = rows_of(home)
     assert failed["state"] == "failed" and "twice in epoch 1" in failed["reason"]
     assert [row["state"] for row in others] == ["done"] * 11
     assert failed["identity"] not in {place for place, _, _ in notes(home)}
-
-
-def book(network: Network, recipe: Recipe, folder: Path, on_epoch: OnEpoch) -> Measure:
-    for epoch in range(1, recipe.epochs + 1):
-        on_epoch(epoch, recipe.epochs, {})
-    return Measure(scores={"top1": network.graph.macs / 1e5}, epochs=3)
 
 
 def register_in(home: Path) -> Register:
@@ -175,7 +137,7 @@ def register_in(home: Path) -> Register:
 
 
 def test_only_the_first_of_equal_claims_holds_whoever_looks(spec: Path, tmp_path: Path) -> None:
-    search(loads(spec.read_text()), tmp_path, trials=1, evaluator=Evaluator(evaluate=book))
+    search(load(spec), tmp_path, trials=1, evaluator=Evaluator(evaluate=counted))
     a, b = register_in(tmp_path), register_in(tmp_path)
     assert a.claim("identity x", "1") == "1" and b.claim("identity x", "2") == "1"
     assert (
@@ -186,7 +148,7 @@ def test_only_the_first_of_equal_claims_holds_whoever_looks(spec: Path, tmp_path
 def test_a_lease_passes_on_only_when_its_holder_left_or_counts_as_dead(
     spec: Path, tmp_path: Path
 ) -> None:
-    search(loads(spec.read_text()), tmp_path, trials=1, evaluator=Evaluator(evaluate=book))
+    search(load(spec), tmp_path, trials=1, evaluator=Evaluator(evaluate=counted))
 
     def worker() -> Worker:
         register = register_in(tmp_path)
@@ -209,7 +171,7 @@ def test_a_worker_that_gives_no_sign_loses_its_lease_by_the_watchers_own_clock(
     spec: Path, tmp_path: Path
 ) -> None:
     """The record of a worker elsewhere, whose clock says anything: it is never looked at."""
-    search(loads(spec.read_text()), tmp_path, trials=1, evaluator=Evaluator(evaluate=book))
+    search(load(spec), tmp_path, trials=1, evaluator=Evaluator(evaluate=counted))
     elsewhere = register_in(tmp_path)
     about = {"host": "far", "place": "far away", "pid": 1, "start": "0", "clock": "1999-01-01"}
     ghost = elsewhere.join(about)
@@ -230,7 +192,7 @@ def test_a_worker_that_gives_no_sign_loses_its_lease_by_the_watchers_own_clock(
 def test_a_worker_of_a_large_crew_gets_the_time_it_asked_for_and_its_end_is_heard_of_by_a_claim(
     spec: Path, tmp_path: Path
 ) -> None:
-    search(loads(spec.read_text()), tmp_path, trials=1, evaluator=Evaluator(evaluate=book))
+    search(load(spec), tmp_path, trials=1, evaluator=Evaluator(evaluate=counted))
     elsewhere = register_in(tmp_path)
     slow, mute = (
         elsewhere.join({"host": "far", "place": "far away", "pid": n, "start": "0"}) for n in (1, 2)
@@ -252,8 +214,8 @@ def test_a_worker_of_a_large_crew_gets_the_time_it_asked_for_and_its_end_is_hear
 
 def test_status_tells_of_a_study_from_elsewhere(spec: Path, tmp_path: Path) -> None:
     home = tmp_path / "run"
-    process = start(spec, home, "search", 1.0)
-    noted(home, 4, process)
+    process = start(spec, home, "search", 0.5)
+    until(lambda: len(notes(home)) >= 4, process)
     words = [sys.executable, "-m", "flopwise", "status", str(home), "--json"]
     facts = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
     process.send_signal(signal.SIGTERM)
@@ -266,10 +228,8 @@ def test_status_tells_of_a_study_from_elsewhere(spec: Path, tmp_path: Path) -> N
 
 
 def test_every_trial_keeps_what_made_it(spec: Path, tmp_path: Path) -> None:
-    text = spec.read_text()
-    search(
-        loads(text), tmp_path, trials=2, evaluator=Evaluator(evaluate=book), command="the command"
-    )
+    evaluator = Evaluator(evaluate=counted)
+    search(load(spec), tmp_path, trials=2, evaluator=evaluator, command="the command")
     studies = open_store(tmp_path / "study.jsonl")
     for trial in optuna.load_study(study_name="search", storage=studies).trials:
         about = trial.user_attrs["about"]
@@ -283,4 +243,4 @@ def test_a_worker_without_a_search_says_how_to_start_one(
 ) -> None:
     monkeypatch.setattr(sys.modules["flopwise.search.folder"], "WAITS", 1)
     with pytest.raises(RunError, match="flopwise search SPEC --out"):
-        work(loads(spec.read_text()), tmp_path / "none")
+        work(load(spec), tmp_path / "none")

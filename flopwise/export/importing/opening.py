@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from flopwise import dsl
 from flopwise.errors import RunError, nearest
 from flopwise.export.config import Facts
-from flopwise.export.folder import from_timm
 from flopwise.export.importing import (
     convnext,
     densenet,
@@ -33,6 +32,7 @@ from flopwise.export.importing import (
 from flopwise.export.importing.drawing import Head, Line, draw
 from flopwise.export.importing.modules import NotExpressibleError, Published
 from flopwise.export.importing.witness import differ, match
+from flopwise.export.tensors import from_timm
 
 __all__ = ["READERS", "SMALL", "Imported", "import_timm"]
 

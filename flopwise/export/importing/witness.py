@@ -11,7 +11,7 @@ from flopwise import nets
 from flopwise.dsl import Network
 from flopwise.errors import RunError
 from flopwise.export.families import family_of
-from flopwise.export.folder import from_timm, linear_head
+from flopwise.export.tensors import from_timm, linear_head
 
 __all__ = ["differ", "match", "redraw"]
 
