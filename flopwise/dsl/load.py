@@ -92,7 +92,7 @@ def parse(
         from flopwise.dsl.remainder import faults_of_rest
 
         faults = faults_of_rest(text, faults, lambda rest: _built(rest, source, pure))
-    if faults and (doubts is None or builder.faults):
+    if faults and (doubts is None or builder.faults or builder.root is None):
         raise SpecError(faults)
     if builder.root is None:
         fact = "this file is empty"

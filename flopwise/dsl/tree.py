@@ -5,6 +5,7 @@ Every value remembers its place. The builder keeps its own stack, so no input ca
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -21,6 +22,7 @@ MAX_DEPTH = 64
 MAX_NODES = 200_000
 MAX_SCALAR = 10_000
 MAX_FAULTS = 1000
+TEMPLATE = re.compile(r"\{\{ ?[A-Za-z_]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Builder:
         self.doubts: list[Fault] = []
         self.root: Node | None = None
         self.stack: list[_Open] = []
-        self.count = 0
+        self.count = self.refused = 0
         self.documents = 0
         self.split = False  # an expression was split by a comma or bracket: what follows is noise
 
@@ -107,11 +109,14 @@ class Builder:
 
     def _too_many(self, event: Any) -> bool:
         self.count += 1
-        if self.count > MAX_NODES or len(self.faults) + len(self.doubts) > MAX_FAULTS:
+        if self.count > MAX_NODES or self._tells_enough():
             if self.count > MAX_NODES:
                 self.fault("E005", f"more than {MAX_NODES} values in one file", self.place(event))
             return True
         return False
+
+    def _tells_enough(self) -> bool:
+        return max(self.refused, len(self.faults) + len(self.doubts)) > MAX_FAULTS
 
     def _document(self, event: Any) -> bool:
         self.documents += 1
@@ -154,7 +159,7 @@ class Builder:
     def _refuse_as_key(self, place: Place) -> bool:
         """Refuses what stands where a key is expected; whether anything does."""
         if self.stack and self.stack[-1].is_map and self.stack[-1].key is None:
-            if place.text[place.column - 2 : place.column] == "{{" and not self.split:
+            if TEMPLATE.match(place.text, place.column - 2) and not self.split:
                 fact = "names are not put in braces here"
                 self.fault("E406", fact, place, "", "write  $w  or  $(2*w)")
             elif not self.split:
@@ -225,6 +230,7 @@ class Builder:
         elif self.split:
             top.key = (f"?{self.count}", place)
         elif not is_key(name):
+            self.refused += 1
             told, before = bad_key(name, place), self.faults[-1] if self.faults else None
             if before is None or (before.helps, before.message) != (told.helps, told.message):
                 self.faults.append(told)  # each part of a list without brackets is a key
