@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
 
 from flopwise import __version__
 from flopwise.cli import (
@@ -135,7 +136,14 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Tells a mistaken verb in one line, with the nearest that exists."""
+    """Tells a mistaken verb or option in one line, with the nearest that exists."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            verbs: Any = next(a for a in self._actions if a.dest == "verb")
+            _refuse(verbs.choices[found.verb], rest[0])
+        return found
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
         if action.dest == "verb" and value not in (action.choices or ()):
@@ -145,6 +153,19 @@ class _Parser(argparse.ArgumentParser):
             meant = f"; did you mean '{near}'?" if near else ""
             self.error(f"there is no verb '{value}'{meant} (verbs: {', '.join(VERBS)})")
         super()._check_value(action, value)
+
+
+def _refuse(verb: argparse.ArgumentParser, word: str) -> NoReturn:
+    """Ends with what is wrong with a word that a verb does not take."""
+    if not word.startswith("-"):
+        more = "; write --set before each change" if "=" in word else ""
+        verb.error(f"'{word}' is one argument too many{more}")
+    from flopwise.errors import nearest
+
+    options = [each for action in verb._actions for each in action.option_strings]
+    near = nearest(word.partition("=")[0], options)
+    meant = f"; did you mean '{near}'?" if near else f"; see {verb.prog} --help"
+    verb.error(f"there is no option '{word}'{meant}")
 
 
 def _complain(error: FlopwiseError, args: argparse.Namespace) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from flopwise.dsl import Domain, Spec, Value, spell
+from flopwise.dsl.space import no_search
 from flopwise.dsl.spent import Unsteady
-from flopwise.errors import Fault, SpecError
+from flopwise.errors import SpecError
 from flopwise.export.tiers import Tiers, tiers
 from flopwise.report.explored import Explored, Marginal
 from flopwise.spaces import METRICS, CostTables, FeasibleSpace, Sample, Tell, cost_tables
@@ -36,7 +37,7 @@ def explore(spec: Spec, tell: Tell | None = None) -> list[Explored]:
         SpecError: It has no search section (E505).
     """
     if spec.search is None:
-        raise SpecError([Fault(code="E505", message=f"'{spec.name}' has no search section")])
+        raise SpecError([no_search(spec.name)])
     shipped = tiers(spec)
     budgets = range(max(1, len(spec.search.budget)))
     try:

@@ -13,7 +13,7 @@ from math import ceil, floor
 from flopwise.dsl.domains import Choice, Domain, Range
 from flopwise.dsl.expr import Expression
 from flopwise.dsl.functions import Value
-from flopwise.errors import Place
+from flopwise.errors import Fault, Place
 
 __all__ = [
     "EvaluatorChoice",
@@ -23,6 +23,7 @@ __all__ = [
     "SamplerChoice",
     "Search",
     "Window",
+    "no_search",
 ]
 
 
@@ -222,3 +223,9 @@ class Search:
         yield from self.budget[budget].items() if self.budget else ()
         if self.fit:
             yield self.fit.metric, self.fit.window
+
+
+def no_search(name: str) -> Fault:
+    """Says that a spec has nothing to search (E505)."""
+    help_ = "add a section such as  search: {space: {w: {choice: [32, 64]}}}"
+    return Fault(code="E505", message=f"'{name}' has no search section", helps=(help_,))

@@ -233,8 +233,9 @@ class Spec:
         from flopwise.dsl.probe import probe
 
         if self.search is None:
-            fact = f"'{self.name}' has no search section"
-            raise SpecError([Fault(code="E505", message=fact)])
+            from flopwise.dsl.space import no_search
+
+            raise SpecError([no_search(self.name)])
 
         def look(picks: Mapping[str, Value]) -> Look | None:
             return self.look(self.active(picks), budget)

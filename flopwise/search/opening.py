@@ -11,6 +11,7 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from flopwise.dsl import Search, Spec
+from flopwise.dsl.space import no_search
 from flopwise.dsl.spent import Unsteady
 from flopwise.errors import Fault, SpecError
 from flopwise.search.candidates import Candidates, Picks, Probe, made, thawed
@@ -43,7 +44,7 @@ CHECKED = 50
 def section(spec: Spec) -> Search:
     """Returns the search section of a spec; there must be one."""
     if spec.search is None:
-        raise SpecError([Fault(code="E505", message=f"'{spec.name}' has no search section")])
+        raise SpecError([no_search(spec.name)])
     return spec.search
 
 
