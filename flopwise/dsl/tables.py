@@ -67,7 +67,7 @@ TOP = by_key(
         name="input",
         type="map",
         example="input: {size: 224, channels: 3}",
-        doc="Size and channels of the images.",
+        doc="Size and channels of the images; 224 and 3 if not written.",
     ),
     Rule(
         name="classes",
@@ -75,7 +75,7 @@ TOP = by_key(
         example="classes: 10",
         low=1,
         high=1e7,
-        doc="How many classes there are.",
+        doc="How many classes there are; 1000 if not written.",
     ),
     Rule(
         name="vars",
