@@ -60,7 +60,7 @@ def compare(one: Spec, other: Spec) -> Comparison:
     """Returns what differs from one spec to another, once nothing is left to work out."""
     a, b = one.network(), other.network()
     recipes = [
-        {f"train.{name}": _value(value) for name, value in asdict(spec.recipe).items()}
+        {f"train.{name}": _value(name, value) for name, value in asdict(spec.recipe).items()}
         for spec in (one, other)
     ]
     return Comparison(
