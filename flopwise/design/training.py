@@ -17,7 +17,16 @@ from flopwise.search.identity import trial_identity
 from flopwise.search.manifest import provenance
 from flopwise.search.training import described, settled, shared_by
 from flopwise.search.winner import Winner, write_winner
-from flopwise.train import Data, Epoch, Result, Score, evaluate, fitting_threads, train
+from flopwise.train import (
+    Data,
+    Epoch,
+    Result,
+    Score,
+    evaluate,
+    fitting_threads,
+    train,
+    usual_device,
+)
 
 __all__ = ["train_written"]
 
@@ -47,7 +56,7 @@ def train_written(
             (on_note or _nobody)(f"weights from {start.place}:\n{taken}")
         with fitting_threads(network.graph.macs, recipe.batch):
             result = train(model, data, recipe, home, on_epoch=on_epoch, processes=processes)
-            test = evaluate(model, data, "test", weights=result.kind)
+            test = evaluate(model, data, "test", weights=result.kind, device=usual_device())
         winner = _winner(network, recipe, data, result, test)
         if start:
             told = {"from": start.place, "sha256": start.digest, "tensors": taken.as_dict()}

@@ -21,6 +21,9 @@ __all__ = ["Binned", "Edges", "Kinds", "edges_of", "kinds_of", "listed"]
 
 Array: TypeAlias = NDArray[Any]
 
+ENOUGH = 10
+"""Fewest candidates that say how costs are spread."""
+
 
 @dataclass(frozen=True, slots=True)
 class Edges:
@@ -72,7 +75,8 @@ class Binned:
         inner: The smallest and largest binned total that surely lie in the window.
         bins: For every level (states, choices), the binned cost.
         useful: For every level (states, choices), whether a wanted end can follow.
-        kept: About which part of what is counted lies in the window.
+        cut: The most that rounding cuts off a total.
+        inside: The smallest and largest total in the window, above the least of all.
     """
 
     def __init__(self, tables: CostTables, metric: str, window: Window, limit: int) -> None:
@@ -94,8 +98,22 @@ class Binned:
         self.low = max(-(-(low - cut) // self.width), 0)
         self.high = high // self.width  # below 0 where the window lies below all
         self.inner = -(-low // self.width), (high - cut) // self.width
+        self.cut, self.inside = cut, (low, high)
+
+    def kept(self, costs: Array) -> float:
+        """Returns about which part of what is counted lies in the window.
+
+        Args:
+            costs: What some candidates cost; where none is near, they count as spread evenly.
+        """
+        low, high = self.inside
+        above = costs - self.least
+        binned = (above - self.cut // 2) // self.width
+        near = int(((binned >= self.low) & (binned <= self.high)).sum())
+        if near >= ENOUGH:
+            return float(((above >= low) & (above <= high)).sum() / near)
         counted = (self.high - self.low + 1) * self.width
-        self.kept = (high - low + 1) / counted if counted > 0 else 0.0
+        return (high - low + 1) / counted if counted > 0 else 0.0
 
     def _above_least(self, column: int) -> list[Array]:
         """Returns the costs of every level above the least of it; these add up to `least`."""

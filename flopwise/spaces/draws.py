@@ -84,7 +84,9 @@ def bracket(tables: CostTables, metric: str, window: Window, bins: int = BINS) -
     return Bracket(inside, float(ends[binned.low :].sum()))
 
 
-def _axes(tables: CostTables, windows: Sequence[tuple[str, Window]]) -> list[Binned]:
+def _axes(
+    tables: CostTables, windows: Sequence[tuple[str, Window]], met: Sequence[Array]
+) -> list[Binned]:
     """Returns the costs that are counted in bins, and how many there are of each.
 
     Of two costs the numbers of bins are those with which the fewest draws miss.
@@ -103,7 +105,11 @@ def _axes(tables: CostTables, windows: Sequence[tuple[str, Window]]) -> list[Bin
         splits.append([Binned(tables, *w, b) for w, b in zip(windows, bins, strict=True)])
         first = first * 3 // 2
     alone = [Binned(tables, *windows[0], limit)]
-    return max(splits, key=lambda pair: prod(axis.kept for axis in pair), default=alone)
+
+    def kept(pair: Sequence[Binned]) -> float:
+        return prod(axis.kept(costs) for axis, costs in zip(pair, met, strict=True))
+
+    return max(splits, key=kept, default=alone)
 
 
 class PathDraws:
@@ -115,15 +121,19 @@ class PathDraws:
         bins: How many bins these are; 1 counts all paths, whatever they cost.
     """
 
-    def __init__(self, tables: CostTables, *windows: tuple[str, Window]) -> None:
+    def __init__(
+        self, tables: CostTables, *windows: tuple[str, Window], met: Sequence[Array] = ()
+    ) -> None:
         """Counts completions; without a window all allowed paths are drawn from.
 
         Args:
             tables: The cost tables.
             windows: At most two metrics and what each may be.
+            met: For each window what some candidates cost that were drawn without it, or none.
         """
         self.tables = tables
-        self._binned = _axes(tables, windows)
+        none = [np.zeros(0, np.int64)] * len(windows)
+        self._binned = _axes(tables, windows, met or none)
         self.metrics = tuple(axis.metric for axis in self._binned) if windows else ()
         self._tops = tuple(axis.high + 1 for axis in self._binned)
         self._known: dict[int, Edges] = {}

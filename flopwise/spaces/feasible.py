@@ -254,7 +254,9 @@ class FeasibleSpace:
         second = min(kept, key=kept.__getitem__)
         if kept[second] > ENOUGH:
             return one
-        two = PathDraws(self.tables, order[0], (second, self.windows[second]))
+        both = order[0][0], second
+        met = [costs[0, :0], costs[METRICS.index(second)]]  # all of these meet the first
+        two = PathDraws(self.tables, *[(m, self.windows[m]) for m in both], met=met)
         return two if two.count < one.count / 2 else one
 
     def _whole(self, picks: Picks) -> bool:

@@ -152,8 +152,8 @@ class _SharedNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W)
         if not self.training:
             return super().forward(x)
-        exact = x.float()
-        mean: Tensor = _Sum.apply(exact.mean((0, 2, 3))) / self.processes  # all shares are of one size
+        exact = x.float()  # all shares are of one size, so means of them are means of all
+        mean: Tensor = _Sum.apply(exact.mean((0, 2, 3))) / self.processes
         centred = exact - mean[:, None, None]
         variance: Tensor = _Sum.apply(centred.square().mean((0, 2, 3))) / self.processes
         self._count(mean.detach(), variance.detach(), x.numel() // len(mean) * self.processes)

@@ -77,7 +77,6 @@ def train(
         state = read_checkpoint(home / LAST, recipe, data.train.digest)
         assert state, "a training leaves its checkpoint"
         model.load_state_dict(state["average"] or state["model"])
-    model.to(place)
     return result
 
 

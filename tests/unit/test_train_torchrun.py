@@ -160,7 +160,7 @@ def test_two_workers_search_with_two_processes_each_and_lose_nothing_to_kills(
     os.kill(first, signal.SIGKILL)  # the one group comes again, the other is another worker's
     left = {each for each in workers if workers[each] == first}
     until(lambda: not left & {*members(files)}, search, seconds=20)  # they are nobody's
-    said, _ = search.communicate(timeout=600)
+    said, _ = search.communicate(timeout=1200)
     assert search.returncode == 0, said
     assert "no GPU is here: each training is shared by 2 processes on the CPU" in said
     assert "was killed (signal 9); another takes its place" in said
