@@ -25,7 +25,7 @@ PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 def test_the_commands_of_the_page_parse() -> None:
     lines = "".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)).splitlines()
-    assert len(lines) == 9
+    assert len(lines) == 11
     for line in lines:
         make_parser().parse_args(line.partition("#")[0].split()[1:])
 
