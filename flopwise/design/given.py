@@ -209,8 +209,9 @@ def _facts(network: dsl.Network, known: Mapping[str, Any]) -> Facts:
     for name in ("mean", "std"):
         values = getattr(facts, name)
         if len(values) != channels:
+            count = f"{len(values)} number{'s' if len(values) > 1 else ''}"
             raise RunError(
-                f"{name} has {len(values)} numbers, {', '.join(f'{v:g}' for v in values)}, and "
+                f"{name} has {count}, {', '.join(f'{v:g}' for v in values)}, and "
                 f"'{network.name}' takes images of {channels} channels; write one for each"
             )
     if facts.class_names and len(facts.class_names) != network.classes:
