@@ -245,7 +245,9 @@ class FeasibleSpace:
         Both are counted at once where that leaves fewer than half as many paths to draw from.
         """
         bounds = {m: bracket(self.tables, m, w, COARSE).high for m, w in self.windows.items()}
-        order = [(m, self.windows[m]) for m in sorted(bounds, key=bounds.__getitem__)]
+        caps = {m: None in (w.low, w.high) for m, w in self.windows.items()}
+        # a cap comes second: how many bins it needs is seen from draws that do not know it
+        order = [(m, self.windows[m]) for m in sorted(bounds, key=lambda m: (caps[m], bounds[m]))]
         one = PathDraws(self.tables, *order[:1])
         if len(order) < 2 or not one.count:
             return one

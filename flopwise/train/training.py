@@ -279,7 +279,8 @@ class Training:
         set_generators(state["generators"])
         self.history = [Epoch(**each) for each in state["history"]]
         self.clock = Clock(*state["clock"])
-        write_lines(self.folder / "epochs.jsonl", (each.as_dict() for each in self.history))
+        if self.group.first:
+            write_lines(self.folder / "epochs.jsonl", (each.as_dict() for each in self.history))
 
     def result(self, stopped: bool) -> Result:
         """Returns what the training gave so far."""
