@@ -179,8 +179,8 @@ def _body(checker: Checker, head: _Head, variables: Mapping[str, Setting]) -> De
     _check_clashes(checker, head.block, stages)
     check_reads(checker, stages, head.block.ports, outputs)
     _check_scope(checker, head.block, stages, variables)
-    if len(checker.faults) > before:
-        return None
+    if len(checker.faults) > before or len(stages) < len(net.entries):
+        return None  # a stage is missing where its block is one that cannot be read
     try:
         wiring = wire(stages, sources=head.block.ports, outputs=outputs)
     except SpecError as error:

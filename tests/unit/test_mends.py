@@ -86,3 +86,8 @@ def test_a_resolved_spec_and_a_parent_of_many_children_give_no_warning() -> None
     text = "spec: 1\nname: child\nextends: std/resnet18\nnet: {stem: {block: conv, dim: 64}}\n"
     assert not loads(text).warnings  # resnet18's variable for its own stem is not the child's
     assert not loads(loads(text).render()).warnings
+
+
+def test_a_block_of_one_that_cannot_be_read_has_nothing_to_answer_for() -> None:
+    blocks = "blocks:\n  outer: {net: {s: {block: inner}}}\n  inner: {nets: 3}\n"
+    assert helps("block: outer", blocks)[0] == {"E107"}
