@@ -44,6 +44,10 @@ def __getattr__(name: str) -> object:
     return getattr(import_module("flopwise.design"), name)
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 class _Package(ModuleType):
     """Keeps `flopwise.search` the function after the room `flopwise/search/` was imported."""
 
