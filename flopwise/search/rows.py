@@ -7,7 +7,8 @@ FOLDER/
 └── trainings/ROW-SEED its epochs and, until it is finished, its checkpoint
 
 `results.jsonl` alone is enough to go on: a training that has a line is never done again. A process
-holds the lock of the training it is at, which the system frees when it dies.
+holds the lock of the training it is at (`trainings/IDENTITY.lock`), which the system frees when it
+dies.
 """
 
 from __future__ import annotations
@@ -189,14 +190,24 @@ class Runs:
         }
 
     def _try(self, job: Job, told: Callable[[Run, int], None]) -> bool:
-        """Trains a job unless it is done or another process is at it; says whether it did."""
-        home = self.folder / "trainings" / job.name
+        """Trains a job unless it is done or another process is at it; says whether it did.
+
+        Rows that are one network are one training, under the name of the first.
+        """
+        twin = next(each for each in self.jobs if each.identity == job.identity)
+        home = self.folder / "trainings" / twin.name
         home.mkdir(parents=True, exist_ok=True)
-        with (home / "lock").open("a+", encoding="utf-8") as lock:
-            if hold(lock) or job not in self._left():
+        place = home.parent / f"{job.identity}.lock"
+        with place.open("a+", encoding="utf-8") as lock:
+            if hold(lock):
                 return False
-            run = self._trained(job, home)
-            self._write(run)
+            left = job in self._left()
+            if left:
+                run = self._trained(job, home)
+                self._write(run)
+            place.unlink(missing_ok=True)  # who has it open finds the training done
+        if not left:
+            return False
         tidy(home)
         told(run, len(self._left()))
         return True

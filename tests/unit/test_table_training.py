@@ -75,6 +75,18 @@ def test_two_processes_share_a_table_and_its_file_is_enough(spec: Path) -> None:
     assert len(list(Path("runs/rows/trainings").iterdir())) == 1
 
 
+def test_rows_of_one_network_are_trained_once_by_two_processes(spec: Path) -> None:
+    spec.write_text(SPEC.replace("    first:", "    twin: {ref: {top1: 70.0}}\n    first:"))
+    command = [sys.executable, "-m", "flopwise", "table", str(spec), "--train", "digits"]
+    command += ["--rows", "twin,first", "--seeds", "1", "--epochs", "20", "--json"]
+    pair = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [json.loads(each.communicate(timeout=300)[0]) for each in pair]
+    assert told[0] == told[1]
+    assert [row["name"] for row in told[0]["rows"]] == ["twin", "first"]
+    assert len(list(read_runs(Path("runs/rows/results.jsonl")))) == 1
+    assert [each.name for each in Path("runs/rows/trainings").iterdir()] == ["twin-0"]
+
+
 def test_a_score_is_that_of_the_last_epoch(spec: Path) -> None:
     table = flopwise.load(spec).table()
     found = table.train("digits", seeds=1, rows=["wide"], told=lambda line: None)
