@@ -18,12 +18,12 @@ from safetensors import safe_open
 from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
+from benchmarks.winners import DENSE, GHOST, HIDDEN, MOBILE, NFNET, SWIN
 from flopwise.export import Facts
 from flopwise.export.config import Shipped
 from flopwise.export.folder import shipped_as, write_folder
 from flopwise.export.proof import images_like
 from tests.parity.exports import convnext, densenet, module, network, resnet, vit
-from tests.parity.test_winners import DENSE, GHOST, HIDDEN, MOBILE, NFNET, SWIN
 
 FORMS = {
     "convnext": convnext(size=32),
