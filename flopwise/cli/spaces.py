@@ -7,7 +7,6 @@ import json
 import sys
 
 from flopwise.cli.options import add_spec, open_spec
-from flopwise.report.waiting import waiting
 
 __all__ = ["space_options", "space_verb"]
 
@@ -38,6 +37,8 @@ def space_verb(args: argparse.Namespace) -> None:
       flopwise space examples/networks/per_layer.yaml
       flopwise space net.yaml --set search.budget.macs.target=600M --json
     """
+    from flopwise.report.waiting import waiting
+
     design = open_spec(args)
     with waiting(sys.stderr, "cost tables") as tell:
         found = design.space(tell)

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -153,12 +152,7 @@ class _Started:
             )
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Lets go of the lines, which ends every process that has not ended."""
         if 0 < len(self._finished) == len(self._lines):
             self._ended(LEAVE)
