@@ -90,9 +90,12 @@ def probe(
     """
     end = process_time() + seconds
     seen: list[Look] = []
+    looks: dict[str, Look | None] = {}
     looked = 0
     for looked, picks in enumerate(_points(search.space, draws, Random(seed)), 1):
-        if found := look(picks):
+        if (key := repr(picks)) not in looks:
+            looks[key] = look(picks)
+        if found := looks[key]:
             seen.append(found)
         late = process_time() - end
         if late > 2 * seconds or (late > 0 and looked > LEAST):
@@ -208,14 +211,15 @@ def _rare(search: Search, few: str, suggestion: str, *, drawn: bool) -> Fault:
 def _suggestion(search: Search, look: LookAt, seen: Sequence[Look], budget: int, end: float) -> str:
     """Returns a line that makes more candidates feasible, tried on some; else nothing."""
     tried = []
+    few = (seen[3:] or seen)[:TRIED]  # random ones, and the same ones on a slow machine
     for each in () if search.fit else _fits(search, look, budget):
-        tried.append((_met(each, look, seen[-TRIED:]), each))
+        tried.append((_met(each, look, few), each))
         if process_time() > end:
             break
     met, fit = max(tried, key=lambda each: each[0], default=(0, None))
     if not met or fit is None:
         return ""
-    return f"add  {_line(fit)}  to 'search': tried on {len(seen[-TRIED:])} draws, it met {met}"
+    return f"add  {_line(fit)}  to 'search': tried on {len(few)} draws, it met {met}"
 
 
 def _fits(search: Search, look: LookAt, budget: int) -> Iterator[Fit]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from math import inf
+from pathlib import Path
 
 import pytest
 
-from flopwise.dsl import Choice, Range, Spec, Window, loads
+from flopwise.dsl import Choice, Range, Spec, Window, load, loads
 from flopwise.errors import SpecError
 
 SPEC = """
@@ -136,6 +137,14 @@ def test_a_training_setting_may_be_picked_or_computed() -> None:
 def test_a_pick_that_addresses_nothing_is_told() -> None:
     with pytest.raises(SpecError, match=r"did you mean 'net\.body\.depth'"):
         spec_of().network({"net.body.dept": 3})
+
+
+def test_a_slow_machine_is_told_the_same_of_a_space() -> None:
+    # the more draws there was time for, the more was looked at: what a fit is tried on stays
+    folder = Path(__file__).parents[1] / "golden" / "errors"
+    spec = load(folder / "W501_rare.yaml")
+    told = {spec.probe(draws=draws).warnings[0].helps for draws in (60, 100, 300)}
+    assert len(told) == 1
 
 
 def test_a_probe_counts_what_is_feasible() -> None:
