@@ -51,21 +51,27 @@ class Ways:
         longest: Length of the longest.
         mean: Their mean length.
         log_count: Logarithm of how many there are.
+        along: Mean number of layers of each kind, and mean MACs and parameters of a way.
     """
 
     shortest: float = 0.0
     longest: float = 0.0
     mean: float = 0.0
     log_count: float = 0.0
+    along: Mapping[str, float] = field(default_factory=dict)
 
     def after(self, layer: Layer) -> Ways:
         """Returns the ways through one more layer."""
         step = bool(layer.macs)
+        along = {**self.along}
+        for name, more in {layer.kind: 1, "macs": layer.macs, "params": layer.params}.items():
+            along[name] = along.get(name, 0.0) + more
         return replace(
             self,
             shortest=self.shortest + step,
             longest=self.longest + step,
             mean=self.mean + step,
+            along=along,
         )
 
     @staticmethod
@@ -73,11 +79,17 @@ class Ways:
         """Returns all the ways that meet at a layer."""
         counts = [ways.log_count for ways in several]
         log_count = float(np.logaddexp.reduce(counts))
+        shares = [math.exp(count - log_count) for count in counts]
+        along: dict[str, float] = {}
+        for ways, share in zip(several, shares, strict=True):
+            for name, mean in ways.along.items():
+                along[name] = along.get(name, 0.0) + share * mean
         return Ways(
             shortest=min(ways.shortest for ways in several),
             longest=max(ways.longest for ways in several),
-            mean=sum(w.mean * math.exp(w.log_count - log_count) for w in several),
+            mean=sum(ways.mean * share for ways, share in zip(several, shares, strict=True)),
             log_count=log_count,
+            along=along,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import log1p
 from typing import Any
 
 from numpy import nan_to_num
@@ -17,7 +18,7 @@ from flopwise.search.sampler import PROPOSALS, Inner
 from flopwise.search.scores import Images, scores_of, ways
 from flopwise.search.screened import DRAWN, EXPLORED, LAST, Screened
 from flopwise.search.strategy import Strategy, listed
-from flopwise.search.surrogate import Features
+from flopwise.search.surrogate import Features, Seen
 
 __all__ = ["STRATEGIES", "numbers_of", "screening", "strategy_of"]
 
@@ -80,9 +81,7 @@ def _screened(spec: Spec, trials: int) -> Strategy:
     return screening(spec.search, trials, numbers_of(spec, spec.search.sampler.scores))
 
 
-def screening(
-    search: Search, trials: int, more: Callable[[Candidate], Sequence[float]]
-) -> Strategy:
+def screening(search: Search, trials: int, more: Callable[[Candidate], Seen]) -> Strategy:
     """Returns the screened strategy of a search.
 
     Args:
@@ -108,16 +107,17 @@ def screening(
     )
 
 
-def numbers_of(spec: Spec, scores: Sequence[str]) -> Callable[[Candidate], Sequence[float]]:
+def numbers_of(spec: Spec, scores: Sequence[str]) -> Callable[[Candidate], Seen]:
     """Returns what a model sees of a network: its ways, and scores; what is not told is 0."""
 
-    def numbers(candidate: Candidate) -> list[float]:
+    def numbers(candidate: Candidate) -> Seen:
         network = spec.network(candidate.picks)
         through = ways(network.graph)[0]
         assert through, "a network depends on its image"
         values = [through.shortest, through.longest, through.mean, through.log_count]
         more = scores_of(scores, network, Images.noise(network)) if scores else {}
-        return [*values, *map(nan_to_num, more.values())]
+        costs = {name: log1p(through.along.get(name, 0.0)) for name in ("macs", "params")}
+        return [*values, *map(nan_to_num, more.values())], {**through.along, **costs}
 
     return numbers
 

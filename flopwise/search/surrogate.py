@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +17,17 @@ from numpy.typing import NDArray
 from flopwise.dsl import Choice, Domain, Permutation, Range, Subset
 from flopwise.search.candidates import Candidate, Pick, ladder
 
-__all__ = ["NOISES", "Features", "Model", "fit", "ranks", "spearman"]
+__all__ = ["NOISES", "Features", "Model", "Seen", "fit", "ranks", "spearman"]
 
 Array = NDArray[np.float64]
+Seen: TypeAlias = tuple[Sequence[float], Mapping[str, float]]
+"""Further numbers of a candidate, and some that have names; what has none of a name has 0."""
 KERNELS = (0.0, 1.0, 0.5)
 """Lengths of the radial kernels that are tried, in standard deviations; 0 is the linear one."""
 NOISES = (0.03, 0.3, 3.0)
 """Variances of the noise that are tried, in those of the scores."""
+DIGITS = 6
+"""Digits that are kept of numbers along a way: sums over many ways differ in the last ones."""
 
 
 @dataclass(frozen=True)
@@ -31,24 +36,37 @@ class Features:
 
     Attributes:
         domains: Target -> domain.
-        more: Further numbers of a candidate, such as how deep its network is; may be expensive.
+        more: What else is known of a candidate, such as how deep its network is, and how many
+            layers of each kind it has; may be expensive.
     """
 
     domains: Mapping[str, Domain]
-    more: Callable[[Candidate], Sequence[float]]
+    more: Callable[[Candidate], Seen]
     _known: dict[str, tuple[list[float], ...]] = field(default_factory=dict, repr=False)
+    _names: dict[str, None] = field(default_factory=dict, repr=False)
 
     def __call__(self, candidates: Sequence[Candidate]) -> tuple[Array, ...]:
-        """Returns a matrix per group, a row per candidate: picks, how often each, numbers."""
+        """Returns a matrix per group, a row per candidate: picks, how often each, numbers, named.
+
+        A name that is met for the first time is a new column at the end of the last one.
+        """
         rows = [self._row(each) for each in candidates]
-        groups = (np.array([row[place] for row in rows]) for place in range(3))
+        width = len(self._names)
+        named = [[*row[3], *[0.0] * (width - len(row[3]))] for row in rows]
+        groups = (*(np.array([row[place] for row in rows]) for place in range(3)), np.array(named))
         return tuple(group for group in groups if group.shape[1])
 
     def _row(self, candidate: Candidate) -> tuple[list[float], ...]:
         name = candidate.identity
         if name not in self._known:
-            parts = self._picks(candidate), self._counts(candidate), self._numbers(candidate)
-            self._known[name] = parts
+            numbers, named = self.more(candidate)
+            self._names.update(dict.fromkeys(named))
+            self._known[name] = (
+                self._picks(candidate),
+                self._counts(candidate),
+                [*(math.log(max(cost, 1)) for cost in candidate.costs.values()), *numbers],
+                [round(named.get(each, 0.0), DIGITS) for each in self._names],
+            )
         return self._known[name]
 
     def _picks(self, candidate: Candidate) -> list[float]:
@@ -71,9 +89,18 @@ class Features:
                     found.append(float(sum(candidate.picks.get(n) == value for n in names)))
         return found
 
-    def _numbers(self, candidate: Candidate) -> list[float]:
-        costs = [math.log(max(cost, 1)) for cost in candidate.costs.values()]
-        return [*costs, *self.more(candidate)]
+
+@dataclass(frozen=True)
+class Columns:
+    """What a model sees of a group: those of its columns that differ, standardised."""
+
+    group: int
+    places: NDArray[np.intp]
+    mean: Array
+    spread: Array
+
+    def __call__(self, groups: Sequence[Array]) -> Array:
+        return np.asarray((groups[self.group][:, self.places] - self.mean) / self.spread)
 
 
 @dataclass(frozen=True)
@@ -82,7 +109,7 @@ class Model:
 
     Attributes:
         groups: What it was fitted to, standardised.
-        shift: Mean and standard deviation of every column of every group.
+        columns: Where that stands in the groups of candidates.
         length: Its kernel.
         weights: One per candidate that it was fitted to.
         scale: Mean and standard deviation of the scores.
@@ -90,7 +117,7 @@ class Model:
     """
 
     groups: tuple[Array, ...]
-    shift: tuple[tuple[Array, Array], ...]
+    columns: tuple[Columns, ...]
     length: float
     weights: Array
     scale: tuple[float, float]
@@ -103,13 +130,17 @@ class Model:
 
     def __call__(self, groups: Sequence[Array]) -> Array:
         """Returns the predicted scores of candidates."""
-        put = [(g - m) / s for g, (m, s) in zip(groups, self.shift, strict=True)]
+        put = [each(groups) for each in self.columns]
         mean, spread = self.scale
         return np.asarray(_kernel(put, self.groups, self.length) @ self.weights * spread + mean)
 
 
 def fit(groups: Sequence[Array], scores: Sequence[float]) -> Model:
-    """Fits every kernel and noise and keeps the one that predicts scores left out best.
+    """Fits every kernel and noise and keeps the one under which the scores are likeliest.
+
+    That is the marginal likelihood of a Gaussian process (Rasmussen and Williams 2006, equation
+    2.30), at the best scale. What is picked has many columns; from few scores the last two groups
+    alone are often the better model, so both are tried.
 
     Args:
         groups: What is known of candidates: a matrix per group, a row per candidate.
@@ -118,20 +149,33 @@ def fit(groups: Sequence[Array], scores: Sequence[float]) -> Model:
     y = np.asarray(scores, float)
     scale = float(y.mean()), float(y.std()) or 1.0
     z = (y - scale[0]) / scale[1]
-    shift = tuple((g.mean(0), np.where(g.std(0) > 0, g.std(0), 1.0)) for g in groups)
-    put = tuple((g - m) / s for g, (m, s) in zip(groups, shift, strict=True))
-    best: tuple[float, float, Array, Array] | None = None
-    for length in KERNELS:
-        kernel = _kernel(put, put, length) + 1e-3
-        for noise in NOISES:
-            inverse = np.linalg.inv(kernel + noise * np.eye(len(z)))
-            weights = inverse @ z
-            out = z - weights / np.diag(inverse)  # each predicted by all others
-            error = float(((out - z) ** 2).mean())
-            if best is None or error < best[0]:
-                best = error, length, weights, out
+    columns = tuple(_columns(group, place) for place, group in enumerate(groups))
+    best: tuple[float, Model] | None = None
+    for seen in (columns, columns[-2:]):
+        put = tuple(each(groups) for each in seen)
+        for length in KERNELS:
+            kernel = _kernel(put, put, length) + 1e-3
+            for noise in NOISES:
+                likely, weights, agreement = _judged(kernel + noise * np.eye(len(z)), z)
+                if best is None or likely > best[0]:
+                    best = likely, Model(put, seen, length, weights, scale, agreement)
     assert best
-    return Model(put, shift, best[1], best[2], scale, spearman(best[3], z))
+    return best[1]
+
+
+def _columns(group: Array, place: int) -> Columns:
+    mean, spread = group.mean(0), group.std(0)
+    differ = np.flatnonzero(spread > 0) if spread.any() else np.zeros(1, np.intp)
+    return Columns(place, differ, mean[differ], np.where(spread > 0, spread, 1.0)[differ])
+
+
+def _judged(kernel: Array, z: Array) -> tuple[float, Array, float]:
+    """Returns how likely scores are, their weights, and how well each is told by all others."""
+    inverse = np.linalg.inv(kernel)
+    weights = inverse @ z
+    out = z - weights / np.diag(inverse)
+    likely = -len(z) * math.log(max(float(z @ weights), 1e-12)) - np.linalg.slogdet(kernel)[1]
+    return float(likely), weights, spearman(out, z)
 
 
 def spearman(first: Array, second: Array) -> float:

@@ -52,8 +52,8 @@ def test_cells_without_none_cost_what_their_convolutions_do(seed: int) -> None:
 
 
 def test_ways_through_a_cell_are_those_that_can_be_listed() -> None:
-    def listed(ops: dict[str, str]) -> list[int]:
-        """Returns the convolutions on every way from the input to the last node."""
+    def listed(ops: dict[str, str]) -> list[list[str]]:
+        """Returns the operations on every way from the input to the last node."""
         found = []
         for length in (1, 2, 3):
             for names in product(EDGES, repeat=length):
@@ -61,15 +61,16 @@ def test_ways_through_a_cell_are_those_that_can_be_listed() -> None:
                 starts = [EDGES[name][0] for name in names]
                 live = all(ops[name] != "none" for name in names)
                 if starts == nodes[:-1] and nodes[-1] == 3 and live:
-                    found.append(sum(ops[name].startswith("conv") for name in names))
+                    found.append([ops[name] for name in names])
         return found
 
     rng = np.random.default_rng(0)
     for _ in range(20):
         ops = {name: str(rng.choice(OPS)) for name in EDGES}
-        one = listed(ops)
-        if not one:
+        every = listed(ops)
+        if not every:
             continue
+        one = [sum(op.startswith("conv") for op in way) for way in every]
         through = ways(cell(*ops.values()).graph)[0]
         assert through
         # 15 cells in a row; each reduction has a way of 2 and one of 1 convolutions
@@ -77,6 +78,12 @@ def test_ways_through_a_cell_are_those_that_can_be_listed() -> None:
         assert through.longest == 15 * max(one) + 1 + 2 * 2 + 1
         assert through.mean == pytest.approx(15 * np.mean(one) + 1 + 2 * 1.5 + 1)
         assert through.log_count == pytest.approx(15 * np.log(len(one)) + 2 * np.log(2))
+        mean = {op: np.mean([way.count(op) for way in every]) for op in OPS}
+        assert through.along.get("padded_avg_pool", 0) == pytest.approx(15 * mean["pool"])
+        assert through.along["conv"] == pytest.approx(through.mean - 1)  # all but the classifier
+        stem, reductions, head = 3 * 9 * 16 * 32**2, 2 * (3_538_944 + 131_072) / 2, 640
+        cells = 15 * 16 * 16 * 32**2 * (9 * mean["conv3"] + mean["conv1"])
+        assert through.along["macs"] == pytest.approx(stem + cells + reductions + head)
 
 
 @pytest.mark.slow

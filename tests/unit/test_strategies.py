@@ -11,8 +11,9 @@ from flopwise.dsl import Spec, loads
 from flopwise.errors import RunError
 from flopwise.search import Evaluator, Measure, search
 from flopwise.search.evaluators import from_function
+from flopwise.search.opening import look
 from flopwise.search.screened import Screened
-from flopwise.search.strategies import STRATEGIES
+from flopwise.search.strategies import STRATEGIES, numbers_of
 from flopwise.search.surrogate import NOISES, Features, fit
 
 SPEC = """
@@ -94,7 +95,7 @@ def test_screening_spends_what_full_trainings_would_and_the_longest_decide(tmp_p
 @pytest.mark.parametrize("trials", [1, 2, 3, 7, 50, 1000])
 @pytest.mark.parametrize("short", [(1.0,), (0.1,), (0.06, 0.3), (0.01,)])
 def test_rungs_never_cost_more_than_was_given(trials: int, short: tuple[float, ...]) -> None:
-    rungs = Screened(trials, short, Features({}, lambda _: ())).rungs
+    rungs = Screened(trials, short, Features({}, lambda _: ((), {}))).rungs
     assert rungs[-1][0] == 1.0 and all(count >= 1 for _, count in rungs)
     spent = sum(share * count for share, count in rungs)
     assert 0.9 * trials - 1 <= spent <= max(trials, sum(s for s, _ in rungs) + 1)
@@ -107,6 +108,22 @@ def test_a_model_is_trusted_for_a_rule_and_not_for_noise() -> None:
     assert fit(groups, rule).trusted
     trusted = [fit(groups, rng.standard_normal(40)).trusted for _ in range(20)]
     assert sum(trusted) <= 3
+
+
+def test_what_is_first_met_after_a_fit_changes_no_prediction() -> None:
+    # 'se' is a layer that the candidates of the fit need not have
+    spec = spec_of("{kind: screened}")
+    candidates, _ = look(spec)
+    drawn = candidates.several(np.random.default_rng(0), 120)
+    plain = [each for each in drawn if not each.picks["se"]][:12]
+    scores = [float(each.costs["macs"]) for each in plain]
+    assert spec.search and len(plain) == 12
+    predicted = []
+    for before in ((), drawn):
+        features = Features(spec.search.space, numbers_of(spec, ()))
+        features(before or plain)
+        predicted.append(fit(features(plain), scores)(features(drawn)))
+    assert np.ptp(predicted[0]) and np.allclose(*predicted)
 
 
 def test_agreement_is_that_of_models_fitted_without_each_score() -> None:
