@@ -22,7 +22,7 @@ TABLES = [path for path in YAML if path.parent.name == "tables"]
 RESULTS = [path for path in YAML if path.parent.name == "results"]
 COMPOSED = [path for path in YAML if path.parent.name == "composed"]
 NETWORKS = [path for path in YAML if path.parent.name == "networks"]
-SCALING = [path for path in YAML if path.parent.name == "scaling"]
+SCALING = [path for path in YAML if path.parent.name.endswith("scaling")]
 STEPS = [path for path in YAML if path.parent.name == "rediscovery"]
 OWN = [path for path in YAML if path.parent.name == "hybrid"]
 ELSE = (*TABLES, *RESULTS, *NETWORKS, *OWN, *COMPOSED, *SCALING, *STEPS)
