@@ -36,6 +36,7 @@ class TrainedTable:
         folder: Where the trainings lie.
         runs: Row -> its finished trainings, failed ones included.
         spread: The deviation of a training within its row, pooled.
+        paired: The same without what a seed does to all rows, as differences see it.
         contrasts: How each row differs from the one it is compared with.
         agreement: How our order agrees with the paper's; None where it prints too few.
         sets: What was laid on every row.
@@ -46,6 +47,7 @@ class TrainedTable:
     folder: Path
     runs: Mapping[str, Sequence[Run]]
     spread: Spread
+    paired: Spread
     contrasts: Mapping[str, Contrast]
     agreement: Agreement | None
     sets: Sets = ()
@@ -68,6 +70,8 @@ class TrainedTable:
             "score": f"test {SCORE} of the last epoch, in per cent",
             "deviation": self.spread.deviation,
             "degrees_of_freedom": self.spread.freedom,
+            "paired_deviation": self.paired.deviation,
+            "paired_degrees_of_freedom": self.paired.freedom,
             "laid_on_every_row": dict(self.sets),
             "kendall": agreed
             and {key: getattr(agreed, key) for key in ("tau", "low", "high", "rows")},
@@ -150,9 +154,13 @@ class TrainedTable:
             if spread.freedom
             else "+-: none, for every row was trained with one seed"
         )
+        pooled = (
+            f"; deviation within a row without what a seed does to all rows "
+            f"{self.paired.deviation:.2f}, pooled with {self.paired.freedom} degrees of freedom"
+        )
         yield (
-            "difference: paired by seed and test image; p corrected for all differences of the "
-            "table (Holm); a tie where it is above 0.05"
+            f"difference: paired by seed and test image{pooled if self.paired.freedom else ''}; p "
+            "corrected for all differences of the table (Holm); a tie where it is above 0.05"
         )
         if not spread.freedom:
             yield "one seed: a difference may belong to the seed; p is of the test images alone"
@@ -268,7 +276,7 @@ def train_rows(
 def _concluded(
     spec: Spec, folder: Path, runs: Mapping[str, Sequence[Run]], sets: Sets
 ) -> TrainedTable:
-    from flopwise.search.statistics import agreement, contrasts, spread
+    from flopwise.search.statistics import agreement, contrasts, paired, spread
 
     good = {name: [run for run in each if not run.reason] for name, each in runs.items()}
     good = {name: each for name, each in good.items() if each}
@@ -282,6 +290,7 @@ def _concluded(
     pairs = _pairs(spec.table, list(good), twins)
     correct = {name: {run.seed: run.answers for run in each} for name, each in good.items()}
     scores = {name: [run.scores[SCORE] for run in each] for name, each in good.items()}
+    noise = paired([{run.seed: run.scores[SCORE] for run in each} for each in good.values()])
     figures = {name: spec.table.rows[name].ref.get(SCORE) for name in good}
     printed = {name: figure.value for name, figure in figures.items() if figure}
     return TrainedTable(
@@ -289,7 +298,8 @@ def _concluded(
         folder=folder,
         runs=runs,
         spread=spread(list(scores.values())),
-        contrasts={c.row: c for c in contrasts(pairs, correct)},
+        paired=noise,
+        contrasts={c.row: c for c in contrasts(pairs, correct, noise)},
         agreement=agreement(list(printed.values()), [scores[name] for name in printed]),
         sets=sets,
         twins=twins,

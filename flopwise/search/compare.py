@@ -58,7 +58,11 @@ class Comparison:
         return f"{self.difference:+.2f} +- {self.error:.2f}: {self.word}"
 
 
-def compare(first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[np.bool_]]) -> Comparison:
+def compare(
+    first: Sequence[NDArray[np.bool_]],
+    second: Sequence[NDArray[np.bool_]],
+    noise: tuple[float, int] | None = None,
+) -> Comparison:
     """Compares two networks by what each seed got right on the same test images.
 
     With d[s, i] the difference for seed s and image i (-1, 0 or 1), the variance of its mean is
@@ -68,14 +72,17 @@ def compare(first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[np.bool
     Args:
         first: For every seed, which test images the first network got right.
         second: The same seeds and images for the second network.
+        noise: Deviation of one difference over seeds, in points, and its degrees of freedom, where
+            more than these trainings tell it.
     """
     d = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)  # (seeds, images)
     seeds, images = d.shape
     parts = [(d.mean(axis=0).var(ddof=1) / images, images - 1)]
     if seeds > 1:
-        parts.append((d.mean(axis=1).var(ddof=1) / seeds, seeds - 1))
+        deviation, freedom = noise or (100 * d.mean(axis=1).std(ddof=1), seeds - 1)
+        parts.append(((deviation / 100) ** 2 / seeds, freedom))
     variance = sum(part for part, _ in parts)
-    below = sum(part**2 / freedom for part, freedom in parts)
+    below = sum(part**2 / free for part, free in parts)
     return Comparison(
         difference=100 * float(d.mean()),
         error=100 * float(np.sqrt(variance)),

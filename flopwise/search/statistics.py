@@ -24,6 +24,7 @@ __all__ = [
     "agreement",
     "contrasts",
     "holm",
+    "paired",
     "spread",
     "standing",
 ]
@@ -60,6 +61,27 @@ def spread(rows: Sequence[Sequence[float]]) -> Spread:
     return Spread(sqrt(squares / freedom) if freedom else 0.0, freedom)
 
 
+def paired(rows: Sequence[Mapping[int, float]]) -> Spread:
+    """Returns the pooled spread within rows without what a seed does to all of them.
+
+    That is the residual of rows and seeds as blocks (two-way analysis of variance without
+    interaction), by least squares, so rows may lack seeds.
+
+    Args:
+        rows: Seed -> score, for each row.
+    """
+    seeds = sorted({seed for row in rows for seed in row})
+    cells = [(at, seeds.index(seed)) for at, row in enumerate(rows) for seed in row]
+    design = np.zeros((len(cells), len(rows) + len(seeds)))
+    for cell, (row, seed) in enumerate(cells):
+        design[cell, [row, len(rows) + seed]] = 1
+    scores = np.array([score for row in rows for score in row.values()])
+    fitted, _, rank, _ = np.linalg.lstsq(design, scores, rcond=None)
+    freedom = len(cells) - int(rank)
+    squares = float(((scores - design @ fitted) ** 2).sum())
+    return Spread(sqrt(squares / freedom) if freedom else 0.0, freedom)
+
+
 @dataclass(frozen=True, slots=True)
 class Contrast:
     """The difference of a row from the one it is compared with.
@@ -87,20 +109,24 @@ class Contrast:
 
 
 def contrasts(
-    pairs: Mapping[str, str], correct: Mapping[str, Mapping[int, NDArray[np.bool_]]]
+    pairs: Mapping[str, str],
+    correct: Mapping[str, Mapping[int, NDArray[np.bool_]]],
+    noise: Spread | None = None,
 ) -> tuple[Contrast, ...]:
     """Compares rows with others, over the seeds both have, and corrects for their number.
 
     Args:
         pairs: Row -> the row it is compared with.
         correct: Row -> seed -> which test images a training got right.
+        noise: What seeds do to differences, from all rows (see `paired`); each pair's own without.
     """
     found: list[tuple[str, str, Comparison]] = []
+    error = (noise.deviation * sqrt(2), noise.freedom) if noise and noise.freedom else None
     for row, base in pairs.items():
         seeds = sorted(correct[row].keys() & correct[base].keys())
         if seeds:
             first, second = ([correct[name][seed] for seed in seeds] for name in (row, base))
-            found.append((row, base, compare(first, second)))
+            found.append((row, base, compare(first, second, error)))
     chances = holm([each.chance for _, _, each in found])
     return tuple(Contrast(*each, chance) for each, chance in zip(found, chances, strict=True))
 

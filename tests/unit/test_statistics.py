@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from flopwise.search.compare import compare
-from flopwise.search.statistics import Spread, agreement, contrasts, holm, spread, standing
+from flopwise.search.statistics import Spread, agreement, contrasts, holm, paired, spread, standing
 
 ROWS = [[70.0, 71.0, 72.0], [80.0, 80.5], [60.0]]
 
@@ -45,6 +45,39 @@ def test_several_seeds_have_the_freedom_of_welch_and_satterthwaite() -> None:
     found = compare(first, second)
     assert found.error == pytest.approx(100 * sqrt(images + seeds))
     assert found.freedom == pytest.approx((images + seeds) ** 2 / (images**2 / 399 + seeds**2 / 2))
+
+
+def test_the_noise_of_differences_is_what_rows_and_seeds_leave() -> None:
+    scores = np.random.default_rng(4).normal([[0], [9], [4], [5], [5]], size=(5, 3))
+    left = scores - scores.mean(1, keepdims=True) - scores.mean(0) + scores.mean()
+    found = paired([dict(enumerate(row)) for row in scores])
+    assert found.freedom == 4 * 2
+    assert found.deviation == pytest.approx(sqrt((left**2).sum() / 8))
+    two = paired([dict(enumerate(row)) for row in scores[:2]])
+    assert two.freedom == 2
+    assert two.deviation * sqrt(2) == pytest.approx((scores[0] - scores[1]).std(ddof=1))
+    # a seed that one row alone has tells nothing of differences
+    assert paired([{0: 1.0, 1: 3.0}, {0: 2.0, 2: 7.0}, {0: 4.0, 2: 8.0}]).freedom == 1
+    assert paired([{0: 1.0}, {0: 2.0}]).freedom == 0
+
+
+def test_few_tables_of_equal_networks_have_a_difference_and_small_true_ones_are_found() -> None:
+    dice = np.random.default_rng(5)
+    rows, wrong, right = 8, 0, 0
+    for _ in range(200):
+        share = dice.normal(0.6, 0.01, (rows, 3)) + dice.normal(0, 0.01, 3)  # rows share seeds
+        share[-1] += 0.06
+        correct = {
+            str(row): {seed: dice.random(2000) < share[row, seed] for seed in range(3)}
+            for row in range(rows)
+        }
+        noise = paired([{s: 100 * each.mean() for s, each in c.items()} for c in correct.values()])
+        pairs = {str(row): str(row - 1) for row in range(1, rows)}
+        words = [each.word for each in contrasts(pairs, correct, noise)]
+        wrong += any(word != "a tie" for word in words[:-1])
+        right += words[-1] == "better"
+    assert wrong <= 0.05 * 200
+    assert right >= 0.8 * 200
 
 
 def test_equal_networks_are_ties_and_a_large_difference_is_not() -> None:
