@@ -86,7 +86,8 @@ class Study:
         while True:
             trial = self.back(number)
             if trial.user_attrs.get("picks") is None:
-                picks = sampler.settled(trial.relative_params)  # proposes
+                proposed = self.patience(lambda t=trial: t.relative_params)  # type: ignore[misc]
+                picks = sampler.settled(proposed)
                 self._mark(trial, "share", sampler.share(number))
                 self._mark(trial, "picks", picks)
             candidate = sampler.candidates.judge(thawed(trial.user_attrs["picks"]))

@@ -9,9 +9,11 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+from optuna.samplers import TPESampler
 
 from benchmarks.postgres import Postgres, missing
 from flopwise.dsl import Network, Recipe, loads
@@ -183,6 +185,26 @@ def test_a_database_that_crashes_and_comes_back_costs_nothing(
     assert ear.heard.count("the storage does not answer") == 2
     assert ear.heard.count("the storage answers again") == 2
     until(lambda: connections(database) == 1, seconds=10)  # all but the one that asks are closed
+
+
+def test_a_database_that_crashes_while_a_network_is_proposed_is_waited_for(
+    home: Path, database: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, asked = TPESampler.sample_relative, list[int]()
+
+    def sample(self: TPESampler, study: Any, trial: Any, space: Any) -> dict[str, Any]:
+        asked.append(trial.number)
+        if len(asked) == 3:
+            database.stop(crash=True)
+            threading.Timer(1.5, database.start).start()
+        return inside(self, study, trial, space)
+
+    monkeypatch.setattr(TPESampler, "sample_relative", sample)
+    spec = loads(SPEC.replace("kind: random", "kind: tpe"))
+    evaluator = Evaluator(evaluate=counted)
+    outcome = search(spec, home / "asked", evaluator=evaluator, storage=database.url)
+    assert [row.state for row in outcome.trials] == ["done"] * 6
+    assert len(asked) > 3 and asked[2] == asked[3]  # it was asked again, for the same trial
 
 
 def connections(database: Postgres) -> int:
