@@ -87,7 +87,8 @@ def _rule(found: Scaling) -> str:
         return "optimal: no training of at most its compute has a lower loss"
     return (
         "optimal: at its compute no other model's curve (straight between its trainings, on "
-        "log-log axes) lies lower; 'not compared' where no other model has one there"
+        "log-log axes) lies lower, and no training of less compute has a lower loss; 'not "
+        "compared' where no other model has a curve there"
     )
 
 

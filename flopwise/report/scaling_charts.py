@@ -189,7 +189,7 @@ def _trends(found: Scaling, counted: str) -> Figure:
         )
         figure.add_trace(points, row=1, col=number)
     figure.update_layout(title="Optimal model and epochs for a compute", **look())
-    figure.update_xaxes(title=counted.partition(":")[0], **_powers())
+    figure.update_xaxes(title=counted.partition(":")[0], **_powers(4))
     figure.update_yaxes(type="log", nticks=8)
     return figure
 
@@ -229,5 +229,5 @@ def _rates(rates: Sequence[Rate]) -> Figure:
     return figure
 
 
-def _powers() -> dict[str, Any]:
-    return {"type": "log", "exponentformat": "power", "nticks": 10}
+def _powers(ticks: int = 10) -> dict[str, Any]:
+    return {"type": "log", "exponentformat": "power", "nticks": ticks}

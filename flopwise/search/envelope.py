@@ -1,10 +1,11 @@
 """Which trainings of a family are optimal: those that no other model beats at their compute.
 
 At the compute of a training every other model is read off its own curve, straight between its own
-trainings on log-log axes. A training is optimal where it lies no higher than any of them. Where no
-other model was trained with less and with more compute, nothing can be compared and nothing is
-called optimal. If that is so everywhere (one model, or a file that names none), a training is
-optimal where none of at most its compute has a lower loss.
+trainings on log-log axes. A training is optimal where it lies no higher than any of them, and no
+higher than any training of less compute, which is to be had for its compute too. Where no other
+model was trained with less and with more compute, nothing can be compared and nothing is called
+optimal. If that is so everywhere (one model, or a file that names none), only the trainings of at
+most its compute count.
 
 All of it is arithmetic on arrays (draws, trainings), so that it can be repeated for resampled
 losses.
@@ -57,14 +58,12 @@ def rivals(computes: Array, models: Sequence[str]) -> Rivals:
         computes: Logarithm of the compute of each, (trainings,); a model has each once.
         models: The model of each.
     """
-    rows = list(_of_models(computes, models))
-    alone = not rows
-    if alone:
-        rows = list(_of_cheaper(computes))
+    around = list(_of_models(computes, models))
+    rows = [*around, *_of_cheaper(computes)]
     owner = np.array([each for each, _ in rows], dtype=np.intp)
     weights = np.array([row for _, row in rows]).reshape(len(rows), len(computes))
-    compared = np.isin(np.arange(len(computes)), owner) | alone
-    return Rivals(weights, owner, compared, alone)
+    compared = np.isin(np.arange(len(computes)), [each for each, _ in around])
+    return Rivals(weights, owner, compared | (not around), not around)
 
 
 def _of_models(computes: Array, models: Sequence[str]) -> Iterator[tuple[int, Array]]:

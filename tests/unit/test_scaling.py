@@ -97,7 +97,7 @@ def test_the_bands_cover_a_known_law(noise: float, seeds: int, least: float) -> 
 
 
 def brute_force(points: Sequence[Point]) -> set[tuple[str, float]]:
-    """The optimal ones by numpy's own interpolation, model by model."""
+    """The optimal ones by numpy's own interpolation, model by model, and what cost less."""
     curves: dict[str, list[Point]] = {}
     for each in sorted(points, key=lambda p: p.compute):
         curves.setdefault(each.model, []).append(each)
@@ -115,7 +115,8 @@ def brute_force(points: Sequence[Point]) -> set[tuple[str, float]]:
             if model != each.model
         ]
         known = [other for other in others if not np.isnan(other)]
-        if known and np.log(each.loss) <= min(known):
+        cheaper = [p.loss for p in points if p.compute <= each.compute]
+        if known and np.log(each.loss) <= min(known) and each.loss <= min(cheaper):
             best.add((each.model, each.compute))
     return best
 
