@@ -91,7 +91,7 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Columns:
+class _Columns:
     """What a model sees of a group: those of its columns that differ, standardised."""
 
     group: int
@@ -117,7 +117,7 @@ class Model:
     """
 
     groups: tuple[Array, ...]
-    columns: tuple[Columns, ...]
+    columns: tuple[_Columns, ...]
     length: float
     weights: Array
     scale: tuple[float, float]
@@ -163,10 +163,10 @@ def fit(groups: Sequence[Array], scores: Sequence[float]) -> Model:
     return best[1]
 
 
-def _columns(group: Array, place: int) -> Columns:
+def _columns(group: Array, place: int) -> _Columns:
     mean, spread = group.mean(0), group.std(0)
     differ = np.flatnonzero(spread > 0) if spread.any() else np.zeros(1, np.intp)
-    return Columns(place, differ, mean[differ], np.where(spread > 0, spread, 1.0)[differ])
+    return _Columns(place, differ, mean[differ], np.where(spread > 0, spread, 1.0)[differ])
 
 
 def _judged(kernel: Array, z: Array) -> tuple[float, Array, float]:
