@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from flopwise import dsl, nets
@@ -151,3 +155,18 @@ def test_the_quickstart_trains(tmp_path: Path) -> None:
     data = open_data(recipe, size=spec.input.size, channels=1, classes=10)
     result = train(nets.build(spec.network(), seed=0), data, recipe, tmp_path)
     assert result.last.train_loss < result.history[0].train_loss
+
+
+def test_the_rank_of_the_papers_choice_is_what_its_results_give() -> None:
+    home = ROOT / "examples" / "rediscovery"
+    words = [sys.executable, str(home / "rank.py"), str(home / "results")]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert f"> {said.splitlines()[0]}\n" in (home / "README.md").read_text(encoding="utf-8")
+    with (home / "results" / "trials.csv").open(encoding="utf-8") as file:
+        trials = list(csv.DictReader(file))
+    spec = dsl.load(home / "convnext_steps.yaml")
+    assert spec.search and [row["state"] for row in trials] == ["done"] * 24
+    assert len({row["identity"] for row in trials}) == 24
+    for row in trials:
+        picks = {name: yaml.safe_load(row[name]) for name in spec.search.space}
+        assert spec.network(picks).graph.macs == int(row["macs"])
