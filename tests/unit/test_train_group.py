@@ -44,6 +44,7 @@ def _member(rank: int, size: int, port: int, work: Callable[[Group], Any], answe
         "MASTER_ADDR": "localhost",
         "MASTER_PORT": str(port),
     }
+    torch.set_num_threads(1)  # a fork has none of the threads that it would wait for
     try:
         answers.put((rank, work(Group.joined("cpu"))))
     except Exception as error:
