@@ -54,9 +54,9 @@ def scale_verb(args: argparse.Namespace) -> None:
     The family is every row of a table, or the spec, with every combination of
     what --vary names; each is trained for every epoch budget, with a schedule as
     long as the budget. A line is fitted, on log-log axes, through the optimal
-    trainings: those that no other model's curve beats at their compute. With its
-    95 % band come the optimal size and epochs for a compute and, with --lr, the
-    best learning rate for an epoch budget.
+    trainings: those that neither another model's curve at their compute nor a
+    cheaper training beats. With its 95 % band come the optimal size and epochs for
+    a compute and, with --lr, the best learning rate for an epoch budget.
 
     Compute is 3 x the multiply-adds of a forward pass (forward and backward) x
     the images seen. All is chosen by the validation loss of the last epoch. Each
