@@ -147,8 +147,11 @@ class Loop:
         """Records a trial that took its worker down twice in the same epoch as a failure."""
         if not (reason := self.worker.verdict(key_of(number))):
             return False
-        trial, _ = self.study.begin(number, self.sampler)
-        self.study.fail(trial, reason)
+        try:
+            trial, _ = self.study.begin(number, self.sampler)
+            self.study.fail(trial, reason)
+        except UpdateFinishedTrialError:  # another worker came to the same verdict
+            return True
         self._report(number, of)
         return True
 

@@ -132,6 +132,43 @@ def test_a_trial_that_takes_its_worker_down_twice_is_a_recorded_failure(
     assert failed["identity"] not in {place for place, _, _ in notes(home)}
 
 
+DEADLY = """
+import os, signal, sys
+from pathlib import Path
+import optuna
+from flopwise.dsl import load
+from flopwise.search import Evaluator, search
+from flopwise.search.storage import open_store
+from tests.searches import counted
+
+class Deadly(optuna.samplers.RandomSampler):
+    def sample_relative(self, study, trial, space):
+        if sys.argv[3] == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if trial.number == 1:  # another worker came to its verdict while this one proposed
+            store = open_store(Path(sys.argv[2]) / "study.jsonl")
+            others = optuna.load_study(study_name=study.study_name, storage=store)
+            others.tell(1, state=optuna.trial.TrialState.FAIL)
+        return super().sample_relative(study, trial, space)
+
+Deadly.__module__ = "__main__"
+spec = load(sys.argv[1])
+search(spec, Path(sys.argv[2]), evaluator=Evaluator(evaluate=counted), allow_code=True)
+"""
+
+
+def test_two_workers_may_come_to_the_same_verdict(spec: Path, tmp_path: Path) -> None:
+    home = tmp_path / "run"
+    spec.write_text(SPEC.replace("kind: SAMPLER", "class: __main__.Deadly"))
+    for _ in range(2):  # the first trial is the written network, the second is proposed
+        process = started(DEADLY, spec, home, "die")
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    ended(started(DEADLY, spec, home, "live"))
+    states = [row["state"] for row in rows_of(home)]
+    assert len(states) == 11 and set(states) == {"done"}  # of the other one no picks are known
+
+
 def register_in(home: Path) -> Register:
     return Register(open_store(home / "study.jsonl"), "search", Patience(lambda text: None))
 
