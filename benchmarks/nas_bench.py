@@ -151,13 +151,13 @@ WASTEFUL = ("tpe with penalties",)
 def surrogate(bench: Bench, repeats: int, count: int = 10) -> Iterator[float]:
     """Yields how well a model of a few random trainings ranks all others inside the window."""
     pool = bench.pool
-    groups = bench.features(pool)
+    known = bench.features(pool)
     truth = np.array([bench.truth[made(each.picks)] for each in pool])
     share = bench.short
     for repeat in range(repeats):
         chosen = np.random.default_rng(repeat).choice(len(pool), count, replace=False)
         scores = [bench.seen(made(pool[at].picks), share, repeat) for at in chosen]
-        predicted = fit([group[chosen] for group in groups], scores)(groups)
+        predicted = fit(known.of(chosen), scores)(known)
         left = np.setdiff1d(np.arange(len(pool)), chosen)
         yield spearman(predicted[left], truth[left])
 

@@ -117,7 +117,8 @@ def numbers_of(spec: Spec, scores: Sequence[str]) -> Callable[[Candidate], Seen]
         values = [through.shortest, through.longest, through.mean, through.log_count]
         more = scores_of(scores, network, Images.noise(network)) if scores else {}
         costs = {name: log1p(through.along.get(name, 0.0)) for name in ("macs", "params")}
-        return [*values, *map(nan_to_num, more.values())], {**through.along, **costs}
+        named = {**through.along, **costs}
+        return [*values, *map(nan_to_num, more.values())], named, through.weighted
 
     return numbers
 

@@ -2,6 +2,10 @@
 
 The model is fitted to a few dozen scores. Whether it is worth anything is told by leaving each of
 them out in turn, which for kernel regression needs no second fit.
+
+Ten scores tell little of thirty columns, so the model may begin from an expectation: of networks of
+one cost, those do better whose layers have weights. Pooling costs nothing, and what costs nothing
+fills up a space of cells. Whether to begin from it is decided by the scores, as all else is.
 """
 
 from __future__ import annotations
@@ -17,17 +21,36 @@ from numpy.typing import NDArray
 from flopwise.dsl import Choice, Domain, Permutation, Range, Subset
 from flopwise.search.candidates import Candidate, Pick, ladder
 
-__all__ = ["NOISES", "Features", "Model", "Seen", "fit", "ranks", "spearman"]
+__all__ = ["NOISES", "Features", "Known", "Model", "Seen", "fit", "ranks", "spearman"]
 
 Array = NDArray[np.float64]
-Seen: TypeAlias = tuple[Sequence[float], Mapping[str, float]]
-"""Further numbers of a candidate, and some that have names; what has none of a name has 0."""
+Seen: TypeAlias = tuple[Sequence[float], Mapping[str, float], float]
+"""Further numbers of a candidate; some that have names, 0 where there is none; the expectation."""
 KERNELS = (0.0, 1.0, 0.5)
 """Lengths of the radial kernels that are tried, in standard deviations; 0 is the linear one."""
 NOISES = (0.03, 0.3, 3.0)
 """Variances of the noise that are tried, in those of the scores."""
+LEANINGS = (0.0, 0.5)
+"""Standard deviations of the scores that are tried for one of the expectation."""
 DIGITS = 6
 """Digits that are kept of numbers along a way: sums over many ways differ in the last ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What is known of candidates before they are trained.
+
+    Attributes:
+        groups: A matrix per group of numbers, a row per candidate.
+        expected: What is expected of each, in any unit; higher is better.
+    """
+
+    groups: tuple[Array, ...]
+    expected: Array
+
+    def of(self, rows: Sequence[int] | NDArray[np.intp]) -> Known:
+        """Returns what is known of some of them."""
+        return Known(tuple(group[rows] for group in self.groups), self.expected[rows])
 
 
 @dataclass(frozen=True)
@@ -36,17 +59,18 @@ class Features:
 
     Attributes:
         domains: Target -> domain.
-        more: What else is known of a candidate, such as how deep its network is, and how many
-            layers of each kind it has; may be expensive.
+        more: What else is known of a candidate, such as how deep its network is, how many layers
+            of each kind it has, and what is expected of it; may be expensive.
     """
 
     domains: Mapping[str, Domain]
     more: Callable[[Candidate], Seen]
     _known: dict[str, tuple[list[float], ...]] = field(default_factory=dict, repr=False)
     _names: dict[str, None] = field(default_factory=dict, repr=False)
+    _expected: dict[str, float] = field(default_factory=dict, repr=False)
 
-    def __call__(self, candidates: Sequence[Candidate]) -> tuple[Array, ...]:
-        """Returns a matrix per group, a row per candidate: picks, how often each, numbers, named.
+    def __call__(self, candidates: Sequence[Candidate]) -> Known:
+        """Returns what is known of candidates: picks, how often each, numbers, named.
 
         A name that is met for the first time is a new column at the end of the last one.
         """
@@ -54,12 +78,13 @@ class Features:
         width = len(self._names)
         named = [[*row[3], *[0.0] * (width - len(row[3]))] for row in rows]
         groups = (*(np.array([row[place] for row in rows]) for place in range(3)), np.array(named))
-        return tuple(group for group in groups if group.shape[1])
+        expected = np.array([self._expected[each.identity] for each in candidates])
+        return Known(tuple(group for group in groups if group.shape[1]), expected)
 
     def _row(self, candidate: Candidate) -> tuple[list[float], ...]:
         name = candidate.identity
         if name not in self._known:
-            numbers, named = self.more(candidate)
+            numbers, named, self._expected[name] = self.more(candidate)
             self._names.update(dict.fromkeys(named))
             self._known[name] = (
                 self._picks(candidate),
@@ -112,6 +137,7 @@ class Model:
         columns: Where that stands in the groups of candidates.
         length: Its kernel.
         weights: One per candidate that it was fitted to.
+        leaning: Mean of the expectation, and how much of it is added.
         scale: Mean and standard deviation of the scores.
         agreement: Rank correlation of its predictions with scores that were left out.
     """
@@ -120,6 +146,7 @@ class Model:
     columns: tuple[_Columns, ...]
     length: float
     weights: Array
+    leaning: tuple[float, float]
     scale: tuple[float, float]
     agreement: float
 
@@ -128,37 +155,46 @@ class Model:
         """Whether it ranks better than chance: two standard errors above none."""
         return self.agreement * math.sqrt(max(len(self.weights) - 1, 0)) > 2
 
-    def __call__(self, groups: Sequence[Array]) -> Array:
+    def __call__(self, known: Known) -> Array:
         """Returns the predicted scores of candidates."""
-        put = [each(groups) for each in self.columns]
-        mean, spread = self.scale
-        return np.asarray(_kernel(put, self.groups, self.length) @ self.weights * spread + mean)
+        put = [each(known.groups) for each in self.columns]
+        told = _kernel(put, self.groups, self.length) @ self.weights
+        (middle, slope), (mean, spread) = self.leaning, self.scale
+        return np.asarray((told + (known.expected - middle) * slope) * spread + mean)
 
 
-def fit(groups: Sequence[Array], scores: Sequence[float]) -> Model:
-    """Fits every kernel and noise and keeps the one under which the scores are likeliest.
+def fit(known: Known, scores: Sequence[float]) -> Model:
+    """Fits every kernel, noise and leaning and keeps those under which the scores are likeliest.
 
     That is the marginal likelihood of a Gaussian process (Rasmussen and Williams 2006, equation
     2.30), at the best scale. What is picked has many columns; from few scores the last two groups
     alone are often the better model, so both are tried.
 
     Args:
-        groups: What is known of candidates: a matrix per group, a row per candidate.
+        known: What is known of candidates.
         scores: Their scores, higher is better.
     """
     y = np.asarray(scores, float)
     scale = float(y.mean()), float(y.std()) or 1.0
     z = (y - scale[0]) / scale[1]
-    columns = tuple(_columns(group, place) for place, group in enumerate(groups))
+    middle, unit = float(known.expected.mean()), float(known.expected.std())
+    slopes = [leaning / unit for leaning in LEANINGS] if unit else [0.0]
+    columns = tuple(_columns(group, place) for place, group in enumerate(known.groups))
     best: tuple[float, Model] | None = None
     for seen in (columns, columns[-2:]):
-        put = tuple(each(groups) for each in seen)
+        put = tuple(each(known.groups) for each in seen)
         for length in KERNELS:
             kernel = _kernel(put, put, length) + 1e-3
             for noise in NOISES:
-                likely, weights, agreement = _judged(kernel + noise * np.eye(len(z)), z)
-                if best is None or likely > best[0]:
-                    best = likely, Model(put, seen, length, weights, scale, agreement)
+                inverse = np.linalg.inv(kernel + noise * np.eye(len(z)))
+                for slope in slopes:
+                    rest = z - (known.expected - middle) * slope
+                    weights = inverse @ rest
+                    likely = _likelihood(inverse, float(rest @ weights))
+                    if best is None or likely > best[0]:
+                        out = spearman(z - weights / np.diag(inverse), z)
+                        leaning = middle, slope
+                        best = likely, Model(put, seen, length, weights, leaning, scale, out)
     assert best
     return best[1]
 
@@ -169,13 +205,9 @@ def _columns(group: Array, place: int) -> _Columns:
     return _Columns(place, differ, mean[differ], np.where(spread > 0, spread, 1.0)[differ])
 
 
-def _judged(kernel: Array, z: Array) -> tuple[float, Array, float]:
-    """Returns how likely scores are, their weights, and how well each is told by all others."""
-    inverse = np.linalg.inv(kernel)
-    weights = inverse @ z
-    out = z - weights / np.diag(inverse)
-    likely = -len(z) * math.log(max(float(z @ weights), 1e-12)) - np.linalg.slogdet(kernel)[1]
-    return float(likely), weights, spearman(out, z)
+def _likelihood(inverse: Array, rest: float) -> float:
+    """Returns how likely scores are, as a logarithm, up to a constant."""
+    return float(np.linalg.slogdet(inverse)[1] - len(inverse) * math.log(max(rest, 1e-12)))
 
 
 def spearman(first: Array, second: Array) -> float:

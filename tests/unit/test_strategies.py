@@ -14,7 +14,7 @@ from flopwise.search.evaluators import from_function
 from flopwise.search.opening import look
 from flopwise.search.screened import Screened
 from flopwise.search.strategies import STRATEGIES, numbers_of
-from flopwise.search.surrogate import NOISES, Features, fit
+from flopwise.search.surrogate import NOISES, Features, Known, fit, spearman
 
 SPEC = """
 spec: 1
@@ -95,7 +95,7 @@ def test_screening_spends_what_full_trainings_would_and_the_longest_decide(tmp_p
 @pytest.mark.parametrize("trials", [1, 2, 3, 7, 50, 1000])
 @pytest.mark.parametrize("short", [(1.0,), (0.1,), (0.06, 0.3), (0.01,)])
 def test_rungs_never_cost_more_than_was_given(trials: int, short: tuple[float, ...]) -> None:
-    rungs = Screened(trials, short, Features({}, lambda _: ((), {}))).rungs
+    rungs = Screened(trials, short, Features({}, lambda _: ((), {}, 0.0))).rungs
     assert rungs[-1][0] == 1.0 and all(count >= 1 for _, count in rungs)
     spent = sum(share * count for share, count in rungs)
     assert 0.9 * trials - 1 <= spent <= max(trials, sum(s for s, _ in rungs) + 1)
@@ -105,9 +105,27 @@ def test_a_model_is_trusted_for_a_rule_and_not_for_noise() -> None:
     rng = np.random.default_rng(0)
     groups = (rng.standard_normal((40, 6)), rng.standard_normal((40, 3)))
     rule = groups[0][:, 0] - 2 * groups[1][:, 1]
-    assert fit(groups, rule).trusted
-    trusted = [fit(groups, rng.standard_normal(40)).trusted for _ in range(20)]
-    assert sum(trusted) <= 3
+    for expected in (np.zeros(40), rng.standard_normal(40)):
+        known = Known(groups, expected)
+        assert fit(known, rule).trusted
+        trusted = [fit(known, rng.standard_normal(40)).trusted for _ in range(20)]
+        assert sum(trusted) <= 3
+
+
+def test_an_expectation_that_holds_helps_and_one_that_does_not_costs_little() -> None:
+    rng = np.random.default_rng(0)
+    found: dict[int, list[float]] = {-1: [], 0: [], 1: []}
+    for _ in range(40):
+        truth = rng.standard_normal(200)
+        groups = (rng.standard_normal((200, 8)) + 0.3 * truth[:, None],)
+        hint = truth + rng.standard_normal(200)
+        for sign, ranked in found.items():
+            known = Known(groups, sign * hint)
+            model = fit(known.of(np.arange(10)), truth[:10].tolist())
+            ranked.append(spearman(model(known)[10:], truth[10:]))
+    against, without, with_it = (float(np.mean(found[sign])) for sign in (-1, 0, 1))
+    assert with_it > without + 0.05
+    assert against > without - 0.05
 
 
 def test_what_is_first_met_after_a_fit_changes_no_prediction() -> None:
@@ -126,21 +144,26 @@ def test_what_is_first_met_after_a_fit_changes_no_prediction() -> None:
     assert np.ptp(predicted[0]) and np.allclose(*predicted)
 
 
-def test_agreement_is_that_of_models_fitted_without_each_score() -> None:
+@pytest.mark.parametrize("leaning", [-2.0, 2.0])
+def test_agreement_is_that_of_models_fitted_without_each_score(leaning: float) -> None:
     rng = np.random.default_rng(1)
-    groups, scores = (rng.standard_normal((15, 4)),), rng.standard_normal(15)
-    model = fit(groups, scores)
+    known = Known((rng.standard_normal((15, 4)),), rng.standard_normal(15))
+    scores = rng.standard_normal(15) + leaning * known.expected
+    model = fit(known, scores)
+    assert (model.leaning[1] > 0) == (leaning > 0)
     z = (scores - scores.mean()) / scores.std()
+    begun = (known.expected - model.leaning[0]) * model.leaning[1]
     put = model.groups[0]
     d2 = ((put[:, None] - put[None]) ** 2).sum(2) / put.shape[1]
     flat = put @ put.T / put.shape[1]
     kernel = (np.exp(-d2 / (2 * model.length**2)) if model.length else flat) + 1e-3
-    noise = next(n for n in NOISES if np.allclose((kernel + n * np.eye(15)) @ model.weights, z))
+    left = z - begun
+    noise = next(n for n in NOISES if np.allclose((kernel + n * np.eye(15)) @ model.weights, left))
     out = []
     for at in range(15):
         rest = np.delete(np.arange(15), at)
         inner = kernel[np.ix_(rest, rest)] + noise * np.eye(14)
-        out.append(kernel[at, rest] @ np.linalg.solve(inner, z[rest]))
+        out.append(begun[at] + kernel[at, rest] @ np.linalg.solve(inner, left[rest]))
     ranked = np.corrcoef(np.argsort(np.argsort(out)), np.argsort(np.argsort(z)))[0, 1]
     assert model.agreement == pytest.approx(ranked)
 
