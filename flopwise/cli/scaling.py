@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from flopwise.cli.options import add_set, count, read_spec, write_out
-from flopwise.cli.tabling import add_forms
+from flopwise.cli.tabling import add_crew, add_forms, crew_of, said
 from flopwise.errors import RunError
 
 if TYPE_CHECKING:  # types only: a verb imports the rooms it needs
@@ -44,6 +44,7 @@ def scale_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--from", metavar="FILE", dest="given", type=Path, help=text)
     text = "where all files go (default: runs/NAME-scale)"
     verb.add_argument("--folder", metavar="DIR", type=Path, help=text)
+    add_crew(verb)
     add_forms(verb)
     add_set(verb)
 
@@ -61,8 +62,9 @@ def scale_verb(args: argparse.Namespace) -> None:
     Compute is 3 x the multiply-adds of a forward pass (forward and backward) x
     the images seen. All is chosen by the validation loss of the last epoch. Each
     finished training is a line of DIR/results.jsonl, and the same command goes on
-    from there; several may run at once. DIR/page.html has the charts,
-    DIR/points.csv every training (--from reads it), DIR/scaling.json the numbers.
+    from there; several may run at once, as --workers does on one machine.
+    DIR/page.html has the charts, DIR/points.csv every training (--from reads it),
+    DIR/scaling.json the numbers.
 
     Examples:
       flopwise scale examples/scaling/digits.yaml --train digits --epochs 2,4,8,16
@@ -71,6 +73,8 @@ def scale_verb(args: argparse.Namespace) -> None:
       flopwise scale --from printed.csv
     """
     found, folder = _read(args) if args.given else _trained(args)
+    if args.parent:  # who started this worker writes the files
+        return
     files = list(found.write(folder))
     style: Style = args.form or ("terminal" if sys.stdout.isatty() and not args.out else "plain")
     text = json.dumps(found.facts(), indent=2) + "\n" if args.json else found.text(style)
@@ -81,8 +85,8 @@ def scale_verb(args: argparse.Namespace) -> None:
 def _read(args: argparse.Namespace) -> tuple[Scaled, Path]:
     from flopwise.design.scaled import read_family
 
-    if args.spec or args.train:
-        raise RunError("--from trains nothing; leave SPEC and --train out, or --from")
+    if args.spec or args.train or args.workers > 1:
+        raise RunError("--from trains nothing; leave SPEC, --train and --workers out, or --from")
     found = read_family(args.given)
     return found, args.folder or Path("runs") / f"{found.name}-scale"
 
@@ -99,19 +103,21 @@ def _trained(args: argparse.Namespace) -> tuple[Scaled, Path]:
     sets, args.sets = args.sets, []
     spec = read_spec(args.spec, args).spec
     folder = args.folder or Path("runs") / f"{spec.name}-scale"
-    found = train_family(
-        spec,
-        folder,
-        data=args.train,
-        epochs=args.epochs,
-        rates=args.lr,
-        vary=dict(args.vary),
-        seeds=args.seeds,
-        rows=args.rows,
-        sets=sets,
-        told=lambda line: print(line, file=sys.stderr, flush=True),
-        command=args.command,
-    )
+    with crew_of(args, folder) as crew:
+        found = train_family(
+            spec,
+            folder,
+            data=args.train,
+            epochs=args.epochs,
+            rates=args.lr,
+            vary=dict(args.vary),
+            seeds=args.seeds,
+            rows=args.rows,
+            sets=sets,
+            told=said,
+            command=args.command,
+            crew=crew,
+        )
     return found, folder
 
 

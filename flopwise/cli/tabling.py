@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +17,9 @@ from flopwise.errors import RunError
 if TYPE_CHECKING:  # types only: a verb imports the rooms it needs
     from flopwise.design.tables import PaperTable
     from flopwise.report.tables import Style
+    from flopwise.search.crew import Crew
 
-__all__ = ["add_forms", "table_options", "table_verb"]
+__all__ = ["add_crew", "add_forms", "crew_of", "said", "table_options", "table_verb"]
 
 FORMS = {
     "markdown": "Markdown",
@@ -46,6 +50,40 @@ def table_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--rows", metavar="NAMES", type=lambda text: text.split(","), default=[], help=text
     )
+    add_crew(verb)
+
+
+def add_crew(verb: argparse.ArgumentParser) -> None:
+    """Adds `--workers N`, and what its workers are told."""
+    text = "with --train, processes that share the trainings, a GPU each (default: 1)"
+    verb.add_argument("--workers", metavar="N", type=count, default=1, help=text)
+    verb.add_argument("--parent", type=int, default=0, help=argparse.SUPPRESS)
+
+
+@contextmanager
+def crew_of(args: argparse.Namespace, folder: Path) -> Iterator[Crew | None]:
+    """Gives the workers that the command line asks for; None where this process does the work.
+
+    A worker is a process of the same command line, and leaves with the one that started it.
+    """
+    from flopwise.search.crew import Crew, dealt, serve, visible_gpus
+
+    if args.parent:
+        serve(args.parent)
+    if args.parent or args.workers == 1:
+        yield None
+        return
+    words = tuple(shlex.split(args.command)[1:])
+    if "-" in words:
+        raise RunError("workers cannot read standard input too: write the spec to a file")
+    gpus = dealt(visible_gpus())
+    with Crew(folder, args.workers, devices=gpus, told=said, words=words) as crew:
+        yield crew
+
+
+def said(line: str) -> None:
+    """Prints a line for people, beside what is printed for programs."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def add_forms(verb: argparse.ArgumentParser) -> None:
@@ -71,7 +109,7 @@ def table_verb(args: argparse.Namespace) -> None:
     With --train every row is trained with several seeds, on what --set lays on
     it, and judged once by its last epoch on the test split. Each finished
     training is a line of DIR/results.jsonl, and the same command goes on from
-    there; several may run at once.
+    there; several may run at once, as --workers does on one machine.
 
     Examples:
       flopwise table
@@ -80,6 +118,7 @@ def table_verb(args: argparse.Namespace) -> None:
       flopwise table --all --json
       flopwise table my_table.yaml --train photos/ --seeds 3 --epochs 50
       flopwise table convnext_table10 --train photos/ --small 32 --set wide=0.25
+      flopwise table convnext_table10 --train photos/ --workers 8
     """
     from flopwise.design.tables import all_facts, all_text, titles
 
@@ -90,10 +129,10 @@ def table_verb(args: argparse.Namespace) -> None:
     if args.train:
         _train(args, style)
         return
-    if args.sets or args.small:
+    if args.sets or args.small or args.workers > 1:
         raise RunError(
-            "--set, --small and --epochs change rows that are trained: name images, as in  "
-            "--train digits"
+            "--set, --small, --epochs and --workers are for rows that are trained: name images, "
+            "as in  --train digits"
         )
     tables = _tables(args)
     if args.json:
@@ -112,16 +151,21 @@ def _train(args: argparse.Namespace, style: Style) -> None:
         raise RunError("name the one table that --train is to train")
     sets, args.sets = args.sets, []
     table = read_spec(args.table, args).table()
-    found = table.train(
-        args.train,
-        args.folder,
-        seeds=args.seeds,
-        rows=args.rows,
-        small=args.small,
-        sets=sets,
-        told=lambda line: print(line, file=sys.stderr, flush=True),
-        command=args.command,
-    )
+    folder = args.folder or Path("runs") / table.name
+    with crew_of(args, folder) as crew:
+        found = table.train(
+            args.train,
+            folder,
+            seeds=args.seeds,
+            rows=args.rows,
+            small=args.small,
+            sets=sets,
+            told=said,
+            command=args.command,
+            crew=crew,
+        )
+    if args.parent:  # who started this worker prints the table
+        return
     text = json.dumps(found.facts(), indent=2) + "\n" if args.json else found.text(style)
     write_out(text, args.out)
 

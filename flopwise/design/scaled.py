@@ -17,6 +17,7 @@ from flopwise.report.scaling import scaling_notes, scaling_table
 from flopwise.report.tables import Style, draw
 
 if TYPE_CHECKING:  # types only: they import torch, optuna and scipy
+    from flopwise.search.crew import Crew
     from flopwise.search.points import Point
     from flopwise.search.rows import Job, Run
     from flopwise.search.scaling import Scaling
@@ -137,6 +138,7 @@ def train_family(
     sets: Sequence[tuple[str, str]] = (),
     told: Told = print,
     command: str = "",
+    crew: Crew | None = None,
 ) -> Scaled:
     """Trains every model of a family for every epoch budget; the same call again goes on.
 
@@ -155,6 +157,7 @@ def train_family(
         sets: Paths and values that are laid on every model.
         told: Takes a line for each training that ends.
         command: The command that asked for it, kept with each result.
+        crew: Worker processes of the same command, which do the trainings.
 
     Raises:
         SpecError: There is no such row or path, or a model cannot be built.
@@ -187,7 +190,8 @@ def train_family(
         loss = run.reason or f"validation loss {run.validation['loss']:.4f}"
         told(f"{run.row}, seed {run.seed}: {loss} ({run.seconds:.0f} s); {left} left")
 
-    return _concluded(spec.name, runs.run(each), {row: model for row, (_, model) in named.items()})
+    done = runs.run(each, crew)
+    return _concluded(spec.name, done, {row: model for row, (_, model) in named.items()})
 
 
 def _jobs(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # types only: pandas takes half a second
 
     from flopwise.design.trained import TrainedTable
     from flopwise.dsl import Spec
+    from flopwise.search.crew import Crew
 
 __all__ = ["PaperTable", "all_facts", "all_text", "judge", "shipped_tables", "titles"]
 
@@ -70,6 +71,7 @@ class PaperTable:
         sets: Sequence[tuple[str, str]] = (),
         told: Callable[[str], None] = print,
         command: str = "",
+        crew: Crew | None = None,
     ) -> TrainedTable:
         """Trains the rows with several seeds; the same call again goes on where it was stopped.
 
@@ -82,6 +84,7 @@ class PaperTable:
             sets: Paths and values that are laid on every row, such as `("train.epochs", "5")`.
             told: Takes a line for each training that ends.
             command: The command that asked for it, kept with each result.
+            crew: Worker processes of the same command, which do the trainings.
         """
         from flopwise.design.trained import train_rows
 
@@ -96,6 +99,7 @@ class PaperTable:
             sets=sets,
             told=told,
             command=command,
+            crew=crew,
         )
 
 

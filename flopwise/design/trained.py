@@ -15,6 +15,7 @@ from flopwise.errors import Fault, RunError, SpecError
 from flopwise.report.tables import Cell, Style, Table, draw
 
 if TYPE_CHECKING:  # types only: they import torch and scipy
+    from flopwise.search.crew import Crew
     from flopwise.search.rows import Run
     from flopwise.search.statistics import Agreement, Contrast, Spread
 
@@ -228,6 +229,7 @@ def train_rows(
     sets: Sets = (),
     told: Told = print,
     command: str = "",
+    crew: Crew | None = None,
 ) -> TrainedTable:
     """Trains every row of a table with several seeds; the same call again goes on.
 
@@ -243,6 +245,7 @@ def train_rows(
         sets: Paths and values that are laid on every row.
         told: Takes a line for each training that ends.
         command: The command that asked for it, kept with each result.
+        crew: Worker processes of the same command, which do the trainings.
 
     Raises:
         SpecError: There is no such row, or a row cannot be built with these sets.
@@ -268,7 +271,7 @@ def train_rows(
         score = run.reason or f"{run.scores[SCORE]:.2f} % of the test images"
         told(f"{run.row}, seed {run.seed}: {score} ({run.seconds:.0f} s); {left} left")
 
-    done = runs.run(each)
+    done = runs.run(each, crew)
     grouped = {name: [run for run in done if run.row == name] for name in chosen}
     return _concluded(spec, folder, grouped, sets)
 

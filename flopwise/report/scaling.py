@@ -97,7 +97,8 @@ def law_words(what: str, law: Law | None, found: Scaling) -> str:
     if law is None:
         number = len(found.optimal)
         need = "three at different compute are needed"
-        return f"{what}: no line, for {number} trainings are optimal and {need}"
+        many = "1 training is" if number == 1 else f"{number} trainings are"
+        return f"{what}: no line, for {many} optimal and {need}"
     return (
         f"{what} = {law.scale:.4g} x compute^{law.exponent:.3f} (95 %: {law.low:.3f} to "
         f"{law.high:.3f}), by least squares of the logarithms through the {law.points} optimal "

@@ -1,8 +1,9 @@
-"""The workers that a search starts on its own machine, and the process that looks after them.
+"""The workers that a command starts on its own machine, and the process that looks after them.
 
-Workers are processes of `flopwise worker`, one per GPU where there are GPUs. The search itself
-trains nothing then: it shows what all of them do, starts another for one that died, and stops all
-of them when it is stopped. A worker whose search is gone leaves by itself.
+Workers of a search are processes of `flopwise worker`, those of a table are processes of the same
+command; one per GPU where there are GPUs. Who starts them trains nothing itself: it shows what all
+of them do, starts another for one that died, and stops all of them when it is stopped. A worker
+whose starter is gone leaves by itself.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +24,7 @@ from flopwise.errors import RunError
 from flopwise.search.watch import Watch
 from flopwise.search.workers import Worker
 
-__all__ = ["Crew", "Overseer", "dealt", "shared_out", "visible_gpus"]
+__all__ = ["POLL", "Crew", "Overseer", "dealt", "serve", "shared_out", "visible_gpus"]
 
 POLL = 0.5
 """Seconds between two looks at the workers."""
@@ -100,14 +102,15 @@ def shared_out(count: int, gpus: Sequence[str]) -> str:
 
 @dataclass
 class Crew:
-    """Worker processes of one search; a context manager.
+    """Worker processes of one search or table; a context manager.
 
     Attributes:
-        folder: The study's folder.
+        folder: The folder of the study or table.
         count: How many.
         storage: Where the trials are kept, with its password; handed on by the environment.
         devices: GPUs to share out, or sets of them as `0,1`; none for the CPU.
         told: Who hears of a worker that died.
+        words: What each runs, as a command line of flopwise; `worker FOLDER` where nothing is said.
     """
 
     folder: Path
@@ -115,6 +118,7 @@ class Crew:
     storage: str = ""
     devices: tuple[str, ...] = ()
     told: Callable[[str], None] = lambda text: None
+    words: tuple[str, ...] = ()
     _running: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict, init=False)
     _deaths: int = field(default=0, init=False)
 
@@ -184,7 +188,7 @@ class Crew:
             self._running[number] = self._launched(number)
 
     def _launched(self, number: int) -> subprocess.Popen[bytes]:
-        words = [sys.executable, "-m", "flopwise", "worker", str(self.folder)]
+        words = [sys.executable, "-m", "flopwise", *(self.words or ("worker", str(self.folder)))]
         words += ["--parent", str(os.getpid())]
         self._log(number).parent.mkdir(parents=True, exist_ok=True)
         with self._log(number).open("ab") as log:
@@ -216,6 +220,18 @@ class Crew:
         lines = self._log(number).read_text(encoding="utf-8", errors="replace").splitlines()
         told = next((line for line in reversed(lines) if line.strip()), "it said nothing")
         return f"{told.removeprefix('error: ')} (all it said is in {self._log(number)})"
+
+
+def serve(parent: int) -> None:
+    """Makes this process a worker: SIGINT ends it, and so does the end of the process it serves."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # some shells ignore it
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(POLL)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @dataclass

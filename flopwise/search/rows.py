@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from flopwise import nets
 from flopwise.dsl import Network, Recipe, Spec
 from flopwise.errors import RunError
+from flopwise.search.crew import POLL, Crew
 from flopwise.search.files import write_json
 from flopwise.search.folder import differences, hold
 from flopwise.search.identity import settings, trial_identity
@@ -145,18 +146,39 @@ class Runs:
         found = ((job, lines.get(job.identity)) for job in self.jobs)
         return [replace(run, row=job.row) for job, run in found if run]
 
-    def run(self, told: Callable[[Run, int], None]) -> list[Run]:
+    def run(self, told: Callable[[Run, int], None], crew: Crew | None = None) -> list[Run]:
         """Does what is left, and waits for what other processes are at.
 
         Args:
-            told: Called with every training that this process finished, and how many are left.
+            told: Called with every training that this process or its crew finished, and how many
+                are left.
+            crew: Workers that do it all; none for this process.
         """
         self._claim()
+        if crew:
+            return self._overseen(told, crew)
         while left := self._left():
             busy = [self._try(job, told) for job in left]
             if not any(busy):
                 sleep(WAIT)
         return self.done
+
+    def _overseen(self, told: Callable[[Run, int], None], crew: Crew) -> list[Run]:
+        """Looks after workers until all is done, and tells what they finish."""
+        known = {run.identity for run in self.done}
+        if self._left():
+            crew.start()
+        while True:
+            left = len(self._left())
+            new = [run for run in self.done if run.identity not in known]
+            for after, run in zip(reversed(range(len(new))), new, strict=True):
+                known.add(run.identity)
+                crew.lived()
+                told(run, left + after)
+            if not left:
+                return self.done
+            crew.tend()
+            sleep(POLL)
 
     def _left(self) -> list[Job]:
         known = {run.identity for run in self.done}

@@ -186,7 +186,7 @@ def fit(known: Known, scores: Sequence[float]) -> Model:
         for length in KERNELS:
             kernel = _kernel(put, put, length) + 1e-3
             for noise in NOISES:
-                inverse = np.linalg.inv(kernel + noise * np.eye(len(z)))
+                inverse = np.asarray(np.linalg.inv(kernel + noise * np.eye(len(z))), np.float64)
                 for slope in slopes:
                     rest = z - (known.expected - middle) * slope
                     weights = inverse @ rest
