@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from flopwise.blocks import Graph, Tensor, Trace, Type, call_stage, conversions, depends, prune
 from flopwise.blocks.graph import describe
+from flopwise.blocks.tensor import symbol
 from flopwise.dsl.mending import smallest_size
 from flopwise.dsl.network import Input, Stage
 from flopwise.dsl.plan import Ends
@@ -16,6 +18,10 @@ from flopwise.dsl.wire import Wiring, stage_of
 from flopwise.errors import BlockError, Fault, SpecError
 
 __all__ = ["Tracing", "check_ports", "refuse_conversions"]
+
+
+DIVIDERS = ("heads", "groups")
+"""Settings that a width must be a multiple of, and that change no shape."""
 
 
 class Tracing(Telling):
@@ -60,31 +66,72 @@ class Tracing(Telling):
     def add(self, trace: Trace, tensors: dict[str, Tensor], order: Sequence[str]) -> None:
         """Adds the stages to a trace, in this order, and what they give to the tensors.
 
+        Where a block cannot be applied, the stages after it are looked at all the same, as far as
+        it is clear what they read.
+
         Raises:
-            SpecError: A block cannot be applied.
+            SpecError: Blocks cannot be applied.
         """
+        faults: list[Fault] = []
+        unclear: set[str] = set()
         for name in order:
             stage = self.stages[name]
-            reads = [self._read(tensors, stage, read) for read in stage.inputs]
+            if not unclear.isdisjoint(map(stage_of, stage.inputs)):
+                unclear.add(name)
+                continue
             try:
-                check_ports(stage)
-                if self.strict:
-                    refuse_conversions(stage, reads)
-                made = call_stage(trace, name, stage.block, reads, stage.settings)
-            except BlockError as error:
-                raise SpecError([self.told(error, stage, reads)]) from None
-            except SpecError as error:  # told inside a composite block
-                raise SpecError(self.passed_on(fault, stage) for fault in error.faults) from None
-            except Exception as error:
-                place = place_in_code(error)
-                if place is None:
-                    raise
-                raise SpecError([self.failed(error, place, stage)]) from None
+                made = self._applied(trace, tensors, stage)
+            except SpecError as error:
+                faults += error.faults
+                made = self._likely(trace, tensors, stage, error.faults)
+            if not made:
+                unclear.add(name)
+                continue
             tensors[name], self.widths[name] = made[0], made[0].channels
             named = zip(stage.block.outputs, made, strict=False)
             tensors |= {f"{name}.{output}": each for output, each in named}
             if trace.blocks > MAX_BLOCKS:
-                raise SpecError([self.too_large(stage)])
+                raise SpecError([*faults, self.too_large(stage)])
+        if faults:
+            raise SpecError(faults)
+
+    def _applied(
+        self, trace: Trace, tensors: Mapping[str, Tensor], stage: Stage
+    ) -> tuple[Tensor, ...]:
+        """Adds one stage to a trace and returns what it gives."""
+        reads = [self._read(tensors, stage, read) for read in stage.inputs]
+        try:
+            check_ports(stage)
+            if self.strict:
+                refuse_conversions(stage, reads)
+            return call_stage(trace, stage.name, stage.block, reads, stage.settings)
+        except BlockError as error:
+            raise SpecError([self.told(error, stage, reads)]) from None
+        except SpecError as error:  # told inside a composite block
+            raise SpecError(self.passed_on(fault, stage) for fault in error.faults) from None
+        except Exception as error:
+            place = place_in_code(error)
+            if place is None:
+                raise
+            raise SpecError([self.failed(error, place, stage)]) from None
+
+    def _likely(
+        self, trace: Trace, tensors: Mapping[str, Tensor], stage: Stage, faults: Sequence[Fault]
+    ) -> tuple[Tensor, ...]:
+        """Returns what a stage at fault would give, if only what divides its width is wrong.
+
+        One that cannot give the width it names would give that width. Nothing where it is unclear.
+        """
+        width = self.written[stage.name].whole.get("dim")
+        if width and [(each.code, each.place) for each in faults] == [("E313", width.place)]:
+            x = tensors[stage.inputs[0]]
+            type_ = replace(x.type, shape=(stage.settings[0]["dim"], *x.type.shape[1:]))
+            return (symbol(type_, trace, x.index),) if x.kind == "map" else ()
+        ones = {name for each in stage.settings for name in DIVIDERS if each.get(name)}
+        plain = tuple({**each, **dict.fromkeys(ones, 1)} for each in stage.settings)
+        with suppress(SpecError):
+            return self._applied(trace, tensors, replace(stage, settings=plain)) if ones else ()
+        return ()
 
     def _read(self, tensors: Mapping[str, Tensor], stage: Stage, read: str) -> Tensor:
         """Returns what a stage reads, or tells that the other stage has no such output."""
