@@ -36,7 +36,7 @@ class TrialRow:
 
     Attributes:
         number: From 0, in the order of proposal.
-        state: done, failed or running.
+        state: done, failed, stopped (by a pruner), running or waiting.
         picks: Target -> value.
         costs: `macs`, `params` and `activations`.
         hash: The network's structural hash.

@@ -107,7 +107,7 @@ def trial_line(row: TrialRow, best: TrialRow | None, metric: str) -> str:
     picks = made(row.picks)
     costs = f"{row.costs.get('macs', 0) / 1e6:,.2f} MMACs"
     if row.state != "done":
-        return f"trial {row.number}: failed ({row.reason}); {costs}; {picks}"
+        return f"trial {row.number}: {row.state} ({row.reason}); {costs}; {picks}"
     mark = " (best)" if best is not None and best.number == row.number else ""
     score = f"val {metric} {figure(row, metric)}{mark}"
     return f"trial {row.number}: {score}; {costs}; {row.seconds:.1f} s; {picks}"
@@ -165,7 +165,8 @@ def duration(seconds: float) -> str:
 def status_lines(facts: Mapping[str, Any]) -> list[str]:
     """Says how a study is going, in lines."""
     trials = facts["trials"]
-    counts = ", ".join(f"{trials[s]} {s}" for s in ("done", "failed", "running") if trials.get(s))
+    states = ("done", "stopped", "failed", "running")
+    counts = ", ".join(f"{trials[each]} {each}" for each in states if trials.get(each))
     left = facts["seconds_left"]
     lines = [
         f"{facts['name']}: {counts or 'no trials yet'}, of {trials['wanted']} trials"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from flopwise.search import FinalRow, Outcome, Plan, TrialRow, Winner
 from flopwise.search.candidates import Probe
 from flopwise.search.compare import compare
 from flopwise.search.live import Board, watch_for
-from flopwise.search.view import Lines, duration, plan_lines, show
+from flopwise.search.view import Lines, duration, plan_lines, show, trial_line
 
 COSTS = {"macs": 1_250_000, "params": 40_000, "activations": 9_000}
 PROBE = Probe(size=640, looked=500, feasible=20, complete=False)
@@ -89,6 +90,12 @@ def test_a_plan_says_what_will_be_done_and_how_much_it_is() -> None:
     assert "640 points" in text and "20 feasible of 500" in text
     assert "24 trials x 5 epochs x 10,000 images" in text and "6 fresh trainings" in text
     assert f"{10_000 * (24 * 5 + 6 * 20):,} images in all" in text
+
+
+def test_a_training_that_a_pruner_ended_did_not_fail() -> None:
+    ended = replace(row(4, None), state="stopped", reason="ended after 3 of 9 epochs")
+    told = trial_line(ended, None, "top1")
+    assert told.startswith("trial 4: stopped (ended after 3 of 9 epochs); 1.25 MMACs")
 
 
 def test_a_log_gets_one_line_per_trial_and_no_control_characters() -> None:

@@ -13,8 +13,10 @@ from flopwise.search import Evaluator, Measure, search
 from flopwise.search.evaluators import from_function
 from flopwise.search.opening import look
 from flopwise.search.screened import Screened
+from flopwise.search.status import find, status
 from flopwise.search.strategies import STRATEGIES, numbers_of
 from flopwise.search.surrogate import NOISES, Features, Known, fit, spearman
+from flopwise.search.view import status_lines
 
 SPEC = """
 spec: 1
@@ -191,6 +193,8 @@ def test_trainings_that_fall_behind_end_among_those_of_their_own_cost(tmp_path: 
     done = sorted(row.costs["macs"] for row in rows if row.state == "done")
     assert len(ended) >= 15 and all("fell behind" in row.reason for row in ended)
     assert done[0] < 800_000 and done[-1] > 2_000_000
+    counts = status_lines(status(find(tmp_path / "study")))[0]
+    assert f"{len(done)} done, {len(ended)} stopped, of 60 trials" in counts
 
 
 def test_a_pruner_of_optuna_ends_trainings(tmp_path: Path) -> None:
