@@ -61,10 +61,9 @@ class Ways:
     along: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def weighted(self) -> float:
-        """Share of the layers with MACs among those and the poolings of a mean way."""
-        pooled = sum(count for kind, count in self.along.items() if "pool" in kind)
-        return self.mean / (self.mean + pooled) if self.mean else 0.0
+    def pooled(self) -> float:
+        """Mean number of poolings on a way."""
+        return sum(count for kind, count in self.along.items() if "pool" in kind)
 
     def after(self, layer: Layer) -> Ways:
         """Returns the ways through one more layer."""

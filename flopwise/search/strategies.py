@@ -118,7 +118,7 @@ def numbers_of(spec: Spec, scores: Sequence[str]) -> Callable[[Candidate], Seen]
         more = scores_of(scores, network, Images.noise(network)) if scores else {}
         costs = {name: log1p(through.along.get(name, 0.0)) for name in ("macs", "params")}
         named = {**through.along, **costs}
-        return [*values, *map(nan_to_num, more.values())], named, through.weighted
+        return [*values, *map(nan_to_num, more.values())], named, -through.pooled
 
     return numbers
 

@@ -4,8 +4,8 @@ The model is fitted to a few dozen scores. Whether it is worth anything is told 
 them out in turn, which for kernel regression needs no second fit.
 
 Ten scores tell little of thirty columns, so the model may begin from an expectation: of networks of
-one cost, those do better whose layers have weights. Pooling costs nothing, and what costs nothing
-fills up a space of cells. Whether to begin from it is decided by the scores, as all else is.
+one cost, those do better that pool less. Poolings cost nothing and learn nothing, and fill up what
+a budget leaves of a cell. Whether to begin from it is decided by the scores, as all else is.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ class Features:
     def _row(self, candidate: Candidate) -> tuple[list[float], ...]:
         name = candidate.identity
         if name not in self._known:
-            numbers, named, self._expected[name] = self.more(candidate)
+            numbers, named, expected = self.more(candidate)
+            self._expected[name] = round(expected, DIGITS)
             self._names.update(dict.fromkeys(named))
             self._known[name] = (
                 self._picks(candidate),

@@ -81,8 +81,8 @@ def test_ways_through_a_cell_are_those_that_can_be_listed() -> None:
         mean = {op: np.mean([way.count(op) for way in every]) for op in OPS}
         assert through.along.get("padded_avg_pool", 0) == pytest.approx(15 * mean["pool"])
         assert through.along["conv"] == pytest.approx(through.mean - 1)  # all but the classifier
-        pooled = 15 * mean["pool"] + 2 * 0.5  # each reduction has one on its short way
-        assert through.weighted == pytest.approx(through.mean / (through.mean + pooled))
+        # each reduction has one on its short way
+        assert through.pooled == pytest.approx(15 * mean["pool"] + 2 * 0.5)
         stem, reductions, head = 3 * 9 * 16 * 32**2, 2 * (3_538_944 + 131_072) / 2, 640
         cells = 15 * 16 * 16 * 32**2 * (9 * mean["conv3"] + mean["conv1"])
         assert through.along["macs"] == pytest.approx(stem + cells + reductions + head)
