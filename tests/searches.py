@@ -166,6 +166,14 @@ def until(
         time.sleep(0.05)
 
 
+def lives(pid: int | str) -> bool:
+    """Whether a process runs, and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def ended(*processes: subprocess.Popen[str]) -> None:
     """Waits for processes to end well."""
     for process in processes:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.searches import from_a_shell, lines_of, rows_of, tiny, until
+from tests.searches import from_a_shell, lines_of, lives, rows_of, tiny, until
 
 SPEC = tiny("""
 vars: {w: 8, d: 2}
@@ -58,13 +58,6 @@ def done(home: Path) -> set[str]:
     if not (home / "run" / "trials.csv").exists():
         return set()
     return {row["hash"] for row in rows_of(home / "run") if row["state"] == "done"}
-
-
-def lives(pid: str) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 
 from flopwise.cli import main
 from flopwise.search.rows import Run, read_runs
-from tests.searches import from_a_shell, until
+from tests.searches import from_a_shell, lives, until
 
 SPEC = """
 spec: 1
@@ -49,13 +49,6 @@ def hands(process: subprocess.Popen[str]) -> list[int]:
     """Returns the workers of a process."""
     text = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
     return [int(pid) for pid in text.split()]
-
-
-def lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def runs(folder: Path) -> dict[tuple[str, int], Run]:
