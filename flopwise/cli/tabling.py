@@ -66,11 +66,15 @@ def crew_of(args: argparse.Namespace, folder: Path) -> Iterator[Crew | None]:
 
     A worker is a process of the same command line, and leaves with the one that started it.
     """
-    from flopwise.search.crew import Crew, dealt, serve, visible_gpus
+    from flopwise.search.crew import Crew, dealt, idle, serve, visible_gpus
 
     if args.parent:
         serve(args.parent)
-    if args.parent or args.workers == 1:
+        yield None
+        return
+    if args.workers == 1:
+        if told := idle(visible_gpus()):
+            said(told)
         yield None
         return
     words = tuple(shlex.split(args.command)[1:])

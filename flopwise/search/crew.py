@@ -24,7 +24,7 @@ from flopwise.errors import RunError
 from flopwise.search.watch import Watch
 from flopwise.search.workers import Worker
 
-__all__ = ["POLL", "Crew", "Overseer", "dealt", "serve", "shared_out", "visible_gpus"]
+__all__ = ["POLL", "Crew", "Overseer", "dealt", "idle", "serve", "shared_out", "visible_gpus"]
 
 POLL = 0.5
 """Seconds between two looks at the workers."""
@@ -98,6 +98,25 @@ def shared_out(count: int, gpus: Sequence[str]) -> str:
     more = f"; --workers {len(gpus)} would use all" if count < len(gpus) else ""
     each = "a GPU" if size == 1 else f"{size} GPUs"
     return f"{count} workers, {each} each ({names}){more}"
+
+
+def idle(gpus: Sequence[str], each: int = 1) -> str:
+    """Says that one training at a time leaves GPUs idle; empty where it does not.
+
+    >>> idle(["0", "1", "2", "3"])
+    '4 GPUs are here, and one training at a time uses 1; --workers 4 would use all'
+    >>> idle(["0", "1", "2", "3"], 2)
+    '4 GPUs are here, and one training at a time uses 2; --workers 2 would use all'
+    >>> idle(["0"]), idle([])
+    ('', '')
+    """
+    whole = len(gpus) // each
+    if whole < 2:
+        return ""
+    return (
+        f"{len(gpus)} GPUs are here, and one training at a time uses {each}; "
+        f"--workers {whole} would use all"
+    )
 
 
 @dataclass

@@ -11,7 +11,7 @@ from flopwise.dsl import Search, Spec
 from flopwise.errors import RunError
 from flopwise.search.baseline import tune
 from flopwise.search.candidates import made
-from flopwise.search.crew import Crew, dealt, visible_gpus
+from flopwise.search.crew import Crew, dealt, idle, visible_gpus
 from flopwise.search.evaluator import Evaluator
 from flopwise.search.evaluators import evaluator_of
 from flopwise.search.folder import StudyFolder
@@ -94,6 +94,9 @@ def search(
     )
     with StudyFolder(Path(folder), url=storage) as home:
         if workers < 2 and not slurm:
+            trains = evaluator is None and section(spec).evaluator.kind == "training"
+            if trains and (told := idle(visible_gpus(), processes)):
+                order.watch.note(told)
             return _run(spec, evaluator, home, order)
         if evaluator:
             raise RunError("workers are processes of their own: let the spec name the evaluator")

@@ -133,3 +133,18 @@ def test_workers_that_have_nothing_to_train_are_refused(
     assert main([*words, "--workers", "2"]) == 1
     assert told in capsys.readouterr().err
     assert not (home / "runs").exists()
+
+
+@pytest.mark.parametrize(("gpus", "told"), [("0,1", "--workers 2 would use all"), ("0", "")])
+def test_gpus_that_one_training_at_a_time_leaves_idle_are_named(
+    home: Path,
+    gpus: str,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    monkeypatch.chdir(home)
+    assert main(["table", "rows.yaml", "--train", "digits", "--rows", "first", "--seeds", "1"]) == 0
+    errors = capsys.readouterr().err
+    assert told in errors and ("would use all" in errors) == bool(told)
