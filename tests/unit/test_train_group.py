@@ -1,7 +1,8 @@
 """A training that several processes share: what one process gives, for the same recipe.
 
-The processes are forks of the test, a group as torchrun makes it but without its seconds of
-imports; test_train_torchrun.py has the real one.
+The processes are forks of one that has only imported torch, a group as torchrun makes it but
+without its seconds of imports; test_train_torchrun.py has the real one. They are no forks of the
+test: once something was compiled there, autograd has threads, and its forks cannot train.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import pytest
 import torch
 from torch import nn
@@ -36,7 +38,7 @@ RICH = replace(PLAIN, augment="rand-m9-mstd0.5-inc1", erase=0.5, mixup=0.4, cutm
 CPU = torch.device("cpu")
 
 
-def _member(rank: int, size: int, port: int, work: Callable[[Group], Any], answers: Any) -> None:
+def _member(rank: int, size: int, port: int, work: bytes, answers: Any) -> None:
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
@@ -44,9 +46,9 @@ def _member(rank: int, size: int, port: int, work: Callable[[Group], Any], answe
         "MASTER_ADDR": "localhost",
         "MASTER_PORT": str(port),
     }
-    torch.set_num_threads(1)  # a fork has none of the threads that it would wait for
+    torch.set_num_threads(1)
     try:
-        answers.put((rank, work(Group.joined("cpu"))))
+        answers.put((rank, cloudpickle.loads(work)(Group.joined("cpu"))))
     except Exception as error:
         answers.put((rank, error))
 
@@ -56,10 +58,11 @@ def together(size: int, work: Callable[[Group], Any]) -> list[Any]:
     with closing(socket.socket()) as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    context = get_context("fork")
-    answers = context.SimpleQueue()
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["torch", "flopwise.train.loop"])
+    answers, packed = context.SimpleQueue(), cloudpickle.dumps(work)
     several = [
-        context.Process(target=_member, args=(rank, size, port, work, answers))
+        context.Process(target=_member, args=(rank, size, port, packed, answers))
         for rank in range(size)
     ]
     for each in several:
