@@ -81,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = sys.argv[1:] if arguments is None else list(arguments)
     args = make_parser(words[:1] if words[:1] and words[0] in VERBS else VERBS).parse_args(words)
-    args.command = f"flopwise {shlex.join(words)}".partition(" --parent ")[0]  # of a worker
+    asked = words[: words.index("--parent")] if "--parent" in words else words  # by a person
+    args.command = f"flopwise {shlex.join(asked)}"
     if args.verb in BRIEF:
         gc.disable()
     try:

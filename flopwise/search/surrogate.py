@@ -67,7 +67,6 @@ class Features:
     more: Callable[[Candidate], Seen]
     _known: dict[str, tuple[list[float], ...]] = field(default_factory=dict, repr=False)
     _names: dict[str, None] = field(default_factory=dict, repr=False)
-    _expected: dict[str, float] = field(default_factory=dict, repr=False)
 
     def __call__(self, candidates: Sequence[Candidate]) -> Known:
         """Returns what is known of candidates: picks, how often each, numbers, named.
@@ -78,20 +77,20 @@ class Features:
         width = len(self._names)
         named = [[*row[3], *[0.0] * (width - len(row[3]))] for row in rows]
         groups = (*(np.array([row[place] for row in rows]) for place in range(3)), np.array(named))
-        expected = np.array([self._expected[each.identity] for each in candidates])
+        expected = np.array([row[4][0] for row in rows])
         return Known(tuple(group for group in groups if group.shape[1]), expected)
 
     def _row(self, candidate: Candidate) -> tuple[list[float], ...]:
         name = candidate.identity
         if name not in self._known:
             numbers, named, expected = self.more(candidate)
-            self._expected[name] = round(expected, DIGITS)
             self._names.update(dict.fromkeys(named))
             self._known[name] = (
                 self._picks(candidate),
                 self._counts(candidate),
                 [*(math.log(max(cost, 1)) for cost in candidate.costs.values()), *numbers],
                 [round(named.get(each, 0.0), DIGITS) for each in self._names],
+                [round(expected, DIGITS)],
             )
         return self._known[name]
 
@@ -187,11 +186,12 @@ def fit(known: Known, scores: Sequence[float]) -> Model:
         for length in KERNELS:
             kernel = _kernel(put, put, length) + 1e-3
             for noise in NOISES:
-                inverse = np.asarray(np.linalg.inv(kernel + noise * np.eye(len(z))), np.float64)
+                inverse = np.linalg.inv(kernel + noise * np.eye(len(z)))
+                volume = np.linalg.slogdet(inverse)[1]
                 for slope in slopes:
                     rest = z - (known.expected - middle) * slope
                     weights = inverse @ rest
-                    likely = _likelihood(inverse, float(rest @ weights))
+                    likely = float(volume - len(z) * math.log(max(float(rest @ weights), 1e-12)))
                     if best is None or likely > best[0]:
                         out = spearman(z - weights / np.diag(inverse), z)
                         leaning = middle, slope
@@ -204,11 +204,6 @@ def _columns(group: Array, place: int) -> _Columns:
     mean, spread = group.mean(0), group.std(0)
     differ = np.flatnonzero(spread > 0) if spread.any() else np.zeros(1, np.intp)
     return _Columns(place, differ, mean[differ], np.where(spread > 0, spread, 1.0)[differ])
-
-
-def _likelihood(inverse: Array, rest: float) -> float:
-    """Returns how likely scores are, as a logarithm, up to a constant."""
-    return float(np.linalg.slogdet(inverse)[1] - len(inverse) * math.log(max(rest, 1e-12)))
 
 
 def spearman(first: Array, second: Array) -> float:
