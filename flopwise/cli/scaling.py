@@ -85,8 +85,9 @@ def scale_verb(args: argparse.Namespace) -> None:
 def _read(args: argparse.Namespace) -> tuple[Scaled, Path]:
     from flopwise.design.scaled import read_family
 
-    if args.spec or args.train or args.workers > 1:
-        raise RunError("--from trains nothing; leave SPEC, --train and --workers out, or --from")
+    if args.spec or args.train or args.workers > 1 or args.gpus > 1:
+        others = "SPEC, --train, --workers and --gpus"
+        raise RunError(f"--from trains nothing; leave {others} out, or --from")
     found = read_family(args.given)
     return found, args.folder or Path("runs") / f"{found.name}-scale"
 
@@ -117,6 +118,7 @@ def _trained(args: argparse.Namespace) -> tuple[Scaled, Path]:
             told=said,
             command=args.command,
             crew=crew,
+            processes=args.gpus,
         )
     return found, folder
 

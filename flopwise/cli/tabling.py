@@ -54,9 +54,11 @@ def table_options(verb: argparse.ArgumentParser) -> None:
 
 
 def add_crew(verb: argparse.ArgumentParser) -> None:
-    """Adds `--workers N`, and what its workers are told."""
-    text = "with --train, processes that share the trainings, a GPU each (default: 1)"
+    """Adds `--workers N` and `--gpus N`, and what its workers are told."""
+    text = "with --train, processes that share the work, one per GPU if there are any (default: 1)"
     verb.add_argument("--workers", metavar="N", type=count, default=1, help=text)
+    text = "with --train, GPUs that share each training, by torchrun (default: 1)"
+    verb.add_argument("--gpus", metavar="N", type=count, default=1, help=text)
     verb.add_argument("--parent", type=int, default=0, help=argparse.SUPPRESS)
 
 
@@ -73,14 +75,14 @@ def crew_of(args: argparse.Namespace, folder: Path) -> Iterator[Crew | None]:
         yield None
         return
     if args.workers == 1:
-        if told := idle(visible_gpus()):
+        if told := idle(visible_gpus(), args.gpus):
             said(told)
         yield None
         return
     words = tuple(shlex.split(args.command)[1:])
     if "-" in words:
         raise RunError("workers cannot read standard input too: write the spec to a file")
-    gpus = dealt(visible_gpus())
+    gpus = dealt(visible_gpus(), args.gpus)
     with Crew(folder, args.workers, devices=gpus, told=said, words=words) as crew:
         yield crew
 
@@ -133,10 +135,10 @@ def table_verb(args: argparse.Namespace) -> None:
     if args.train:
         _train(args, style)
         return
-    if args.sets or args.small or args.workers > 1:
+    if args.sets or args.small or args.workers > 1 or args.gpus > 1:
         raise RunError(
-            "--set, --small, --epochs and --workers are for rows that are trained: name images, "
-            "as in  --train digits"
+            "--set, --small, --epochs, --workers and --gpus are for rows that are trained: name "
+            "images, as in  --train digits"
         )
     tables = _tables(args)
     if args.json:
@@ -167,6 +169,7 @@ def _train(args: argparse.Namespace, style: Style) -> None:
             told=said,
             command=args.command,
             crew=crew,
+            processes=args.gpus,
         )
     if args.parent:  # who started this worker prints the table
         return

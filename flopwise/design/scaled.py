@@ -139,6 +139,7 @@ def train_family(
     told: Told = print,
     command: str = "",
     crew: Crew | None = None,
+    processes: int = 1,
 ) -> Scaled:
     """Trains every model of a family for every epoch budget; the same call again goes on.
 
@@ -158,22 +159,27 @@ def train_family(
         told: Takes a line for each training that ends.
         command: The command that asked for it, kept with each result.
         crew: Worker processes of the same command, which do the trainings.
+        processes: How many share each training, started by torchrun, each on a GPU of its own
+            where there are GPUs.
 
     Raises:
-        SpecError: There is no such row or path, or a model cannot be built.
+        SpecError: There is no such row or path, or a model cannot be built or trained.
         RunError: The folder holds something else, or fewer than two trainings ended well.
     """
     from flopwise.search.points import training_macs
     from flopwise.search.rows import Runs, jobs_of
-    from flopwise.search.training import Trainings, described
+    from flopwise.search.settings import refuse_settings
+    from flopwise.search.training import Trainings, described, shared_by
     from flopwise.train import images_seen
 
     models = _models(spec, rows, vary or {}, [("train.data", quoted(data)), *sets])
     named = {job.row: (job, model) for model, job in _jobs(jobs_of(models, seeds), epochs, rates)}
     jobs = [job for _, job in _jobs(jobs_of(models, seeds), epochs, rates)]
-    images = Trainings()
+    images = Trainings(processes=processes)
     opened = images.images(jobs[0].network, jobs[0].recipe)
-    told(described(opened))
+    refuse_settings(models.values(), opened, processes)
+    for note in (described(opened), *shared_by(processes)):
+        told(note)
     seen = [images_seen(opened, job.recipe) for job in jobs]
     work = sum(
         training_macs(job.network.graph.macs, count) for job, count in zip(jobs, seen, strict=True)

@@ -72,6 +72,7 @@ class PaperTable:
         told: Callable[[str], None] = print,
         command: str = "",
         crew: Crew | None = None,
+        processes: int = 1,
     ) -> TrainedTable:
         """Trains the rows with several seeds; the same call again goes on where it was stopped.
 
@@ -85,6 +86,7 @@ class PaperTable:
             told: Takes a line for each training that ends.
             command: The command that asked for it, kept with each result.
             crew: Worker processes of the same command, which do the trainings.
+            processes: How many share each training, as for `Design.train`.
         """
         from flopwise.design.trained import train_rows
 
@@ -100,6 +102,7 @@ class PaperTable:
             told=told,
             command=command,
             crew=crew,
+            processes=processes,
         )
 
 

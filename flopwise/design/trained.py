@@ -230,6 +230,7 @@ def train_rows(
     told: Told = print,
     command: str = "",
     crew: Crew | None = None,
+    processes: int = 1,
 ) -> TrainedTable:
     """Trains every row of a table with several seeds; the same call again goes on.
 
@@ -246,21 +247,27 @@ def train_rows(
         told: Takes a line for each training that ends.
         command: The command that asked for it, kept with each result.
         crew: Worker processes of the same command, which do the trainings.
+        processes: How many share each training, started by torchrun, each on a GPU of its own
+            where there are GPUs.
 
     Raises:
-        SpecError: There is no such row, or a row cannot be built with these sets.
+        SpecError: There is no such row, or a row cannot be built or trained with these sets.
         RunError: The folder holds something else, or all trainings failed.
     """
     from flopwise.search.rows import Runs, jobs_of
-    from flopwise.search.training import Trainings, described
+    from flopwise.search.settings import refuse_settings
+    from flopwise.search.training import Trainings, described, shared_by
 
     chosen = _chosen(spec, rows)
     sets = [*(_scaled(spec, chosen, small) if small else ()), *sets]
     laid = [("train.data", quoted(data)), *sets]
-    jobs = jobs_of({name: spec.row(name).set(laid) for name in chosen}, seeds)
-    images = Trainings()
+    specs = {name: spec.row(name).set(laid) for name in chosen}
+    jobs = jobs_of(specs, seeds)
+    images = Trainings(processes=processes)
     opened = images.images(jobs[0].network, jobs[0].recipe)
-    told(described(opened))
+    refuse_settings(specs.values(), opened, processes)
+    for note in (described(opened), *shared_by(processes)):
+        told(note)
     seen = sum(len(opened.train) * job.recipe.epochs for job in jobs)
     told(f"{len(chosen)} rows x {seeds} seeds: {len(jobs)} trainings, {seen:,} images in all")
     runs = Runs(folder, jobs, images, command)

@@ -15,6 +15,7 @@ from flopwise.search.files import write_text
 from flopwise.search.folder import StudyFolder
 from flopwise.search.identity import trial_identity
 from flopwise.search.manifest import provenance
+from flopwise.search.settings import refuse_settings
 from flopwise.search.training import described, settled, shared_by
 from flopwise.search.winner import Winner, write_winner
 from flopwise.train import (
@@ -46,6 +47,7 @@ def train_written(
     """Trains, or goes on with the training in `home`, then opens the test split once."""
     with StudyFolder(home):
         spec, data = settled(spec)
+        refuse_settings([replace(spec, search=None)], data, processes)
         for note in (described(data), *data.notes, *shared_by(processes)):
             (on_note or _nobody)(note)
         network, recipe = spec.network(), spec.recipe

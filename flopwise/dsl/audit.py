@@ -62,11 +62,15 @@ def unused(plan: Plan, search: Search | None, tree: Section) -> list[Fault]:
 
 def outside(search: Search | None, written: Mapping[str, Value]) -> list[Fault]:
     """Warns of written values outside their domain: the written network is then no candidate."""
+    if not search:
+        return []
+    from flopwise.dsl.domains import spell
+
     warnings = []
-    for target, value in written.items() if search else ():
-        if search and not search.space[target].contains(value):
+    for target, value in written.items():
+        if not search.space[target].contains(value):
             domain = search.space[target]
-            fact = f"the written value {value} of '{target}' is not in its domain {domain}"
+            fact = f"the written value {spell(value)} of '{target}' is not in its domain {domain}"
             note = "so the written network is not the first trial"
             place = search.places[target]
             warnings.append(Fault(code="W502", message=fact, place=place, notes=(note,)))

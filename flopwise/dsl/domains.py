@@ -228,13 +228,13 @@ Domain: TypeAlias = Choice | Range | Subset | Permutation
 
 
 def spell(value: Value | Sequence[Value]) -> str:
-    """Spells a value for people: as the language writes it, texts without quotes.
+    """Spells a value for people: as the language writes it, texts without quotes unless empty.
 
-    >>> spell(True), spell("gelu"), spell((3, 3, 9, 3))
-    ('true', 'gelu', '[3, 3, 9, 3]')
+    >>> spell(True), spell("gelu"), spell((3, 3, 9, 3)), spell("")
+    ('true', 'gelu', '[3, 3, 9, 3]', "''")
     """
     if isinstance(value, str):
-        return value
+        return value or "''"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(spell, value))}]"
     return show(value)  # type: ignore[arg-type]

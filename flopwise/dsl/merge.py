@@ -210,7 +210,7 @@ class _Merger:
                 self.forget_singles(entries, keys, name)
         if path == ("net",):
             entries = self.order(base, entries)
-        place = base.place if base.entries else child.place
+        place = base.place if base.entries and path else child.place  # the root is the child's own
         return Section(entries, keys, place)
 
     def forget_singles(self, entries: dict[str, Node], keys: dict[str, Place], name: str) -> None:

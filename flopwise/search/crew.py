@@ -50,11 +50,16 @@ def visible_gpus() -> tuple[str, ...]:
     return tuple(map(str, range(device_count())))
 
 
-def dealt(gpus: Sequence[str], each: int = 1) -> tuple[str, ...]:
+def dealt(gpus: Sequence[str], each: int = 1, option: str = "--gpus") -> tuple[str, ...]:
     """Deals GPUs out to workers, several to each; one that is left over stays idle.
 
     >>> dealt(["0", "1", "2", "3", "4"], 2)
     ('0,1', '2,3')
+
+    Args:
+        gpus: The GPUs.
+        each: How many a training takes.
+        option: The option that said so.
 
     Raises:
         RunError: There are fewer GPUs than one training takes.
@@ -62,7 +67,7 @@ def dealt(gpus: Sequence[str], each: int = 1) -> tuple[str, ...]:
     if 0 < len(gpus) < each:
         raise RunError(
             f"a training takes {each} GPUs, and there are {len(gpus)} ({', '.join(gpus)}): write "
-            f"--gpus-per-trial {len(gpus)}, or let CUDA_VISIBLE_DEVICES name more"
+            f"{option} {len(gpus)}, or let CUDA_VISIBLE_DEVICES name more"
         )
     whole = len(gpus) // each
     return tuple(",".join(gpus[each * turn : each * (turn + 1)]) for turn in range(whole))

@@ -36,7 +36,15 @@ from flopwise.search.identity import settings, trial_identity
 from flopwise.search.manifest import provenance
 from flopwise.search.record import COSTS, write_csv
 from flopwise.search.training import METRICS, Trainings, facts_of, tidy
-from flopwise.train import DivergedError, answer, fitting_threads, images_seen, open_data, train
+from flopwise.train import (
+    DivergedError,
+    answer,
+    fitting_threads,
+    images_seen,
+    open_data,
+    train,
+    usual_device,
+)
 
 __all__ = ["Job", "Run", "Runs", "jobs_of", "read_runs"]
 
@@ -88,6 +96,7 @@ class Run:
         correct: Which test images were classified right, packed.
         reason: Why it failed.
         seconds: Time spent training.
+        processes: Processes that shared its last session.
         made: Command, versions, machine and time.
     """
 
@@ -105,6 +114,7 @@ class Run:
     correct: str = ""
     reason: str = ""
     seconds: float = 0.0
+    processes: int = 1
     made: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -252,8 +262,10 @@ class Runs:
         model = nets.build(network, seed=recipe.seed)
         try:
             with fitting_threads(network.graph.macs, recipe.batch):
-                result = train(model, data, recipe, home, keep="last")
-                answers = answer(model, data, "test")
+                result = train(
+                    model, data, recipe, home, keep="last", processes=self.images.processes
+                )
+                answers = answer(model, data, "test", device=usual_device())
         except (DivergedError, MemoryError) as error:
             return Run(**known, reason=str(error))
         score = answers.score()
@@ -263,6 +275,7 @@ class Runs:
             scores={name: getattr(score, name) for name in METRICS},
             correct=_packed(answers.correct),
             seconds=result.seconds,
+            processes=result.processes,
         )
 
     def _write(self, run: Run) -> None:

@@ -110,7 +110,7 @@ def _crew(home: StudyFolder, workers: int, slurm: str, order: Order) -> Crew:
     if slurm:
         options = with_gpus(options_of(slurm), each)
         return Jobs(home.path, workers, home.url, told=told, options=options)
-    return Crew(home.path, workers, home.url, dealt(visible_gpus(), each), told)
+    return Crew(home.path, workers, home.url, dealt(visible_gpus(), each, "--gpus-per-trial"), told)
 
 
 def work(

@@ -11,6 +11,7 @@ from flopwise.dsl import Network, Recipe, Spec
 from flopwise.nets.inherit import Start, inherit
 from flopwise.search.evaluator import Evaluator, Measure, OnEpoch, Verdict
 from flopwise.search.identity import digest
+from flopwise.search.settings import refuse_settings
 from flopwise.train import (
     Data,
     Epoch,
@@ -108,9 +109,11 @@ def trainings(spec: Spec, start: Start | None = None, processes: int = 1) -> tup
         The spec, with the classes of the data if it does not say how many, and its evaluator.
 
     Raises:
-        SpecError: The data are not there, or disagree with the spec.
+        SpecError: The data are not there, or disagree with the spec, or some setting that is
+            written or searched cannot be followed.
     """
     spec, data = settled(spec)
+    refuse_settings([spec], data, processes)
     work = Trainings({selection(spec.network(), spec.recipe): data}, start, processes)
     told = {"start": {"from": start.place, "sha256": start.digest}} if start else {}
     return spec, Evaluator(

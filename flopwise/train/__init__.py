@@ -7,6 +7,7 @@ deterministic on a CPU, resumable after any death, and silent.
 from __future__ import annotations
 
 from flopwise.train.batches import images_seen
+from flopwise.train.check import wrong_settings
 from flopwise.train.checkpoint import load_weights
 from flopwise.train.data import Data, Facts, open_data
 from flopwise.train.loop import train, usual_device
@@ -32,4 +33,5 @@ __all__ = [
     "open_data",
     "train",
     "usual_device",
+    "wrong_settings",
 ]

@@ -146,7 +146,9 @@ def _timm(recipe: Recipe, facts: Facts, **options: Any) -> Any:
         raise refusal(
             "E617",
             f"train.augment: timm does not understand '{recipe.augment}'",
-            helps=["write it as timm does: rand-m9-mstd0.5-inc1, original-mstd0.5 or 3a"],
+            helps=[
+                "write it as timm does: rand-m9-mstd0.5-inc1, original-mstd0.5 or 3a; '' is none"
+            ],
             notes=[str(error)] if str(error) else [],
         ) from error
 

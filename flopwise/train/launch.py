@@ -22,15 +22,11 @@ from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import torch
-from timm.optim import get_optimizer_info
-from torch import Generator, nn
+from torch import nn
 
 from flopwise.dsl.recipe import Recipe
 from flopwise.errors import RunError
-from flopwise.train.batches import batches
 from flopwise.train.data import Data
-from flopwise.train.faults import refusal
-from flopwise.train.group import Group
 from flopwise.train.memory import ShortError
 from flopwise.train.record import Epoch, OnEpoch, Result, Stop
 
@@ -74,10 +70,13 @@ def run_group(job: Job, processes: int, on_epoch: OnEpoch | None) -> Result:
     one is killed, they do so once; twice without an epoch in between is an error.
 
     Raises:
-        SpecError: The recipe cannot be followed by that many processes.
         RunError: There are fewer GPUs, or a process died twice in the same epoch.
     """
-    _refuse(job, processes)
+    if job.kind == "cuda" and (seen := torch.cuda.device_count()) < processes:
+        raise RunError(
+            f"a training on {processes} GPUs, but this process sees {seen}: ask for fewer, or let "
+            "CUDA_VISIBLE_DEVICES name more"
+        )
     died = False
     while True:
         with _Started(job, processes) as started:
@@ -92,23 +91,6 @@ def run_group(job: Job, processes: int, on_epoch: OnEpoch | None) -> Result:
                         f"a process of this training died twice in the same epoch: {why}"
                     ) from None
                 died = True
-
-
-def _refuse(job: Job, processes: int) -> None:
-    """Refuses what several processes cannot do, before they are started."""
-    batches(job.data, job.recipe, Generator(), Group(size=processes))
-    if get_optimizer_info(job.recipe.opt.lower()).second_order:
-        raise refusal(
-            "E513",
-            f"train.opt '{job.recipe.opt}' needs second derivatives, which {processes} processes "
-            "cannot average",
-            helps=["train with one GPU, or choose another optimizer"],
-        )
-    if job.kind == "cuda" and (seen := torch.cuda.device_count()) < processes:
-        raise RunError(
-            f"a training on {processes} GPUs, but this process sees {seen}: ask for fewer, or let "
-            "CUDA_VISIBLE_DEVICES name more"
-        )
 
 
 class _DeadError(Exception):

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from flopwise.dsl.recipe import Recipe
+from flopwise.errors import SpecError
+from flopwise.train.check import wrong_settings
 from flopwise.train.checkpoint import load_weights, read_checkpoint
 from flopwise.train.data import Data
 from flopwise.train.group import ALONE, Group
@@ -65,6 +67,8 @@ def train(
         DivergedError: The loss is no longer a number.
         RunError: The folder holds another training, or not even one image fits the memory.
     """
+    if faults := [fault for _, fault in wrong_settings(data, recipe, processes)]:
+        raise SpecError(faults)
     home = Path(folder)
     home.mkdir(parents=True, exist_ok=True)
     place = torch.device(device) if device else usual_device()

@@ -1,4 +1,4 @@
-"""`table --train --workers` and `scale --workers`: the trainings of one process, by several."""
+"""`table --train` and `scale` by several processes give what one process gives."""
 
 from __future__ import annotations
 
@@ -112,12 +112,29 @@ def test_workers_of_a_family_do_its_trainings(home: Path) -> None:
     assert told.count("wrote ") == 1 and "95 %: none, for nothing was trained twice" in told
 
 
+@pytest.mark.slow
+def test_gpus_that_share_a_training_give_what_one_gives(home: Path) -> None:
+    words = (*TABLE, "--rows", "first,late")
+    found = []
+    for folder, more in (("one", ()), ("two", ("--workers", "2", "--gpus", "2"))):
+        process = begun(home, *words, "--folder", folder, *more)
+        told, _ = process.communicate(timeout=240)
+        assert process.returncode == 0, told
+        found.append(runs(home / folder))
+    assert "each training is shared by 2 processes on the CPU" in told
+    alone, shared = found
+    assert {run.processes for run in shared.values()} == {2} and alone.keys() == shared.keys()
+    for key, run in alone.items():
+        assert run.processes == 1 and run.identity == shared[key].identity
+        assert run.validation["loss"] == pytest.approx(shared[key].validation["loss"], abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (("table", "-", "--train", "digits"), "write the spec to a file"),
         (("table", "rows.yaml"), "name images, as in  --train digits"),
-        (("scale", "--from", "points.csv"), "leave SPEC, --train and --workers out"),
+        (("scale", "--from", "points.csv"), "leave SPEC, --train, --workers and --gpus out"),
     ],
 )
 def test_workers_that_have_nothing_to_train_are_refused(

@@ -269,7 +269,7 @@ def test_what_several_processes_cannot_share_is_refused_before_they_start(
 def test_a_machine_with_fewer_gpus_than_a_training_takes_says_what_to_write() -> None:
     assert dealt(["3", "GPU-5e", "1"], 2) == ("3,GPU-5e",) and dealt([], 2) == ()
     with pytest.raises(RunError, match=r"takes 4 GPUs, and there are 2 .* --gpus-per-trial 2"):
-        dealt(["0", "1"], 4)
+        dealt(["0", "1"], 4, "--gpus-per-trial")
 
 
 def test_a_search_that_trains_nothing_has_no_use_for_several_gpus() -> None:
