@@ -14,6 +14,9 @@ in a column `cell`. Without, a column of the 12-epoch table takes the place of t
 another one, of trainings on half the images, that of the short one; `--agreement 0.8` adds noise to
 the short one until it ranks the window that well.
 
+`--scores` names the scores without training that the model sees; those of NAME that were measured are
+kept in `results/NAME_scores.jsonl`, the others take about a second a network.
+
 Of every strategy it is counted how many trainings lay outside the budget or were done before; but
 for TPE with penalties, whose proposals outside the budget are counted as refused, one is a failure.
 """
@@ -41,7 +44,7 @@ from flopwise.search.encoding import suggest
 from flopwise.search.evolution import evolve
 from flopwise.search.sampler import FeasibleSampler
 from flopwise.search.screened import Screened
-from flopwise.search.strategies import STRATEGIES, TPE
+from flopwise.search.strategies import SCORES, STRATEGIES, TPE
 from flopwise.search.strategy import Moment, Past, Proposal, uniform
 from flopwise.search.surrogate import fit, spearman
 
@@ -218,7 +221,8 @@ def main() -> None:
     parser.add_argument("--full", type=Path, help="CSV of full trainings of NAS-Bench-201")
     parser.add_argument("--column", default="cifar10_test", help="its column")
     parser.add_argument("--agreement", type=float, default=1.0, help="Spearman of short and full")
-    parser.add_argument("--scores", nargs="*", default=(), help="scores that the model may use")
+    text = "scores without training that the model sees (default: those of a real search)"
+    parser.add_argument("--scores", nargs="*", default=SCORES, help=text)
     parser.add_argument("--out", type=Path, help="where the figures go, as JSON")
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)

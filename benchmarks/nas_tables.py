@@ -16,11 +16,13 @@ import numpy as np
 from flopwise.dsl import Spec, load
 from flopwise.search.candidates import Candidate, Candidates, made
 from flopwise.search.opening import look
+from flopwise.search.scored import Scored
 from flopwise.search.strategies import numbers_of
 from flopwise.search.strategy import Past
 from flopwise.search.surrogate import Features, spearman
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "nas_bench"
+RESULTS = Path(__file__).parent / "results"
 OPERATIONS = {
     "none": "none",
     "skip_connect": "skip",
@@ -109,7 +111,8 @@ def bench(
     truth: Mapping[str, float],
     seen: Callable[[str, float, int], float],
 ) -> Bench:
-    features = Features(candidates.domains, numbers_of(spec, options.scores))
+    scored = Scored(RESULTS / f"{spec.name}_scores.jsonl")
+    features = Features(candidates.domains, numbers_of(spec, options.scores, scored))
     return Bench(
         spec=spec,
         candidates=candidates,

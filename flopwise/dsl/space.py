@@ -105,7 +105,7 @@ class SamplerChoice:
         kind: One of the strategies; `class` for what an import path names.
         seed: Seed of the proposals.
         short: Epochs of the short trainings, as shares of the recipe's; one for each rung.
-        scores: Scores without training that a model of the space may use.
+        scores: Scores without training that a model of the space may use; None leaves that open.
         path: The import path of a sampler.
         args: Its arguments.
     """
@@ -113,7 +113,7 @@ class SamplerChoice:
     kind: str = "tpe"
     seed: int = 0
     short: tuple[float, ...] = (0.1,)
-    scores: tuple[str, ...] = ()
+    scores: tuple[str, ...] | None = None
     path: str = ""
     args: Mapping[str, Value] = field(default_factory=dict)
 

@@ -17,6 +17,9 @@ SCORES = (
     "synflow",
     "naswot",
     "swap",
+    "expressivity",
+    "progressivity",
+    "trainability",
 )
 """What may be said of a network before it is trained."""
 
@@ -43,7 +46,9 @@ SAMPLER = by_key(
         name="scores",
         type="list",
         example="scores: [synflow, naswot]",
-        doc="screened: scores without training that its model of the space may use.",
+        doc="screened: scores without training that its model of the space may use; [] is none. "
+        "Unless written, expressivity, progressivity, trainability and swap where they cost little "
+        "beside the short trainings.",
     ),
     Rule(
         name="class",

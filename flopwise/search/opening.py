@@ -99,7 +99,13 @@ def start(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) -> 
     candidates, probe = (space_of(spec, tell), None) if home.joins else look(spec, tell)
     baseline = judge(spec, search)({})
     trials = search.trials if order.trials is None else order.trials
-    strategy = strategy_of(spec, trials, allow_code=order.allow_code)
+    strategy = strategy_of(
+        spec,
+        trials,
+        images=evaluator.images,
+        folder=home.path,
+        allow_code=order.allow_code,
+    )
     seed = search.sampler.seed
     sampler = FeasibleSampler(candidates, strategy, seed=seed, first=written(spec, search))
     identity = study_identity(spec, search, evaluator.facts)
@@ -113,6 +119,11 @@ def start(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) -> 
         plan = {"name": spec.name, "evaluator": search.evaluator.kind}
         study.note("plan", {**plan, "trials": strategy.trainings(trials)})
         place = str(Path(order.begin.place).resolve()) if order.begin else ""
+        if seen := strategy.facts.get("scores"):
+            order.watch.note(
+                f"the model of this search sees scores without training: {', '.join(seen)} "
+                "(sampler.scores: [] leaves them out)"
+            )
         asked = {"trials": order.trials, "grace": order.grace, "begin": place}
         asked["processes"] = order.processes
         home.remember({**recollection(spec), **asked})

@@ -17,7 +17,11 @@ from numpy.typing import NDArray
 from flopwise.blocks import Graph, Layer
 from flopwise.dsl import Network
 
-__all__ = ["ARITHMETIC", "Images", "Ways", "score", "scores_of", "ways"]
+__all__ = ["ARITHMETIC", "IMAGES", "Images", "Ways", "score", "scores_of", "ways"]
+
+
+IMAGES = 32
+"""How many images scores look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class Images:
     seed: int = 0
 
     @staticmethod
-    def noise(network: Network, count: int = 32, seed: int = 0) -> Images:
+    def noise(network: Network, count: int = IMAGES, seed: int = 0) -> Images:
         """Returns normal noise of a network's input size, with random labels."""
         rng, shape = np.random.default_rng(seed), (network.input.channels, *network.input.size)
         pixels = rng.standard_normal((count, *shape)).astype(np.float32)

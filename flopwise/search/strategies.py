@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import log1p
+from pathlib import Path
 from typing import Any
 
 from numpy import nan_to_num
@@ -15,12 +16,13 @@ from flopwise.search.candidates import ENUMERABLE, Candidate
 from flopwise.search.evaluators import home_of, imported
 from flopwise.search.evolution import POPULATION, TOURNAMENT, evolve
 from flopwise.search.sampler import PROPOSALS, Inner
-from flopwise.search.scores import Images, scores_of, ways
-from flopwise.search.screened import DRAWN, EXPLORED, LAST, Screened
+from flopwise.search.scored import Scored
+from flopwise.search.scores import IMAGES, ways
+from flopwise.search.screened import DRAWN, EXPLORED, LAST, OPEN, POOL, Screened
 from flopwise.search.strategy import Strategy, listed
 from flopwise.search.surrogate import Features, Seen
 
-__all__ = ["STRATEGIES", "numbers_of", "screening", "strategy_of"]
+__all__ = ["DEAR", "SCORES", "STRATEGIES", "numbers_of", "strategy_of", "usual_scores"]
 
 TPE: Mapping[str, Any] = {
     "multivariate": True,
@@ -35,22 +37,49 @@ NSGA2: Mapping[str, Any] = {"population_size": 16}
 """Arguments of NSGA-II that shape a search; Optuna's population of 50 is a whole search here."""
 
 
-def strategy_of(spec: Spec, trials: int, *, allow_code: bool = False) -> Strategy:
+SCORES = ("expressivity", "progressivity", "trainability", "swap")
+"""What the model of `screened` sees where the spec does not say."""
+DEAR = 0.05
+"""Largest share of the short trainings that they may cost."""
+
+
+def strategy_of(
+    spec: Spec,
+    trials: int,
+    *,
+    images: int = 0,
+    folder: Path | None = None,
+    allow_code: bool = False,
+) -> Strategy:
     """Returns the strategy that a spec asks for.
 
     Args:
         spec: A spec with a search section.
         trials: What the search may spend, in full trainings.
+        images: Training images of one epoch; 0 when nothing is trained.
+        folder: Where it may keep what it measures of networks; nowhere by default.
         allow_code: Whether a sampler of somebody's own may run although nobody allowed it before.
 
     Raises:
         SpecError: There is no such sampler, or it is not allowed to run.
     """
     assert spec.search
-    kind = spec.search.sampler.kind
-    if kind == "class":
+    choice = spec.search.sampler
+    if choice.kind == "class":
         return _imported(spec, spec.search, allow_code)
-    return STRATEGIES[kind](spec, trials)
+    if choice.kind == "screened":
+        return _screened(spec, trials, images, folder)
+    return STRATEGIES[choice.kind](spec, trials)
+
+
+def usual_scores(images: float) -> tuple[str, ...]:
+    """Returns the scores that are worth their time: all or none.
+
+    Args:
+        images: Images of a short training.
+    """
+    own = POOL // OPEN * IMAGES * 2  # each candidate: forward and backward, and once more forward
+    return SCORES if own <= DEAR * images else ()
 
 
 def _tpe(spec: Spec, trials: int) -> Strategy:
@@ -76,27 +105,20 @@ def _evolution(spec: Spec, trials: int) -> Strategy:
     return Strategy(propose=evolve, facts=facts)
 
 
-def _screened(spec: Spec, trials: int) -> Strategy:
+def _screened(spec: Spec, trials: int, images: int = 0, folder: Path | None = None) -> Strategy:
     assert spec.search
-    return screening(spec.search, trials, numbers_of(spec, spec.search.sampler.scores))
-
-
-def screening(search: Search, trials: int, more: Callable[[Candidate], Seen]) -> Strategy:
-    """Returns the screened strategy of a search.
-
-    Args:
-        search: The search.
-        trials: What it may spend, in full trainings.
-        more: What its model sees of a candidate besides picks and costs.
-    """
-    features = Features(search.space, more)
-    screened = Screened(trials, search.sampler.short, features)
+    scores = spec.search.sampler.scores
+    if scores is None:
+        scores = usual_scores(spec.recipe.epochs * images * min(spec.search.sampler.short))
+    scored = Scored(folder and folder / "scores.jsonl")
+    features = Features(spec.search.space, numbers_of(spec, scores, scored))
+    screened = Screened(trials, spec.search.sampler.short, features)
     facts = {
         "rungs": [list(rung) for rung in screened.rungs],
         "drawn": DRAWN,
         "explored": EXPLORED,
         "last": LAST,
-        "scores": list(search.sampler.scores),
+        "scores": list(scores),
     }
     return Strategy(
         propose=lambda moment, _: screened(moment),
@@ -107,18 +129,22 @@ def screening(search: Search, trials: int, more: Callable[[Candidate], Seen]) ->
     )
 
 
-def numbers_of(spec: Spec, scores: Sequence[str]) -> Callable[[Candidate], Seen]:
+def numbers_of(
+    spec: Spec, scores: Sequence[str], scored: Scored | None = None
+) -> Callable[[Candidate], Seen]:
     """Returns what a model sees of a network: its ways, and scores; what is not told is 0."""
+    scored = scored or Scored()
 
     def numbers(candidate: Candidate) -> Seen:
         network = spec.network(candidate.picks)
         through = ways(network.graph)[0]
         assert through, "a network depends on its image"
         values = [through.shortest, through.longest, through.mean, through.log_count]
-        more = scores_of(scores, network, Images.noise(network)) if scores else {}
+        more = scored(network, scores)
         costs = {name: log1p(through.along.get(name, 0.0)) for name in ("macs", "params")}
         named = {**through.along, **costs}
-        return [*values, *map(nan_to_num, more.values())], named, -through.pooled
+        expected = [-through.pooled, *more.values()]
+        return [*values, *map(nan_to_num, more.values())], named, expected
 
     return numbers
 

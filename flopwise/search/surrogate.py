@@ -3,15 +3,16 @@
 The model is fitted to a few dozen scores. Whether it is worth anything is told by leaving each of
 them out in turn, which for kernel regression needs no second fit.
 
-Ten scores tell little of thirty columns, so the model may begin from an expectation: of networks of
-one cost, those do better that pool less. Poolings cost nothing and learn nothing, and fill up what
-a budget leaves of a cell. Whether to begin from it is decided by the scores, as all else is.
+Ten scores tell little of thirty columns, so the model may begin from what is expected: that of
+networks of one cost those do better that pool less, for poolings cost nothing and learn nothing,
+and those of better scores without training. Whether to begin from it, and how firmly, is decided
+by the trained scores, as all else is.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -24,14 +25,14 @@ from flopwise.search.candidates import Candidate, Pick, ladder
 __all__ = ["NOISES", "Features", "Known", "Model", "Seen", "fit", "ranks", "spearman"]
 
 Array = NDArray[np.float64]
-Seen: TypeAlias = tuple[Sequence[float], Mapping[str, float], float]
-"""Further numbers of a candidate; some that have names, 0 where there is none; the expectation."""
+Seen: TypeAlias = tuple[Sequence[float], Mapping[str, float], Sequence[float]]
+"""Further numbers of a candidate; some that have names, 0 where there is none; what is expected."""
 KERNELS = (0.0, 1.0, 0.5)
 """Lengths of the radial kernels that are tried, in standard deviations; 0 is the linear one."""
 NOISES = (0.03, 0.3, 3.0)
 """Variances of the noise that are tried, in those of the scores."""
 LEANINGS = (0.0, 0.5)
-"""Standard deviations of the scores that are tried for one of the expectation."""
+"""Standard deviations of the scores that are tried for one of what is expected."""
 DIGITS = 6
 """Digits that are kept of numbers along a way: sums over many ways differ in the last ones."""
 
@@ -42,7 +43,8 @@ class Known:
 
     Attributes:
         groups: A matrix per group of numbers, a row per candidate.
-        expected: What is expected of each, in any unit; higher is better.
+        expected: A column per reason to expect something, in any unit; higher is better, NaN where
+            it says nothing. They weigh the same.
     """
 
     groups: tuple[Array, ...]
@@ -77,7 +79,7 @@ class Features:
         width = len(self._names)
         named = [[*row[3], *[0.0] * (width - len(row[3]))] for row in rows]
         groups = (*(np.array([row[place] for row in rows]) for place in range(3)), np.array(named))
-        expected = np.array([row[4][0] for row in rows])
+        expected = np.array([row[4] for row in rows])
         return Known(tuple(group for group in groups if group.shape[1]), expected)
 
     def _row(self, candidate: Candidate) -> tuple[list[float], ...]:
@@ -90,7 +92,7 @@ class Features:
                 self._counts(candidate),
                 [*(math.log(max(cost, 1)) for cost in candidate.costs.values()), *numbers],
                 [round(named.get(each, 0.0), DIGITS) for each in self._names],
-                [round(expected, DIGITS)],
+                [round(each, DIGITS) for each in expected],
             )
         return self._known[name]
 
@@ -137,7 +139,7 @@ class Model:
         columns: Where that stands in the groups of candidates.
         length: Its kernel.
         weights: One per candidate that it was fitted to.
-        leaning: Mean of the expectation, and how much of it is added.
+        leaning: Mean of each column of what is expected, and how much of it is added.
         scale: Mean and standard deviation of the scores.
         agreement: Rank correlation of its predictions with scores that were left out.
     """
@@ -146,7 +148,7 @@ class Model:
     columns: tuple[_Columns, ...]
     length: float
     weights: Array
-    leaning: tuple[float, float]
+    leaning: tuple[Array, Array]
     scale: tuple[float, float]
     agreement: float
 
@@ -159,8 +161,8 @@ class Model:
         """Returns the predicted scores of candidates."""
         put = [each(known.groups) for each in self.columns]
         told = _kernel(put, self.groups, self.length) @ self.weights
-        (middle, slope), (mean, spread) = self.leaning, self.scale
-        return np.asarray((told + (known.expected - middle) * slope) * spread + mean)
+        mean, spread = self.scale
+        return np.asarray((told + _leaned(known.expected, *self.leaning)) * spread + mean)
 
 
 def fit(known: Known, scores: Sequence[float]) -> Model:
@@ -177,8 +179,7 @@ def fit(known: Known, scores: Sequence[float]) -> Model:
     y = np.asarray(scores, float)
     scale = float(y.mean()), float(y.std()) or 1.0
     z = (y - scale[0]) / scale[1]
-    middle, unit = float(known.expected.mean()), float(known.expected.std())
-    slopes = [leaning / unit for leaning in LEANINGS] if unit else [0.0]
+    leanings = tuple(_leanings(known.expected))
     columns = tuple(_columns(group, place) for place, group in enumerate(known.groups))
     best: tuple[float, Model] | None = None
     for seen in (columns, columns[-2:]):
@@ -188,16 +189,32 @@ def fit(known: Known, scores: Sequence[float]) -> Model:
             for noise in NOISES:
                 inverse = np.linalg.inv(kernel + noise * np.eye(len(z)))
                 volume = np.linalg.slogdet(inverse)[1]
-                for slope in slopes:
-                    rest = z - (known.expected - middle) * slope
+                for leaning in leanings:
+                    rest = z - _leaned(known.expected, *leaning)
                     weights = inverse @ rest
                     likely = float(volume - len(z) * math.log(max(float(rest @ weights), 1e-12)))
                     if best is None or likely > best[0]:
                         out = spearman(z - weights / np.diag(inverse), z)
-                        leaning = middle, slope
                         best = likely, Model(put, seen, length, weights, leaning, scale, out)
     assert best
     return best[1]
+
+
+def _leanings(expected: Array) -> Iterator[tuple[Array, Array]]:
+    """Yields what may be expected: the middle of each column, and its slope."""
+    known = np.isfinite(expected)
+    count = np.maximum(known.sum(0), 1)
+    middle = np.where(known, expected, 0).sum(0) / count
+    spread = np.sqrt((np.where(known, expected - middle, 0) ** 2).sum(0) / count)
+    each = np.divide(1, spread, out=np.zeros_like(spread), where=spread > 0)
+    unit = float(_leaned(expected, middle, each).std())
+    for leaning in LEANINGS if unit else LEANINGS[:1]:
+        yield middle, each * (leaning / (unit or 1))
+
+
+def _leaned(expected: Array, middle: Array, slopes: Array) -> Array:
+    """Returns what is expected of candidates, in standard deviations of their scores."""
+    return np.asarray(np.nan_to_num((expected - middle) * slopes).sum(1))
 
 
 def _columns(group: Array, place: int) -> _Columns:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,9 +15,17 @@ from flopwise import nets
 from flopwise.dsl import Network, loads
 from flopwise.search.agreement import agreements, interval, kendall
 from flopwise.search.record import TrialRow
+from flopwise.search.scored import Scored
 from flopwise.search.scores import Images, scores_of
 from flopwise.search.surrogate import ranks, spearman
-from flopwise.search.untrained import naswot, swap
+from flopwise.search.untrained import (
+    expressivity,
+    naswot,
+    outputs_of,
+    progressivity,
+    swap,
+    trainability,
+)
 
 TINY = """
 spec: 1
@@ -26,6 +37,22 @@ net:
   two:  {block: conv, dim: 5, norm: NORM, act: relu}
   head: {block: classifier, pool: avg}
 """
+
+
+BLOCKS = """
+spec: 1
+name: blocks
+input: {size: 8, channels: 2}
+classes: 3
+net:
+  stem:  {block: conv, dim: 6, norm: bn, act: relu}
+  deep:  {block: convnext, dim: 6, depth: 3, kernel: 3, layer_scale: SCALE}
+  down:  {block: convnext, dim: 8, kernel: 3, stride: 2, layer_scale: SCALE}
+  same:  {block: identity}
+  vit:   {block: vit, heads: 2, depth: 2}
+  head:  {block: classifier, pool: avg}
+"""
+GEOMETRY = ("expressivity", "progressivity", "trainability")
 
 
 def network(norm: str) -> Network:
@@ -88,6 +115,62 @@ def test_synflow_is_the_flow_through_absolute_weights_without_norms(norm: str) -
     pairs = zip(weights, torch.autograd.grad(out, weights), strict=True)
     expected = np.log(sum(float((w * g).detach().sum()) for w, g in pairs))
     assert scores_of(["synflow"], network(norm))["synflow"] == pytest.approx(expected)
+
+
+def test_what_blocks_put_out_is_scored_as_loops_over_components_and_gradients_give() -> None:
+    spec = loads(BLOCKS.replace("SCALE", "1e-6")).network()
+    images = Images.noise(spec, count=4)
+    batch = torch.from_numpy(images.pixels), torch.from_numpy(images.labels)
+    outputs = outputs_of(nets.build(spec, seed=0), batch)
+    shapes = [(6, 8, 8)] * 4 + [(8, 4, 4)] + [(16, 8)] * 2
+    assert [tuple(each.shape[1:]) for each in outputs] == shapes
+    spread = []
+    for each in outputs:
+        rows = (each.movedim(1, -1) if each.dim() == 4 else each).flatten(0, -2)
+        shares = np.linalg.eigvalsh(np.cov(rows.detach().numpy().T.astype(float)))
+        shares = shares / shares.sum()
+        spread.append(-float(sum(share * np.log(share) for share in shares if share > 0)))
+    assert expressivity(outputs) == pytest.approx(sum(spread), rel=1e-4)
+    assert progressivity(outputs) == pytest.approx(min(np.diff(spread)), rel=1e-3)
+    found = scores_of(("synflow", *GEOMETRY, "snip"), spec, images)
+    assert found["expressivity"] == expressivity(outputs)
+    assert found["trainability"] == trainability(outputs) < 0
+    for name, value in found.items():  # none depends on which others are asked for
+        assert scores_of([name], spec, images) == {name: value}
+
+
+def test_branches_that_start_at_nothing_are_seen_and_blocks_that_do_nothing_are_not() -> None:
+    closed, open_ = (loads(BLOCKS.replace("SCALE", each)).network() for each in ("1e-6", "1"))
+    assert scores_of(GEOMETRY, closed) == scores_of(GEOMETRY, open_)
+    x = torch.randn(4, 3, 6, 6, requires_grad=True)
+    same = x + 0
+    assert np.isnan(trainability([x, same])) and np.isnan(trainability([x]))
+    assert np.isfinite(trainability([x, same, nn.functional.avg_pool2d(2 * same, 2)]))
+
+
+@pytest.mark.parametrize("gain", [0.5, 1.0, 3.0])
+def test_trainability_of_a_scaled_rotation_is_known(gain: float) -> None:
+    x = torch.randn(4000, 1, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    turn = torch.linalg.qr(torch.randn(5, 5, generator=torch.Generator().manual_seed(1)))[0]
+    y = gain * x @ turn
+    assert trainability([x, y]) == pytest.approx(2 - gain - 1 / gain, abs=0.15 * gain)
+
+
+def test_scores_are_measured_once_for_all_who_share_a_file_even_one_with_a_cut_line(
+    tmp_path: Path,
+) -> None:
+    first, second = network("none"), network("bn")
+    ours, theirs = Scored(tmp_path / "scores.jsonl"), Scored(tmp_path / "scores.jsonl")
+    found = ours(first, ("depth", "trainability"))
+    with (tmp_path / "scores.jsonl").open("a") as file:
+        print(json.dumps({"hash": second.hash, "depth": -7.0, "snip": None}), file=file)
+        file.write('{"hash": "cut')
+    assert theirs(first, ("trainability", "depth")) == found
+    assert ours(second, ("depth",)) == {"depth": -7.0}
+    assert np.isnan(theirs(second, ("snip",))["snip"])
+    assert len((tmp_path / "scores.jsonl").read_text().splitlines()) == 3  # nothing was measured
+    assert theirs(second, ("params",)) == {"params": float(second.graph.params)}
+    assert Scored()(second, ("depth",)) == {"depth": 3.0} and ours(second, ()) == {}
 
 
 def test_patterns_are_counted_for_any_number_of_images() -> None:

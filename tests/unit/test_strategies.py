@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,10 @@ from flopwise.search.evaluators import from_function
 from flopwise.search.opening import look
 from flopwise.search.screened import Screened
 from flopwise.search.status import find, status
-from flopwise.search.strategies import STRATEGIES, numbers_of
+from flopwise.search.strategies import STRATEGIES, numbers_of, strategy_of
 from flopwise.search.surrogate import NOISES, Features, Known, fit, spearman
 from flopwise.search.view import status_lines
+from flopwise.search.watch import Watch
 
 SPEC = """
 spec: 1
@@ -97,7 +100,7 @@ def test_screening_spends_what_full_trainings_would_and_the_longest_decide(tmp_p
 @pytest.mark.parametrize("trials", [1, 2, 3, 7, 50, 1000])
 @pytest.mark.parametrize("short", [(1.0,), (0.1,), (0.06, 0.3), (0.01,)])
 def test_rungs_never_cost_more_than_was_given(trials: int, short: tuple[float, ...]) -> None:
-    rungs = Screened(trials, short, Features({}, lambda _: ((), {}, 0.0))).rungs
+    rungs = Screened(trials, short, Features({}, lambda _: ((), {}, ()))).rungs
     assert rungs[-1][0] == 1.0 and all(count >= 1 for _, count in rungs)
     spent = sum(share * count for share, count in rungs)
     assert 0.9 * trials - 1 <= spent <= max(trials, sum(s for s, _ in rungs) + 1)
@@ -108,7 +111,7 @@ def test_a_model_is_trusted_for_a_rule_and_not_for_noise() -> None:
     groups = (rng.standard_normal((40, 6)), rng.standard_normal((40, 3)))
     rule = groups[0][:, 0] - 2 * groups[1][:, 1]
     for expected in (np.zeros(40), rng.standard_normal(40)):
-        known = Known(groups, expected)
+        known = Known(groups, expected[:, None])
         assert fit(known, rule).trusted
         trusted = [fit(known, rng.standard_normal(40)).trusted for _ in range(20)]
         assert sum(trusted) <= 3
@@ -122,12 +125,50 @@ def test_an_expectation_that_holds_helps_and_one_that_does_not_costs_little() ->
         groups = (rng.standard_normal((200, 8)) + 0.3 * truth[:, None],)
         hint = truth + rng.standard_normal(200)
         for sign, ranked in found.items():
-            known = Known(groups, sign * hint)
+            known = Known(groups, (sign * hint)[:, None])
             model = fit(known.of(np.arange(10)), truth[:10].tolist())
             ranked.append(spearman(model(known)[10:], truth[10:]))
     against, without, with_it = (float(np.mean(found[sign])) for sign in (-1, 0, 1))
     assert with_it > without + 0.05
     assert against > without - 0.05
+
+
+def test_scores_are_seen_unless_they_cost_much_beside_short_trainings() -> None:
+    usual = ["expressivity", "progressivity", "trainability", "swap"]
+    for images, seen in ((0, []), (20_000, []), (21_000, usual)):  # 2 epochs of 20 are a short one
+        assert strategy_of(spec_of("{kind: screened}"), 9, images=images).facts["scores"] == seen
+    for written in ("[]", "[depth, snip]"):
+        strategy = strategy_of(spec_of(f"{{kind: screened, scores: {written}}}"), 9, images=10**6)
+        assert str(strategy.facts["scores"]).replace("'", "") == written
+
+
+@pytest.mark.slow
+def test_what_a_search_measures_is_kept_and_the_same_search_takes_the_same_way(
+    tmp_path: Path,
+) -> None:
+    spec = spec_of("{kind: screened, seed: 4}")
+    evaluator, told = replace(known(spec), images=50_000), Told()
+    ways = []
+    for name in ("one", "two"):
+        found = search(spec, tmp_path / name, evaluator=evaluator, trials=3, watch=told)
+        ways.append([row.picks for row in found.trials])
+    assert ways[0] == ways[1] and len(ways[0]) == 21
+    assert [
+        text for text in told.notes if "expressivity, progressivity, trainability, swap" in text
+    ]
+    lines = (tmp_path / "one" / "scores.jsonl").read_text().splitlines()
+    hashes = [json.loads(line)["hash"] for line in lines]
+    assert len(hashes) == len({*hashes}) > 60
+
+
+class Told(Watch):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 def test_what_is_first_met_after_a_fit_changes_no_prediction() -> None:
@@ -149,12 +190,17 @@ def test_what_is_first_met_after_a_fit_changes_no_prediction() -> None:
 @pytest.mark.parametrize("leaning", [-2.0, 2.0])
 def test_agreement_is_that_of_models_fitted_without_each_score(leaning: float) -> None:
     rng = np.random.default_rng(1)
-    known = Known((rng.standard_normal((15, 4)),), rng.standard_normal(15))
-    scores = rng.standard_normal(15) + leaning * known.expected
+    reasons = rng.standard_normal((15, 3)) * [1.0, 100.0, 0.0]
+    reasons[3, 1] = np.nan  # says nothing of one of them
+    known = Known((rng.standard_normal((15, 4)),), reasons)
+    middle, spread = np.nanmean(reasons, 0), np.nanstd(reasons, 0)
+    both = np.nan_to_num((reasons - middle)[:, :2] / spread[:2]).sum(1)
+    scores = rng.standard_normal(15) + leaning * both
     model = fit(known, scores)
-    assert (model.leaning[1] > 0) == (leaning > 0)
     z = (scores - scores.mean()) / scores.std()
-    begun = (known.expected - model.leaning[0]) * model.leaning[1]
+    slope = 0.5 if leaning > 0 else 0.0
+    begun = slope * both / both.std()
+    assert np.allclose(model.leaning[1][:2], slope / both.std() / spread[:2])
     put = model.groups[0]
     d2 = ((put[:, None] - put[None]) ** 2).sum(2) / put.shape[1]
     flat = put @ put.T / put.shape[1]
