@@ -14,8 +14,8 @@ in a column `cell`. Without, a column of the 12-epoch table takes the place of t
 another one, of trainings on half the images, that of the short one; `--agreement 0.8` adds noise to
 the short one until it ranks the window that well.
 
-`--scores` names the scores without training that the model sees; those of NAME that were measured are
-kept in `results/NAME_scores.jsonl`, the others take about a second a network.
+`--scores` names the scores without training that the model sees. Those that were measured are in
+`results/nas_bench_*_scores.jsonl`; others take about a second a network and are added there.
 
 Of every strategy it is counted how many trainings lay outside the budget or were done before; but
 for TPE with penalties, whose proposals outside the budget are counted as refused, one is a failure.

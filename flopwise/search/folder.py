@@ -7,6 +7,7 @@ FOLDER/
 ├── spec.yaml         the text that was run; sources/ holds every file it was read from
 ├── manifest.json     identity of the study, arguments of the sampler, versions, sessions
 ├── trials.csv        one row per trial
+├── scores.jsonl      what the sampler screened measured of networks without training them
 ├── trials/IDENTITY/  resolved.yaml, epochs and checkpoint of one training
 ├── finals.csv        one row per network of the last step
 ├── finals/           its trainings, and what each got right on the test split

@@ -58,6 +58,10 @@ class Board(Lines):
         self._failed = 0
         self._live.start()
 
+    def scored(self, count: int) -> None:
+        """Shows that the next trial is being chosen by scores."""
+        self._tell(now=f"choosing the next network; scores without training of {count} so far")
+
     def begin(self, row: TrialRow, of: int) -> None:
         """Shows which trial is trained here."""
         self._training = f"trial {row.number}"

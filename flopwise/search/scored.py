@@ -7,7 +7,7 @@ that is not a number.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import isnan, nan
@@ -25,9 +25,12 @@ class Scored:
 
     Attributes:
         path: The file that keeps them; None for memory alone.
+        tell: Called after each network with how many this process has measured.
     """
 
     path: Path | None = None
+    tell: Callable[[int], None] = lambda count: None
+    _measured: int = field(default=0, repr=False)
     _known: dict[str, dict[str, float]] = field(default_factory=dict, repr=False)
     _read: int = field(default=0, repr=False)
 
@@ -42,6 +45,8 @@ class Scored:
             found = scores_of(left, network, Images.noise(network))
             known |= found
             self._add({"hash": network.hash, **found})
+            self._measured += 1
+            self.tell(self._measured)
         return {name: known[name] for name in names}
 
     def _refresh(self) -> None:

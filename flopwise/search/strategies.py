@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import log1p
-from pathlib import Path
 from typing import Any
 
 from numpy import nan_to_num
@@ -48,7 +47,7 @@ def strategy_of(
     trials: int,
     *,
     images: int = 0,
-    folder: Path | None = None,
+    scored: Scored | None = None,
     allow_code: bool = False,
 ) -> Strategy:
     """Returns the strategy that a spec asks for.
@@ -57,7 +56,7 @@ def strategy_of(
         spec: A spec with a search section.
         trials: What the search may spend, in full trainings.
         images: Training images of one epoch; 0 when nothing is trained.
-        folder: Where it may keep what it measures of networks; nowhere by default.
+        scored: Where scores without training come from; measured and forgotten by default.
         allow_code: Whether a sampler of somebody's own may run although nobody allowed it before.
 
     Raises:
@@ -68,7 +67,7 @@ def strategy_of(
     if choice.kind == "class":
         return _imported(spec, spec.search, allow_code)
     if choice.kind == "screened":
-        return _screened(spec, trials, images, folder)
+        return _screened(spec, trials, images, scored)
     return STRATEGIES[choice.kind](spec, trials)
 
 
@@ -105,12 +104,11 @@ def _evolution(spec: Spec, trials: int) -> Strategy:
     return Strategy(propose=evolve, facts=facts)
 
 
-def _screened(spec: Spec, trials: int, images: int = 0, folder: Path | None = None) -> Strategy:
+def _screened(spec: Spec, trials: int, images: int = 0, scored: Scored | None = None) -> Strategy:
     assert spec.search
     scores = spec.search.sampler.scores
     if scores is None:
         scores = usual_scores(spec.recipe.epochs * images * min(spec.search.sampler.short))
-    scored = Scored(folder and folder / "scores.jsonl")
     features = Features(spec.search.space, numbers_of(spec, scores, scored))
     screened = Screened(trials, spec.search.sampler.short, features)
     facts = {

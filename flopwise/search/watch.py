@@ -45,6 +45,9 @@ class Watch:
     def tables(self, share: float) -> None:
         """So much of the tables of costs is filled; told only where that takes long."""
 
+    def scored(self, count: int) -> None:
+        """So many networks were scored without training by this process."""
+
     def plan(self, plan: Plan) -> None:
         """The search is about to start or to go on."""
 

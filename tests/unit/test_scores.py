@@ -160,7 +160,9 @@ def test_scores_are_measured_once_for_all_who_share_a_file_even_one_with_a_cut_l
     tmp_path: Path,
 ) -> None:
     first, second = network("none"), network("bn")
-    ours, theirs = Scored(tmp_path / "scores.jsonl"), Scored(tmp_path / "scores.jsonl")
+    counts: list[int] = []
+    ours = Scored(tmp_path / "scores.jsonl", counts.append)
+    theirs = Scored(tmp_path / "scores.jsonl")
     found = ours(first, ("depth", "trainability"))
     with (tmp_path / "scores.jsonl").open("a") as file:
         print(json.dumps({"hash": second.hash, "depth": -7.0, "snip": None}), file=file)
@@ -171,6 +173,7 @@ def test_scores_are_measured_once_for_all_who_share_a_file_even_one_with_a_cut_l
     assert len((tmp_path / "scores.jsonl").read_text().splitlines()) == 3  # nothing was measured
     assert theirs(second, ("params",)) == {"params": float(second.graph.params)}
     assert Scored()(second, ("depth",)) == {"depth": 3.0} and ours(second, ()) == {}
+    assert counts == [1]
 
 
 def test_patterns_are_counted_for_any_number_of_images() -> None:
