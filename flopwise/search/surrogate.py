@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from flopwise.dsl import Choice, Domain, Permutation, Range, Subset
 from flopwise.search.candidates import Candidate, Pick, ladder
 
-__all__ = ["NOISES", "Features", "Known", "Model", "Seen", "fit", "ranks", "spearman"]
+__all__ = ["LEVEL", "NOISES", "Features", "Known", "Model", "Seen", "fit", "ranks", "spearman"]
 
 Array = NDArray[np.float64]
 Seen: TypeAlias = tuple[Sequence[float], Mapping[str, float], Sequence[float]]
@@ -31,8 +31,12 @@ KERNELS = (0.0, 1.0, 0.5)
 """Lengths of the radial kernels that are tried, in standard deviations; 0 is the linear one."""
 NOISES = (0.03, 0.3, 3.0)
 """Variances of the noise that are tried, in those of the scores."""
+LEVEL = 1.0
+"""Variance of the mean of all networks around that of the scores, in theirs; ten may lie off it."""
 LEANINGS = (0.0, 0.5)
 """Standard deviations of the scores that are tried for one of what is expected."""
+SAME = 1e-9
+"""Deviation, relative to their size, below which numbers differ by rounding only."""
 DIGITS = 6
 """Digits that are kept of numbers along a way: sums over many ways differ in the last ones."""
 
@@ -160,9 +164,10 @@ class Model:
     def __call__(self, known: Known) -> Array:
         """Returns the predicted scores of candidates."""
         put = [each(known.groups) for each in self.columns]
-        told = _kernel(put, self.groups, self.length) @ self.weights
+        told = (_kernel(put, self.groups, self.length) + LEVEL) @ self.weights
         mean, spread = self.scale
-        return np.asarray((told + _leaned(known.expected, *self.leaning)) * spread + mean)
+        ahead = np.round(told + _leaned(known.expected, *self.leaning), DIGITS)
+        return np.asarray(ahead * spread + mean)
 
 
 def fit(known: Known, scores: Sequence[float]) -> Model:
@@ -185,7 +190,7 @@ def fit(known: Known, scores: Sequence[float]) -> Model:
     for seen in (columns, columns[-2:]):
         put = tuple(each(known.groups) for each in seen)
         for length in KERNELS:
-            kernel = _kernel(put, put, length) + 1e-3
+            kernel = _kernel(put, put, length) + LEVEL
             for noise in NOISES:
                 inverse = np.linalg.inv(kernel + noise * np.eye(len(z)))
                 volume = np.linalg.slogdet(inverse)[1]
@@ -219,8 +224,9 @@ def _leaned(expected: Array, middle: Array, slopes: Array) -> Array:
 
 def _columns(group: Array, place: int) -> _Columns:
     mean, spread = group.mean(0), group.std(0)
-    differ = np.flatnonzero(spread > 0) if spread.any() else np.zeros(1, np.intp)
-    return _Columns(place, differ, mean[differ], np.where(spread > 0, spread, 1.0)[differ])
+    apart = spread > SAME * (1 + abs(mean))
+    differ = np.flatnonzero(apart) if apart.any() else np.zeros(1, np.intp)
+    return _Columns(place, differ, mean[differ], np.where(apart, spread, 1.0)[differ])
 
 
 def spearman(first: Array, second: Array) -> float:

@@ -17,7 +17,7 @@ from flopwise.search.opening import look
 from flopwise.search.screened import Screened
 from flopwise.search.status import find, status
 from flopwise.search.strategies import STRATEGIES, numbers_of, strategy_of
-from flopwise.search.surrogate import NOISES, Features, Known, fit, spearman
+from flopwise.search.surrogate import LEVEL, NOISES, Features, Known, fit, spearman
 from flopwise.search.view import status_lines
 from flopwise.search.watch import Watch
 
@@ -204,7 +204,7 @@ def test_agreement_is_that_of_models_fitted_without_each_score(leaning: float) -
     put = model.groups[0]
     d2 = ((put[:, None] - put[None]) ** 2).sum(2) / put.shape[1]
     flat = put @ put.T / put.shape[1]
-    kernel = (np.exp(-d2 / (2 * model.length**2)) if model.length else flat) + 1e-3
+    kernel = (np.exp(-d2 / (2 * model.length**2)) if model.length else flat) + LEVEL
     left = z - begun
     noise = next(n for n in NOISES if np.allclose((kernel + n * np.eye(15)) @ model.weights, left))
     out = []
