@@ -19,7 +19,6 @@ from flopwise.dsl import Network
 
 __all__ = ["ARITHMETIC", "IMAGES", "Images", "Ways", "score", "scores_of", "ways"]
 
-
 IMAGES = 32
 """How many images scores look at."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from math import prod
@@ -15,6 +15,8 @@ __all__ = ["refuse_settings"]
 
 VALUES = 64
 """Most values of a target that are looked at one by one; of larger domains only the ends are."""
+SHOWN = 5
+"""Most faults of one kind of a setting that are told one by one."""
 COMBINATIONS = 128
 """Most recipes that are looked at in combination; of more, each value beside written ones."""
 
@@ -30,13 +32,23 @@ def refuse_settings(specs: Iterable[Spec], data: Data, processes: int = 1) -> No
     Raises:
         SpecError: All that is wrong, each fault once.
     """
-    found: dict[str, Fault] = {}
+    found: dict[tuple[str, Place | None], dict[str, Fault]] = {}
     for spec in specs:
         for recipe in dict.fromkeys(_recipes(spec)):
             for setting, fault in wrong_settings(data, recipe, processes):
-                found.setdefault(fault.message, replace(fault, place=_place(spec, setting)))
+                place = _place(spec, setting)
+                alike = found.setdefault((fault.code, place), {})
+                alike.setdefault(fault.message, replace(fault, place=place))
     if found:
-        raise SpecError(found.values())
+        raise SpecError(fault for alike in found.values() for fault in _shown([*alike.values()]))
+
+
+def _shown(faults: Sequence[Fault]) -> Iterator[Fault]:
+    """Yields faults of one kind and place; of many the first, and how many more there are."""
+    yield from faults[: SHOWN - 1]
+    for last in faults[SHOWN - 1 : SHOWN]:
+        more = f"{len(faults) - SHOWN} more values that may be picked here are wrong as well"
+        yield replace(last, notes=(*last.notes, more)) if len(faults) > SHOWN else last
 
 
 def _recipes(spec: Spec) -> Iterator[Recipe]:

@@ -211,7 +211,7 @@ def _leanings(expected: Array) -> Iterator[tuple[Array, Array]]:
     count = np.maximum(known.sum(0), 1)
     middle = np.where(known, expected, 0).sum(0) / count
     spread = np.sqrt((np.where(known, expected - middle, 0) ** 2).sum(0) / count)
-    each = np.divide(1, spread, out=np.zeros_like(spread), where=spread > 0)
+    each = np.divide(1, spread, out=np.zeros_like(spread), where=spread > SAME * (1 + abs(middle)))
     unit = float(_leaned(expected, middle, each).std())
     for leaning in LEANINGS if unit else LEANINGS[:1]:
         yield middle, each * (leaning / (unit or 1))

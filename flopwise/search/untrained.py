@@ -215,6 +215,8 @@ def measure(names: Sequence[str], network: Network, images: Images) -> dict[str,
         return _measured(names, network, images, usual_device())
     except torch.OutOfMemoryError:
         return _measured(names, network, images, torch.device("cpu"))
+    finally:
+        torch.cuda.empty_cache()  # the trainings to come may be those of other processes
 
 
 def _measured(

@@ -79,6 +79,15 @@ def test_values_that_the_search_rules_out_are_no_faults(
     assert outcome.trials and not [each for each in outcome.trials if each.reason]
 
 
+def test_of_many_values_the_first_are_told_and_how_many_more_there_are(tmp_path: Path) -> None:
+    space = "{b: {range: [30, 60], step: 2}, train.sched: {choice: [cosine, cos], when: $(w > 99)}}"
+    found = refused(tmp_path, space, processes=5)
+    assert [code for code, *_ in found] == ["E512"] * 5  # 30, 40, 50 and 60 can be shared
+    with pytest.raises(SpecError) as caught:
+        flopwise.loads(SEARCH.replace("SPACE", space)).search(tmp_path / "study", processes=5)
+    assert "7 more values that may be picked here are wrong as well" in str(caught.value)
+
+
 def test_what_several_processes_cannot_share_is_refused_before_they_start(tmp_path: Path) -> None:
     space = "{b: {choice: [30, 32]}, train.opt: {choice: [sgd, adahessian]}}"
     found = refused(tmp_path, space, processes=3)

@@ -187,6 +187,18 @@ def test_what_is_first_met_after_a_fit_changes_no_prediction() -> None:
     assert np.ptp(predicted[0]) and np.allclose(*predicted)
 
 
+def test_what_ten_have_in_common_up_to_rounding_says_nothing_of_others() -> None:
+    rng = np.random.default_rng(0)
+    scores, group = rng.standard_normal(10), rng.standard_normal((40, 3))
+    group[:10, 0] = 0.1  # ten times 0.1 are not 1, so their mean is not 0.1
+    reasons = group[:, :1].copy()
+    model = fit(Known((group[:10],), reasons[:10]), scores.tolist())
+    told = model(Known((group,), reasons))
+    assert 0.1 * np.ptp(scores) < np.ptp(told[10:]) < np.ptp(scores)  # by the other columns
+    group[10:, 0] = reasons[10:] = 7.0
+    assert np.array_equal(model(Known((group,), reasons)), told)
+
+
 @pytest.mark.parametrize("leaning", [-2.0, 2.0])
 def test_agreement_is_that_of_models_fitted_without_each_score(leaning: float) -> None:
     rng = np.random.default_rng(1)
