@@ -7,6 +7,7 @@ accuracy, since larger networks are better.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -38,6 +39,7 @@ class Agreement:
     Attributes:
         score: The score.
         trials: Networks behind it: those for which the score can be told.
+        share: How long they were trained, as a share of the recipe's epochs.
         spearman: Rank correlation with the objective, turned so that more is better.
         spearman_95: Its 95 % bootstrap interval over networks.
         kendall: Share of pairs ranked alike minus share ranked otherwise (tau-b).
@@ -46,6 +48,7 @@ class Agreement:
 
     score: str
     trials: int
+    share: float
     spearman: float
     spearman_95: tuple[float, float]
     kendall: float
@@ -58,7 +61,7 @@ def agreements(
     objective: tuple[str, str],
     names: Sequence[str],
 ) -> list[Agreement]:
-    """Returns how each score ranks the longest trainings of a study.
+    """Returns how each score ranks trainings of equal length, the longest of which enough ended.
 
     Args:
         rows: Trials of the study.
@@ -67,13 +70,16 @@ def agreements(
         names: The scores.
 
     Raises:
-        RunError: Fewer than `FEWEST` networks were trained.
+        RunError: Of no length were `FEWEST` networks trained.
     """
     done = [row for row in rows if row.state == "done"]
-    done = [row for row in done if row.share == max(each.share for each in done)]
-    if len(done) < FEWEST:
-        fact = f"the study has {len(done)} trained networks of equal length"
+    counts = Counter(row.share for row in done)
+    share = max((each for each, count in counts.items() if count >= FEWEST), default=None)
+    if share is None:
+        most = max(counts.values(), default=0)
+        fact = f"the study has {most} trained networks of equal length"
         raise RunError(f"{fact}; {FEWEST} are needed to say how a score ranks them")
+    done = [row for row in done if row.share == share]
     direction, metric = objective
     sign = 1.0 if direction == "maximize" else -1.0
     truth = np.array([sign * row.scores[metric] for row in done])
@@ -81,15 +87,17 @@ def agreements(
     for row in done:
         network = networks[row.number]
         told.append(scores_of(names, network, Images.noise(network)))
-    return [_agreement(name, np.array([each[name] for each in told]), truth) for name in names]
+    scores = {name: np.array([each[name] for each in told]) for name in names}
+    return [_agreement(name, share, score, truth) for name, score in scores.items()]
 
 
-def _agreement(name: str, score: Array, truth: Array) -> Agreement:
+def _agreement(name: str, share: float, score: Array, truth: Array) -> Agreement:
     known = np.isfinite(score)
     score, truth = score[known], truth[known]
     return Agreement(
         score=name,
         trials=len(score),
+        share=share,
         spearman=spearman(score, truth),
         spearman_95=interval(spearman, score, truth),
         kendall=kendall(score, truth),

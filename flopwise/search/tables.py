@@ -64,7 +64,9 @@ def budget_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 def agreement_table(rows: Sequence[Agreement]) -> Table:
     """Returns how scores without training rank trained networks, with 95 % intervals."""
     most = max(row.trials for row in rows)
-    table = Table(title=f"rank correlation with the objective, {most} networks of one budget")
+    length = "" if rows[0].share == 1 else f" after {rows[0].share:.3g} of the epochs"
+    title = f"rank correlation with the objective, {most} networks of one budget{length}"
+    table = Table(title=title)
     table.add_column("score")
     for head in ("Spearman", "95 %", "Kendall", "95 %", "networks"):
         table.add_column(head, justify="right")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from flopwise import nets
 from flopwise.dsl import Network, loads
+from flopwise.errors import RunError
 from flopwise.search.agreement import agreements, interval, kendall
 from flopwise.search.record import TrialRow
 from flopwise.search.scored import Scored
@@ -206,7 +208,7 @@ def test_the_interval_of_a_correlation_is_that_of_scipys_bootstrap() -> None:
     assert ours == pytest.approx((theirs.low, theirs.high), abs=0.05)
 
 
-def test_only_the_longest_trainings_are_compared_with_scores() -> None:
+def test_only_the_longest_trainings_are_compared_with_scores_if_there_are_enough() -> None:
     nets_, rows = {}, []
     for number, dim in enumerate((4, 6, 8, 10, 12, 14)):
         nets_[number] = loads(TINY.replace("NORM", "bn").replace("dim: 5", f"dim: {dim}")).network()
@@ -216,6 +218,11 @@ def test_only_the_longest_trainings_are_compared_with_scores() -> None:
     assert (found.trials, found.spearman, found.kendall) == (6, pytest.approx(1), pytest.approx(1))
     (worse,) = agreements(rows, nets_, ("minimize", "top1"), ["params"])
     assert worse.spearman == pytest.approx(-1)
+    shorter = [replace(each, share=0.1) for each in rows[1:6]]
+    (found,) = agreements([rows[0], *shorter], nets_, ("maximize", "top1"), ["params"])
+    assert (found.trials, found.share) == (5, 0.1)
+    with pytest.raises(RunError, match="the study has 4 trained networks of equal length; 5 are"):
+        agreements(rows[:4], nets_, ("maximize", "top1"), ["params"])
 
 
 def row(number: int, score: float, share: float) -> TrialRow:
