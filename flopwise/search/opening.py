@@ -25,7 +25,7 @@ from flopwise.search.pruning import pruner_of
 from flopwise.search.recalling import recollection
 from flopwise.search.record import TrialRow
 from flopwise.search.sampler import FeasibleSampler
-from flopwise.search.scored import Scored
+from flopwise.search.scored import Scored, images_for
 from flopwise.search.session import Session
 from flopwise.search.strategies import strategy_of
 from flopwise.search.study import Study
@@ -104,7 +104,7 @@ def start(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) -> 
         spec,
         trials,
         images=evaluator.images,
-        scored=Scored(home.path / "scores.jsonl", order.watch.scored),
+        scored=Scored(home.path / "scores.jsonl", order.watch.scored, images_for(spec.network())),
         allow_code=order.allow_code,
     )
     seed = search.sampler.seed

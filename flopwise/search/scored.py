@@ -14,9 +14,14 @@ from math import isnan, nan
 from pathlib import Path
 
 from flopwise.dsl import Network
-from flopwise.search.scores import Images, scores_of
+from flopwise.search.scores import IMAGES, Images, scores_of
 
-__all__ = ["Scored"]
+__all__ = ["Scored", "images_for"]
+
+MOST = 2**30
+"""Most activations of all images together; what a backward pass needs for them is some 10 GB."""
+FEWEST = 4
+"""Fewest images that say anything."""
 
 
 @dataclass
@@ -26,10 +31,12 @@ class Scored:
     Attributes:
         path: The file that keeps them; None for memory alone.
         tell: Called after each network with how many this process has measured.
+        images: Images that each network sees; the same for all that are compared.
     """
 
     path: Path | None = None
     tell: Callable[[int], None] = lambda count: None
+    images: int = IMAGES
     _measured: int = field(default=0, repr=False)
     _known: dict[str, dict[str, float]] = field(default_factory=dict, repr=False)
     _read: int = field(default=0, repr=False)
@@ -42,7 +49,7 @@ class Scored:
             self._refresh()
         known = self._known.setdefault(network.hash, {})
         if left := [name for name in names if name not in known]:
-            found = scores_of(left, network, Images.noise(network))
+            found = scores_of(left, network, Images.noise(network, self.images))
             known |= found
             self._add({"hash": network.hash, **found})
             self._measured += 1
@@ -69,3 +76,11 @@ class Scored:
         plain = {k: None if isinstance(v, float) and isnan(v) else v for k, v in line.items()}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(plain) + "\n")
+
+
+def images_for(network: Network) -> int:
+    """Returns how many images such networks may see: fewer where activations are many."""
+    count = IMAGES
+    while count > FEWEST and count * network.graph.activations > MOST:
+        count //= 2
+    return count

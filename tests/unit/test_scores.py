@@ -13,11 +13,11 @@ from scipy import stats
 from torch import Tensor, nn
 
 from flopwise import nets
-from flopwise.dsl import Network, loads
+from flopwise.dsl import Network, load, loads
 from flopwise.errors import RunError
 from flopwise.search.agreement import agreements, interval, kendall
 from flopwise.search.record import TrialRow
-from flopwise.search.scored import Scored
+from flopwise.search.scored import Scored, images_for
 from flopwise.search.scores import Images, scores_of
 from flopwise.search.surrogate import ranks, spearman
 from flopwise.search.untrained import (
@@ -176,6 +176,16 @@ def test_scores_are_measured_once_for_all_who_share_a_file_even_one_with_a_cut_l
     assert theirs(second, ("params",)) == {"params": float(second.graph.params)}
     assert Scored()(second, ("depth",)) == {"depth": 3.0} and ours(second, ()) == {}
     assert counts == [1]
+    alone, few = scores_of(["swap"], first, Images.noise(first, 4)), Scored(images=4)
+    assert few(first, ("swap",)) == alone != Scored()(first, ("swap",))
+
+
+def test_networks_of_many_activations_see_fewer_images() -> None:
+    design = load("std/convnext_tiny")
+    count = design.network().graph.activations
+    assert images_for(design.network()) == 32 and 32 * count < 2**30
+    for size, images in ((448, 16), (896, 4), (1792, 4)):
+        assert images_for(design.set([("input.size", str(size))]).network()) == images
 
 
 def test_patterns_are_counted_for_any_number_of_images() -> None:
