@@ -29,6 +29,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("bench", choices=("macro", "201"))
     parser.add_argument("--repeats", type=int, default=500)
+    parser.add_argument("--trials", type=int, help="full trainings' worth (default: 50 or 10)")
     parser.add_argument("--slow", type=int, default=50, help="most repeats of TPE")
     parser.add_argument("--strategies", nargs="*", choices=tuple(RUNS), default=tuple(RUNS))
     parser.add_argument("--full", type=Path, help="CSV of full trainings of NAS-Bench-201")
@@ -227,6 +229,7 @@ def main() -> None:
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     found = (macro if options.bench == "macro" else cells)(options)
+    found = replace(found, trials=options.trials or found.trials)
     networks = len(found.pool)
     best = max(found.truth.values())
     print(f"{len(found.truth)} rows inside the budget, {networks} networks, best {best:.2f}")
