@@ -47,7 +47,7 @@ def train_written(
     """Trains, or goes on with the training in `home`, then opens the test split once."""
     with StudyFolder(home):
         spec, data = settled(spec)
-        refuse_settings([replace(spec, search=None)], data, processes)
+        refuse_settings([spec], data, processes)
         for note in (described(data), *data.notes, *shared_by(processes)):
             (on_note or _nobody)(note)
         network, recipe = spec.network(), spec.recipe

@@ -21,19 +21,22 @@ COMBINATIONS = 128
 """Most recipes that are looked at in combination; of more, each value beside written ones."""
 
 
-def refuse_settings(specs: Iterable[Spec], data: Data, processes: int = 1) -> None:
-    """Refuses settings that no training could follow, of the written recipes and of searched ones.
+def refuse_settings(
+    specs: Iterable[Spec], data: Data, processes: int = 1, *, searched: bool = False
+) -> None:
+    """Refuses settings that no training could follow.
 
     Args:
         specs: Specs on the same images.
         data: The images.
         processes: How many share each training.
+        searched: Whether what their searches may pick is looked at too.
 
     Raises:
         SpecError: All that is wrong, each fault once.
     """
     found: dict[tuple[str, Place | None], dict[str, Fault]] = {}
-    for spec in specs:
+    for spec in specs if searched else (replace(each, search=None) for each in specs):
         for recipe in dict.fromkeys(_recipes(spec)):
             for setting, fault in wrong_settings(data, recipe, processes):
                 place = _place(spec, setting)

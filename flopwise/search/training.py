@@ -113,7 +113,7 @@ def trainings(spec: Spec, start: Start | None = None, processes: int = 1) -> tup
             written or searched cannot be followed.
     """
     spec, data = settled(spec)
-    refuse_settings([spec], data, processes)
+    refuse_settings([spec], data, processes, searched=True)
     work = Trainings({selection(spec.network(), spec.recipe): data}, start, processes)
     told = {"start": {"from": start.place, "sha256": start.digest}} if start else {}
     return spec, Evaluator(

@@ -150,7 +150,7 @@ def progressivity(outputs: Outputs) -> float:
     Source: as `expressivity`.
     """
     spread = [_entropy(each) for each in outputs]
-    return min((b - a for a, b in pairwise(spread)), default=float("nan"))
+    return float(np.diff(spread).min()) if len(spread) > 1 else float("nan")
 
 
 def trainability(outputs: Outputs) -> float:
@@ -173,7 +173,10 @@ def trainability(outputs: Outputs) -> float:
         rows, columns = _rows(back), _rows(signs)
         if len(rows) != len(columns):
             continue
-        gain = float(torch.linalg.matrix_norm(rows.T @ columns / len(rows), 2))
+        product = rows.T @ columns / len(rows)
+        if not product.isfinite().all():
+            return float("nan")
+        gain = float(torch.linalg.matrix_norm(product, 2))
         found.append(2 - gain - 1 / gain if gain else -float("inf"))
     return sum(found) / len(found) if found else float("nan")
 
@@ -190,6 +193,8 @@ def _entropy(output: Tensor) -> float:
     rows = _rows(output.detach())
     rows = rows - rows.mean(0)
     small = rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows  # of the same spectrum
+    if not small.isfinite().all():  # a deep network without norms, for example
+        return float("nan")
     values = torch.linalg.eigvalsh(small.double()).clamp_min(0)
     shares = values / values.sum()
     return float(-(shares * shares.clamp_min(1e-12).log()).sum())

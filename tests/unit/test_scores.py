@@ -150,6 +150,13 @@ def test_branches_that_start_at_nothing_are_seen_and_blocks_that_do_nothing_are_
     assert np.isfinite(trainability([x, same, nn.functional.avg_pool2d(2 * same, 2)]))
 
 
+def test_what_is_no_longer_a_number_has_no_score() -> None:
+    x = torch.randn(4, 3, 6, 6, requires_grad=True)
+    for last in (x * 1e30 * 1e30, x * float("nan")):
+        assert np.isnan(expressivity([x, last])) and np.isnan(progressivity([x, last]))
+        assert np.isnan(trainability([x, last]))
+
+
 @pytest.mark.parametrize("gain", [0.5, 1.0, 3.0])
 def test_trainability_of_a_scaled_rotation_is_known(gain: float) -> None:
     x = torch.randn(4000, 1, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)

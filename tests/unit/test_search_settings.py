@@ -107,11 +107,12 @@ def test_a_training_and_a_table_are_told_all_that_is_wrong_where_it_is_written(
         assert told.count(f"error[{code}]") == 1
     assert "E619" not in told  # what a search may pick is none of a training's business
     assert "--set:1:13" in told and "'' is none" in told
+    path.write_text(SEARCH.replace("SPACE", "{train.opt: {choice: [adamw, lionn]}}"))
     folder = str(tmp_path / "rows")
     assert main(["table", str(path), "--train", "digits", "--folder", folder]) == 2
     told = capsys.readouterr().err
     assert [told.count(f"error[{code}]") for code in ("E619", "E620", "E618")] == [1, 1, 1]
-    assert not (tmp_path / "rows").exists()
+    assert not (tmp_path / "rows").exists() and "lionn" not in told
 
 
 @pytest.mark.filterwarnings("ignore:It is highly recommended:UserWarning")  # of kron
