@@ -10,7 +10,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flopwise.design.trained import quoted
+from flopwise.design.rows import quoted
 from flopwise.dsl import Spec
 from flopwise.errors import RunError
 from flopwise.report.scaling import scaling_notes, scaling_table

@@ -88,7 +88,7 @@ class PaperTable:
             crew: Worker processes of the same command, which do the trainings.
             processes: How many share each training, as for `Design.train`.
         """
-        from flopwise.design.trained import train_rows
+        from flopwise.design.rows import train_rows
 
         home = Path(folder or Path("runs") / self.name)
         return train_rows(

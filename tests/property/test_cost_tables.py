@@ -342,11 +342,7 @@ def test_what_has_no_steps_is_drawn_by_its_domain_unless_networks_depend_on_it()
     drawn = space.picks(space.draw(rng, 500).codes, rng)
     rates = [picks["train.lr"] for picks in drawn]
     assert len(set(rates)) == 500 and min(rates) >= 0.001 and max(rates) <= 0.1
+    net = CONV.replace("$(1+f)", "$g")
+    text = small(net, "g: {range: [1.0, 4.0]}").replace("f: 2,", "f: 2, g: 2.0,")
     with pytest.raises(Unsteady, match="'g' has endlessly many values"):
-        cost_tables(
-            loads(
-                small(CONV.replace("$(1+f)", "$g"), "g: {range: [1.0, 4.0]}").replace(
-                    "f: 2,", "f: 2, g: 2.0,"
-                )
-            )
-        )
+        cost_tables(loads(text))

@@ -6,7 +6,6 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from flopwise.dsl import Recipe
-from flopwise.errors import RunError, SpecError
+from flopwise.errors import RunError
 from flopwise.train import (
     Data,
     DivergedError,
@@ -277,55 +276,6 @@ def test_the_schedule_warms_up_and_ends_at_its_minimum(tmp_path: Path, digits: D
     rates = [each.lr for each in train(net(), digits, recipe, tmp_path).history]
     assert rates[0] < rates[1] <= 1e-2 and rates[1] > rates[2] > rates[3]
     assert rates[3] < 1e-3
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"opt": "adamv"}, "train.opt 'adamv' is not known"),
-        ({"sched": "cosin"}, "did you mean 'cosine'"),
-        ({"augment": "rand-x9"}, "timm does not understand 'rand-x9'"),
-        ({"augment": "augmix-m5-w2"}, "augmix needs coloured images"),
-        ({"augment": "random"}, "timm does not understand 'random'"),
-        ({"mixup": 0.2, "batch": 33}, "mix pairs"),
-        ({"drop_path": 0.1}, "SmallNet has no set_drop_path"),
-        ({"dropout": 0.1}, "SmallNet has no set_dropout"),
-    ],
-)
-def test_a_recipe_that_cannot_be_followed_is_explained(
-    tmp_path: Path, digits: Data, settings: dict[str, object], message: str
-) -> None:
-    with pytest.raises(SpecError, match=message):
-        train(net(), digits, replace(PLAIN, **settings), tmp_path)  # type: ignore[arg-type]
-
-
-def _other_recipe(folder: Path, digits: Data) -> None:
-    train(net(), digits, replace(PLAIN, lr=0.5), folder)
-
-
-def _other_network(folder: Path, digits: Data) -> None:
-    train(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), digits, PLAIN, folder)
-
-
-def _damaged(folder: Path, digits: Data) -> None:
-    (folder / "last.pt").write_bytes(b"half a file")
-    train(net(), digits, PLAIN, folder)
-
-
-@pytest.mark.parametrize(
-    ("attempt", "message"),
-    [
-        (_other_recipe, "holds another training: lr was 0.003, is 0.5"),
-        (_other_network, "holds a training of another network"),
-        (_damaged, "cannot be read; delete it to start afresh"),
-    ],
-)
-def test_a_folder_is_never_continued_with_something_else(
-    tmp_path: Path, digits: Data, attempt: Callable[[Path, Data], None], message: str
-) -> None:
-    train(net(), digits, replace(PLAIN, epochs=2), tmp_path)
-    with pytest.raises(RunError, match=message):
-        attempt(tmp_path, digits)
 
 
 def test_no_half_written_file_remains(tmp_path: Path, digits: Data) -> None:
