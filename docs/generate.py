@@ -80,10 +80,14 @@ def _type(rule: Any) -> str:
     if rule.odd:
         words = words.replace("whole", "odd whole")
     if rule.low is not None and rule.high is not None:
-        words += f", {rule.low:g} to {rule.high:g}"
+        words += f", {_number(rule.low)} to {_number(rule.high)}"
     elif rule.low is not None:
-        words += f", at least {rule.low:g}"
+        words += f", at least {_number(rule.low)}"
     return f"{words}; required" if rule.required else words
+
+
+def _number(value: float) -> str:
+    return f"{int(value):,}" if value == int(value) else f"{value:g}"
 
 
 def _recipe() -> str:

@@ -24,6 +24,12 @@ from flopwise.errors import Fault, Place, SpecError, nearest
 __all__ = ["read_search"]
 
 When = dict[str, tuple[Expression, ...]]
+ALIKE = {
+    "train.data": "scores on different images cannot be compared",
+    "train.validation": "scores on different images cannot be compared",
+    "train.workers": "it changes how fast a training is, not what it gives",
+}
+"""Settings that all trials share, and why."""
 
 
 def read_search(section: Section, at: Place, plan: Plan, checker: Checker) -> Search:
@@ -118,6 +124,17 @@ class _Targets:
             self.places[target] = node.place
         for each in repeated:
             self._expand(*each)
+        self._share()
+
+    def _share(self) -> None:
+        """Refuses targets that a setting depends on which all trials share."""
+        several = {target for target, domain in self.space.items() if domain.size > 1}
+        for setting, why in ALIKE.items():
+            for target in sorted(needs(frozenset({setting}), self.settings) & several):
+                driven = "" if target == setting else f", which '{target}' sets"
+                fact = f"all trials of a search share '{setting}'{driven}"
+                help_ = f"write one value; for another start a study with  --set {setting}=..."
+                self.checker.fault("E514", fact, self.places[target], help_, note=why)
 
     def conditions(self, fitted: str | None) -> When:
         """Returns the conditions, each target after those that it depends on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from math import ceil
 
 import numpy as np
@@ -21,7 +21,7 @@ TEST_SHARE = 0.2
 SHARE, LEAST, MOST = 0.1, 500, 1 / 3  # of the training images, for validation
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Cut:
     """A data set, divided.
 
@@ -42,6 +42,33 @@ class Cut:
     chosen_of: str
     notes: tuple[str, ...]
     seed: int = SEED
+
+    def sample(self, wanted: int) -> Images:
+        """Returns a stratified sample of the training images; 0 wants them all.
+
+        Raises:
+            SpecError: There are not as many, or as few would leave a class out (E614).
+        """
+        if not wanted:
+            return self.train
+        if not self.least <= wanted <= len(self.train):
+            raise refusal(
+                "E614",
+                f"train.images is {wanted:,}, but there are {len(self.train):,} training images "
+                f"of {len(np.unique(self.train.labels))} classes",
+                helps=[f"write a number from {self.least} to {len(self.train)}, or 0 for all"],
+            )
+        return self.train.take(self.order[:wanted])
+
+    @cached_property
+    def order(self) -> Labels:
+        """The training images' indices; every sample is a beginning of it."""
+        return spread(self.train.labels, seed=2)
+
+    @cached_property
+    def least(self) -> int:
+        """The size of the smallest sample that holds every class."""
+        return int(np.unique(self.train.labels[self.order], return_index=True)[1].max()) + 1
 
 
 def arrange(source: Source, wanted: str = "") -> Cut:

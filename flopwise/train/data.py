@@ -17,7 +17,7 @@ import torch
 from flopwise.dsl.recipe import Recipe
 from flopwise.train.cut import Cut, arrange
 from flopwise.train.faults import refusal
-from flopwise.train.images import Images, spread
+from flopwise.train.images import spread
 from flopwise.train.sources import open_source
 from flopwise.train.split import MEMORY, Split, channels_of, load_split
 from flopwise.train.view import seen_as
@@ -153,7 +153,7 @@ def open_data(
     source = open_source(recipe.data, cache.expanduser())
     cut = arrange(source, recipe.validation)
     _refuse_other("classes", classes, len(source.classes), _named(source.classes))
-    train = _sample(cut.train, recipe.images, len(source.classes))
+    train = cut.sample(recipe.images)
     found = channels_of(train)
     _refuse_other("input.channels", channels, found, "grey" if found == 1 else "coloured")
     judged = (recipe.test_size, recipe.test_size) if recipe.test_size else size
@@ -181,21 +181,6 @@ def _refuse_other(what: str, wanted: int | None, found: int, detail: str) -> Non
             f"the spec says {what}: {wanted}, but the data have {found} ({detail})",
             helps=[f"write {what}: {found}, or name other images in train.data"],
         )
-
-
-def _sample(images: Images, wanted: int, classes: int) -> Images:
-    """Returns the first images of a stratified order; 0 wants them all."""
-    order = spread(images.labels, seed=2)
-    seen = np.unique(images.labels[order], return_index=True)[1]
-    least = int(seen.max()) + 1  # the shortest beginning that holds every class
-    if wanted and not least <= wanted <= len(images):
-        raise refusal(
-            "E614",
-            f"train.images is {wanted:,}, but there are {len(images):,} training images "
-            f"of {classes} classes",
-            helps=[f"write a number from {least} to {len(images)}, or 0 for all"],
-        )
-    return images.take(order[:wanted]) if wanted else images
 
 
 def _facts(source: str, classes: tuple[str, ...], train: Split, validation: Split) -> Facts:

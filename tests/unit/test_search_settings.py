@@ -57,6 +57,14 @@ def test_every_value_that_a_search_may_pick_is_looked_at_and_all_faults_come_at_
     assert found[0][2].startswith("$b") and found[1][2].startswith("{choice: [sgd, adamx, lionn]}")
 
 
+def test_a_sample_that_the_images_cannot_give_is_refused(tmp_path: Path) -> None:
+    found = refused(tmp_path, "{train.images: {choice: [100, 4, 958, 959, 0]}}")
+    assert [(code, message) for code, message, _ in found] == [
+        ("E614", f"train.images is {count}, but there are 958 training images of 10 classes")
+        for count in (4, 959)
+    ]
+
+
 def test_settings_that_go_wrong_together_only_are_found(tmp_path: Path) -> None:
     space = "{train.mixup: {choice: [0, 0.5]}, b: {choice: [32, 33]}}"
     assert [code for code, *_ in refused(tmp_path, space)] == ["E618"]
