@@ -93,7 +93,7 @@ def evolution(bench: Bench, seed: int) -> list[Past]:
 
 def screened(bench: Bench, seed: int) -> list[Past]:
     strategy = Screened(bench.trials, (bench.short,), bench.features)
-    return plain(bench, seed, strategy, strategy.trainings(bench.trials))
+    return plain(bench, seed, strategy, sum(count for _, count in strategy.rungs))
 
 
 def halving(bench: Bench, seed: int) -> list[Past]:

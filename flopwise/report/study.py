@@ -156,10 +156,9 @@ def _sentences(part: Studied) -> Iterator[str]:
         yield "no trial has a score yet"
         return
     best = part.ranked[0]
-    trained = len(part.full)
     yield (
         f"best validation {part.metric}: {value_of(best, part.metric):.2f}, trial {best.number}; "
-        f"as the best of {trained} it is optimistic"
+        f"as the best of {states.count('done')} trials it is optimistic"
     )
     if not part.finals:
         yield "no fresh training yet: nothing here was judged on the test split"
@@ -180,8 +179,10 @@ def _space(probe: Mapping[str, Any]) -> str:
 
 def _finals(part: Studied) -> str:
     metric = part.metric
+    epochs = len({each["search_epochs"] for each in part.finals if each.get("search_epochs")}) > 1
     heads = (
-        *("network", "trial", "MACs", "params", f"search, val {metric}"),
+        *("network", "trial", "MACs", "params", *(("search, epochs",) if epochs else ())),
+        f"search, val {metric}",
         *(f"fresh, test {metric}", "sd", "difference to the baseline", "+- error", ""),
     )
     rows = []
@@ -191,6 +192,7 @@ def _finals(part: Studied) -> str:
                 each["name"],
                 each["trial"],
                 *(quantity(int(each[cost])) for cost in ("macs", "params")),
+                *((each["search_epochs"],) if epochs else ()),
                 _short(each.get(f"search_val_{metric}", "")),
                 _short(each.get(f"test_{metric}", "")),
                 _short(each.get(f"test_{metric}_sd", "")),

@@ -75,7 +75,7 @@ def tune(
     names = ", ".join(targets)
     order.watch.note(f"baseline: the written network gets {trials} tries of {names} too")
     with home.part(BASELINE) as folder:
-        outcome = start(alone, evaluator, folder, order).run(trials)
+        outcome = start(alone, evaluator, folder, order).run()
     done = [row for row in outcome.trials if row.state == "done"]
     assert outcome.winner, "a study that ends has a winner"
     best = next(row for row in done if row.number == outcome.winner.trial)

@@ -23,7 +23,7 @@ from flopwise.search.candidates import Candidate, Picks
 from flopwise.search.compare import Comparison, compare
 from flopwise.search.evaluator import Evaluator
 from flopwise.search.files import write_json
-from flopwise.search.identity import trial_identity
+from flopwise.search.identity import share_of, trial_identity
 from flopwise.search.loop import reason_of
 from flopwise.search.record import FinalRow, TrialRow
 from flopwise.search.storage import DiskFullError, LeaveError, full, is_full
@@ -206,6 +206,7 @@ class Finals:
                 costs=entrant.candidate.costs,
                 hash=entrant.candidate.hash,
                 search=entrant.search,
+                search_epochs=entrant.trial.epochs if entrant.trial else 0,
                 tries=entrant.tries,
                 tests=tuple(run.test for run in runs[entrant.name] if not run.reason),
                 seeds=self.seeds,
@@ -237,7 +238,10 @@ def entrants(
     trials: int,
     tuned: Tuned | None = None,
 ) -> list[Entrant]:
-    """Returns the baseline and the best trials; a baseline among the best is named once.
+    """Returns the baseline and the best trials, each network once.
+
+    A network with a short and a long training stands where the long one is. A baseline among the
+    best is the baseline.
 
     Args:
         baseline: What arithmetic knows about the written network.
@@ -258,8 +262,12 @@ def entrants(
             tries=tuned.tries if tuned else trials if own and own is ranked[0] else 1,
         )
     ]
-    for place, row in enumerate(ranked[:top], start=1):
-        if (row.identity != own.identity) if own else not row.written:
+    named = {_name_of(own)} if own else set()
+    best: dict[str, TrialRow] = {}
+    for row in ranked:
+        best.setdefault(_name_of(row), row)
+    for place, row in enumerate([*best.values()][:top], start=1):
+        if _name_of(row) not in named:
             candidate = Candidate(
                 picks=row.picks, identity=row.identity, hash=row.hash, costs=row.costs
             )
@@ -274,6 +282,11 @@ def entrants(
                 )
             )
     return field
+
+
+def _name_of(row: TrialRow) -> str:
+    """Returns what the trainings of one candidate share, however long they are."""
+    return share_of(row.identity)[0]
 
 
 def _failed(seed: int, folder: str, reason: str) -> Fresh:

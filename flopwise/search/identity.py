@@ -16,6 +16,7 @@ from flopwise.search.record import COSTS
 __all__ = [
     "digest",
     "distance",
+    "epochs_of",
     "judge",
     "recipe_of",
     "settings",
@@ -69,8 +70,17 @@ def recipe_of(recipe: Recipe, share: float) -> Recipe:
     """Returns a recipe for fewer epochs, at least one; its schedule ends with them."""
     if share == 1:
         return recipe
-    epochs = max(1, round(recipe.epochs * share))
+    epochs = epochs_of(recipe.epochs, share)
     return replace(recipe, epochs=epochs, warmup=recipe.warmup * epochs / recipe.epochs)
+
+
+def epochs_of(epochs: int, share: float) -> int:
+    """Returns the epochs of a training that is a share of a full one: at least one.
+
+    >>> epochs_of(200, 0.06), epochs_of(5, 0.06)
+    (12, 1)
+    """
+    return max(1, round(epochs * share))
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:

@@ -24,10 +24,12 @@ from flopwise.search.folder import StudyFolder
 from flopwise.search.front import Objectives, front
 from flopwise.search.identity import recipe_of
 from flopwise.search.manifest import write_resolved
+from flopwise.search.pace import seconds_left
 from flopwise.search.pruning import Prune, PrunedError
 from flopwise.search.record import TrialRow, trial_row, write_csv
 from flopwise.search.sampler import FeasibleSampler
 from flopwise.search.storage import DiskFullError, LeaveError, full, is_full
+from flopwise.search.strategy import Rungs
 from flopwise.search.study import Study
 from flopwise.search.watch import Watch
 from flopwise.search.workers import Worker
@@ -52,10 +54,11 @@ class Loop:
         watch: Who is told.
         objectives: Directions and metrics; trials are ranked by the first.
         pruner: Who ends trainings that fall behind; None for nobody.
+        rungs: Length and number of the trainings wanted.
         on_trial: Called with the row of every trial that ended.
         written: Trial identity of the network as the spec writes it.
         finals: Most trainings of the last step.
-        final_share: Epochs of one of them, in those of a trial.
+        final_share: Epochs of one of them, in those of a full training.
         spec_hash: Stands for the texts of the spec and what was set on top of them.
         made: Command, versions and machine, for the records.
     """
@@ -68,6 +71,7 @@ class Loop:
     evaluator: Evaluator
     watch: Watch
     objectives: Objectives
+    rungs: Rungs
     pruner: Prune | None = None
     on_trial: Callable[[TrialRow], None] | None = None
     written: str = ""
@@ -77,34 +81,40 @@ class Loop:
     made: Mapping[str, Any] = field(default_factory=dict)
     _heard: set[int] = field(default_factory=set)
 
-    def run(self, trials: int) -> bool:
-        """Runs until that many trials ended; False when the space has no candidate left."""
+    @property
+    def wanted(self) -> int:
+        """How many trials there will be."""
+        return sum(count for _, count in self.rungs)
+
+    def run(self) -> bool:
+        """Runs until all trials ended; False when the space has no candidate left."""
         failures: list[str] = []
         self._heard.update(row.number for row in self.ended())
         self._tell_front(self.rows())
-        while (number := self._next(trials)) is not None:
-            reason = self._train(number, trials)
+        while (number := self._next()) is not None:
+            reason = self._train(number)
             failures = [*failures, reason] if reason and reason in failures[-1:] else [reason]
             if reason and len(failures) >= PATIENCE:
                 raise RunError(
                     f"{PATIENCE} trials in a row failed for the same reason: {reason}; the last is "
                     f"number {number}, in {self.folder.path}/trials"
                 )
-        return len(self.study.trials) >= trials
+        return len(self.study.trials) >= self.wanted
 
-    def _next(self, wanted: int) -> int | None:
+    def _next(self) -> int | None:
         """Returns the number of a trial that this worker now holds; None when all ended.
 
         A trial whose worker is gone comes before a new one. While others hold all that is left,
         this worker waits: one of them may die.
         """
+        wanted = self.wanted
         while True:
             known = self.study.trials
-            self._hear(known, wanted)
+            self._hear(known)
             self.worker.look()  # tells of all leases: a thousand running trials are one question
             for trial in known[:wanted]:
                 mine = not trial.state.is_finished() and self._takes(trial.number)
-                if mine and not self._deadly(trial.number, wanted):
+                if mine and not self._deadly(trial.number):
                     return trial.number
             number = self._unheld(len(known), wanted)
             spare = (
@@ -143,7 +153,7 @@ class Loop:
             self.study.new()
         return known is None or not known.state.is_finished()
 
-    def _deadly(self, number: int, of: int) -> bool:
+    def _deadly(self, number: int) -> bool:
         """Records a trial that took its worker down twice in the same epoch as a failure."""
         if not (reason := self.worker.verdict(key_of(number))):
             return False
@@ -152,7 +162,7 @@ class Loop:
             self.study.fail(trial, reason)
         except UpdateFinishedTrialError:  # another worker came to the same verdict
             return True
-        self._report(number, of)
+        self._report(number)
         return True
 
     def ended(self) -> list[TrialRow]:
@@ -179,7 +189,7 @@ class Loop:
         """Returns one row per trial that is known by its picks, running ones included."""
         return _rows(self.study.trials)
 
-    def _train(self, number: int, of: int) -> str:
+    def _train(self, number: int) -> str:
         """Trains one trial and records what came out; returns the kind of failure, if any."""
         try:
             trial, picks = self._announce(number)
@@ -189,7 +199,7 @@ class Loop:
         write_resolved(folder, self.spec, picks)
         begun = self.study.at(number)
         assert begun, "a trial that was announced is there"
-        self.watch.begin(trial_row(begun), of)
+        self.watch.begin(trial_row(begun), self.wanted)
 
         def told(epoch: int, epochs: int, scores: Mapping[str, float]) -> None:
             self.worker.told(key_of(number), epoch)
@@ -214,7 +224,7 @@ class Loop:
             write_text(folder / "error.txt", traceback.format_exc())
             self.study.fail(trial, reason_of(error))
             kind = type(error).__name__
-        self._report(number, of)
+        self._report(number)
         return kind
 
     def _compare(self, trial: Trial, epoch: int, epochs: int, scores: Mapping[str, float]) -> None:
@@ -261,37 +271,29 @@ class Loop:
         }
         self.study.finish(trial, {"result": kept}, values)
 
-    def _report(self, number: int, of: int) -> None:
+    def _report(self, number: int) -> None:
         known = self.study.trials
-        self._hear(known, of)
+        self._hear(known)
         self.write(_rows(known))
         if self.on_trial:
             self.on_trial(trial_row(known[number]))
 
-    def _hear(self, known: Sequence[FrozenTrial], of: int) -> None:
+    def _hear(self, known: Sequence[FrozenTrial]) -> None:
         """Tells of every trial that has ended, here or at another worker, once."""
         new = [t for t in known if t.state.is_finished() and t.number not in self._heard]
         if not new:
             return
         rows = _rows(known)
+        processes, finals = 1 + self.worker.others, self.finals * self.final_share
+        left = seconds_left(rows, self.rungs, processes, finals)
         for row in _rows(new):
             self._heard.add(row.number)
-            self.watch.end(row, next(iter(self.ranked(rows)), None), self._left(rows, of))
-
+            self.watch.end(row, next(iter(self.ranked(rows)), None), left)
         self._tell_front(rows)
 
     def _tell_front(self, rows: Sequence[TrialRow]) -> None:
         several, ranked = len(self.objectives) > 1, self.ranked(rows)
         self.watch.front(ranked if several else ranked[:1], several)
-
-    def _left(self, rows: Sequence[TrialRow], of: int) -> float | None:
-        """Estimates the seconds to go from the mean of the finished trials."""
-        ended = _ended(rows)
-        seconds = [row.seconds for row in ended if row.seconds]
-        if not seconds:
-            return None
-        mean = sum(seconds) / len(seconds) / (1 + self.worker.others)
-        return mean * (max(of - len(ended), 0) + self.finals * self.final_share)
 
 
 def _rows(known: Iterable[FrozenTrial]) -> list[TrialRow]:

@@ -107,7 +107,7 @@ def start(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) -> 
         scored=Scored(home.path / "scores.jsonl", order.watch.scored, images_for(spec.network())),
         allow_code=order.allow_code,
     )
-    seed = search.sampler.seed
+    seed, rungs = search.sampler.seed, strategy.rungs(trials)
     sampler = FeasibleSampler(candidates, strategy, seed=seed, first=written(spec, search))
     identity = study_identity(spec, search, evaluator.facts)
     directions = [direction for direction, _ in search.objectives]
@@ -118,7 +118,7 @@ def start(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) -> 
     else:
         study.note("probe", asdict(probe))
         plan = {"name": spec.name, "evaluator": search.evaluator.kind}
-        study.note("plan", {**plan, "trials": strategy.trainings(trials)})
+        study.note("plan", {**plan, "rungs": rungs})
         place = str(Path(order.begin.place).resolve()) if order.begin else ""
         if seen := strategy.facts.get("scores"):
             order.watch.note(
@@ -141,6 +141,7 @@ def start(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) -> 
         evaluator=evaluator,
         watch=order.watch,
         objectives=search.objectives,
+        rungs=rungs,
         pruner=pruner_of(spec, allow_code=order.allow_code),
         on_trial=order.on_trial,
         written=baseline.identity,

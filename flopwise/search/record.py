@@ -97,6 +97,7 @@ class FinalRow:
         costs: `macs`, `params` and `activations`.
         hash: The network's structural hash.
         search: Validation scores of its trial: chosen as the best of many, so optimistic.
+        search_epochs: Epochs behind them; 0 without a trial.
         tries: Of how many trials.
         tests: Test scores of each fresh seed.
         seeds: Those seeds.
@@ -115,6 +116,7 @@ class FinalRow:
     failures: Mapping[int, str] = field(default_factory=dict)
     versus: Comparison | None = None
     tries: int = 1
+    search_epochs: int = 0
 
     def mean(self, metric: str) -> float | None:
         """Returns the mean of a test score over the fresh seeds."""
@@ -136,6 +138,7 @@ class FinalRow:
             **{name: self.costs.get(name) for name in COSTS},
             "hash": self.hash,
             **{f"search_val_{name}": value for name, value in self.search.items()},
+            "search_epochs": self.search_epochs or None,
             "best_of": self.tries,
             **{f"test_{name}": self.mean(name) for name in metrics},
             **{f"test_{name}_sd": self.spread(name) for name in metrics},

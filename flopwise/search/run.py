@@ -174,7 +174,7 @@ def _studies(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) 
     if len(found.budget) < 2:
         session = start(spec, evaluator, home, order)  # refuses before anything is trained
         tuned = tune(spec, evaluator, home, order, wanted)
-        return replace(session, tuned=tuned).run(wanted)
+        return replace(session, tuned=tuned).run()
     alone = [replace(spec, search=replace(found, budget=(budget,))) for budget in found.budget]
     for each in alone if not home.joins else ():
         look(each, order.watch.tables)
@@ -188,7 +188,7 @@ def _studies(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) 
                 home.remember({**folder.known(), **recollection(spec)})
             if number == 1:
                 tuned = tune(spec, evaluator, home, order, wanted)
-            parts.append(replace(session, tuned=tuned).run(wanted))
+            parts.append(replace(session, tuned=tuned).run())
     outcome = Outcome(folder=home.path, trials=(), parts=tuple(parts))
     rows = budget_rows(outcome, found)
     write_csv(home.path / "budgets.csv", rows)

@@ -9,12 +9,12 @@ the model is not trusted, all are drawn, and the short scores alone decide who g
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from flopwise.search.candidates import Candidate, fresh
-from flopwise.search.strategy import Moment, Past, Proposal
+from flopwise.search.strategy import Moment, Past, Proposal, Rungs
 from flopwise.search.surrogate import Features, Model, fit
 
 __all__ = ["DRAWN", "EXPLORED", "LAST", "OPEN", "POOL", "STEP", "Screened"]
@@ -50,7 +50,7 @@ class Screened:
     _fitted: dict[tuple[str, ...], Model] = field(default_factory=dict, repr=False)
 
     @property
-    def rungs(self) -> tuple[tuple[float, int], ...]:
+    def rungs(self) -> Rungs:
         """Length and number of the trainings of each rung, from short to full.
 
         >>> Screened(10, (0.06,), None).rungs
@@ -64,10 +64,6 @@ class Screened:
         full = max(1, round(LAST * self.trials))
         each = max(self.trials - full, 1) / len(shares)
         return (*((share, max(1, int(each / share + 1e-9))) for share in shares), (1.0, full))
-
-    def trainings(self, trials: int) -> int:
-        """Returns how many trainings that many full ones are worth."""
-        return sum(count for _, count in replace(self, trials=trials).rungs)
 
     def __call__(self, moment: Moment) -> Proposal | None:
         """Proposes for the first rung that is not full; None when nothing is left to try."""

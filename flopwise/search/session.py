@@ -83,26 +83,25 @@ class Session:
         """Epochs of the trainings of the last step."""
         return self.search.final.epochs or self.loop.spec.recipe.epochs
 
-    def run(self, trials: int) -> Outcome:
-        """Runs what that many full trainings are worth, then the last step, and writes it all."""
-        wanted = self.loop.sampler.strategy.trainings(trials)
+    def run(self) -> Outcome:
+        """Runs the trials, then the last step, and writes it all."""
         with stoppable():
             while True:
                 try:
                     with self.loop.worker:
-                        return self._run(wanted)
+                        return self._run()
                 except LostError as error:
                     self.loop.watch.note(f"{error}; going on as a new worker")
 
-    def _run(self, trials: int) -> Outcome:
+    def _run(self) -> Outcome:
         loop, watch = self.loop, self.loop.watch
         for text in loop.evaluator.notes:
             watch.note(text)
         if self.baseline.faults:
             why = "; ".join(self.baseline.faults)
             watch.note(f"the written network is no candidate, only the baseline at the end: {why}")
-        watch.plan(self._plan(trials))
-        exhausted = not loop.run(trials)
+        watch.plan(self._plan())
+        exhausted = not loop.run()
         loop.write()
         if exhausted:
             watch.note(self._exhausted())
@@ -169,10 +168,10 @@ class Session:
         first = max([spec.recipe.seed, *used]) + 1
         return tuple(range(first, first + self.search.final.seeds))
 
-    def _plan(self, trials: int) -> Plan:
+    def _plan(self) -> Plan:
         return Plan(
             probe=self.probe,
-            trials=trials,
+            rungs=self.loop.rungs,
             done=len(self.loop.ended()),
             epochs=self.loop.spec.recipe.epochs,
             images=self.loop.evaluator.images,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from flopwise.search.baseline import BASELINE
 from flopwise.search.candidates import made
 from flopwise.search.folder import NAME, StudyFolder
 from flopwise.search.front import front
+from flopwise.search.pace import seconds_left
 from flopwise.search.record import TrialRow, trial_row
 from flopwise.search.register import REGISTERS, Register
 from flopwise.search.storage import Patience, open_store, shown
@@ -103,6 +104,7 @@ def status(found: Found) -> dict[str, Any]:
     ranked = front(rows, [(way, metric) for way, metric in goals])
     probe, plan = known.get("probe", {}), known.get("plan", {})
     looked = probe.get("looked", 0)
+    rungs = tuple((share, count) for share, count in plan.get("rungs", ()))
     states = Counter(row.state for row in rows)
     workers = _workers(found.register)
     return {
@@ -111,12 +113,12 @@ def status(found: Found) -> dict[str, Any]:
         "storage": found.where,
         "folder": known.get("place", str(found.folder)),
         "objectives": [" ".join(goal) for goal in goals],
-        "trials": {"wanted": plan.get("trials"), **states},
+        "trials": {"wanted": sum(count for _, count in rungs) or None, **states},
         "feasible_share": probe["feasible"] / looked if looked else None,
         "best": _brief(ranked[0]) if ranked else None,
         "front": [_brief(row) for row in ranked[:SHOWN]] if len(goals) > 1 else [],
         "failures": [_brief(row) for row in rows if row.state == "failed"][-SHOWN:],
-        "seconds_left": _left(rows, plan.get("trials"), len(workers)),
+        "seconds_left": seconds_left(rows, rungs, len(workers)) if workers else None,
         "baseline_tries": _baseline(found),
         "workers": workers,
         "workers_lost": sum(r.state.name == "FAIL" for r in found.register.workers.values()),
@@ -130,14 +132,6 @@ def _baseline(found: Found) -> str:
     name = f"{found.name}/{BASELINE}"
     known = optuna.get_all_study_names(found.study._storage)
     return f"{found.where}#{name}" if name in known else ""
-
-
-def _left(rows: Sequence[TrialRow], wanted: int | None, workers: int) -> float | None:
-    ended = [row for row in rows if row.state not in ("running", "waiting")]
-    seconds = [row.seconds for row in ended if row.seconds]
-    if not seconds or wanted is None or not workers:
-        return None
-    return sum(seconds) / len(seconds) * max(wanted - len(ended), 0) / workers
 
 
 def _workers(register: Register) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import log1p
 from typing import Any
 
@@ -122,7 +123,7 @@ def _screened(spec: Spec, trials: int, images: int = 0, scored: Scored | None = 
         propose=lambda moment, _: screened(moment),
         spare=screened,
         first=screened.rungs[0][0],
-        trainings=screened.trainings,
+        rungs=lambda trials: replace(screened, trials=trials).rungs,
         facts=facts,
     )
 

@@ -20,7 +20,20 @@ from flopwise.search.candidates import Candidate, Candidates, Picks, thawed
 from flopwise.search.encoding import parameters
 from flopwise.search.identity import share_of
 
-__all__ = ["Moment", "Past", "Proposal", "Propose", "Strategy", "listed", "nothing", "uniform"]
+__all__ = [
+    "Moment",
+    "Past",
+    "Proposal",
+    "Propose",
+    "Rungs",
+    "Strategy",
+    "listed",
+    "nothing",
+    "uniform",
+]
+
+Rungs: TypeAlias = tuple[tuple[float, int], ...]
+"""Trainings by length, from short to full: the share of the recipe's epochs, and how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +160,7 @@ class Strategy:
         spare: Proposes when `propose` does not; None when nothing is left to try.
         first: How long the written network is trained, which comes before all others.
         after: Called with every trial that ended, as Optuna's samplers are.
-        trainings: Trainings that a number of full ones are worth.
+        rungs: The trainings that a number of full ones are worth.
         facts: Everything that a manifest needs to name.
     """
 
@@ -155,5 +168,5 @@ class Strategy:
     spare: Propose = uniform
     first: float = 1.0
     after: Callable[..., None] | None = None
-    trainings: Callable[[int], int] = int
+    rungs: Callable[[int], Rungs] = lambda trials: ((1.0, trials),)
     facts: dict[str, Any] = field(default_factory=dict)

@@ -29,14 +29,19 @@ Heads: TypeAlias = Mapping[str, Callable[[TrialRow], str]]
 
 
 def trial_table(rows: Sequence[TrialRow], metric: str = "top1", most: int = 10) -> Table:
-    """Returns the best trials as a table."""
-    sign = 1 if metric == "loss" else -1
-    done = sorted((r for r in rows if r.state == "done"), key=lambda r: sign * r.scores[metric])
+    """Returns the best trials as a table; a score after fewer epochs stands below all others."""
+    sign = -1 if metric == "loss" else 1
+    done = [row for row in rows if row.state == "done"]
+    done.sort(key=lambda row: (row.share, sign * row.scores[metric]), reverse=True)
     others = Counter(r.state for r in rows if r.state != "done")
     told = "".join(f", {count} {state}" for state, count in others.items())
     best = f"best {min(most, len(done))} of {len(done)}"
-    table = Table(title=f"trials, {best} by validation {metric}{told}")
-    _fill(table, done[:most], {_head(metric): partial(_figure, metric)})
+    heads: Heads = {_head(metric): partial(_figure, metric)}
+    if several := len({row.share for row in done}) > 1:
+        heads = {**heads, "epochs": lambda row: str(row.epochs)}
+    by = f"validation {metric}{' after the most epochs' if several else ''}"
+    table = Table(title=f"trials, {best} by {by}{told}")
+    _fill(table, done[:most], heads)
     return table
 
 
@@ -117,9 +122,11 @@ def final_table(rows: Sequence[FinalRow], metric: str = "top1") -> Table:
     """
     table = Table(title="last step: fresh seeds, judged once on the test split")
     table.add_column("network")
+    epochs = len({row.search_epochs for row in rows if row.search_epochs}) > 1
     heads = (
         "trial",
         "MMACs",
+        *(["search\nepochs"] if epochs else []),
         f"search\nval {metric}\n(best of)",
         f"fresh\ntest {metric}\nmean +- sd",
         "difference\nto the baseline\n+- error",
@@ -131,7 +138,8 @@ def final_table(rows: Sequence[FinalRow], metric: str = "top1") -> Table:
         search = f"{row.search[metric]:.2f} ({row.tries})" if metric in row.search else "-"
         trial = "-" if row.trial is None else str(row.trial)
         versus = str(row.versus) if row.versus else ""
-        table.add_row(row.name, trial, macs, search, fresh_text(row, metric), versus)
+        length = [str(row.search_epochs or "-")] if epochs else []
+        table.add_row(row.name, trial, macs, *length, search, fresh_text(row, metric), versus)
     return table
 
 

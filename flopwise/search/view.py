@@ -92,7 +92,8 @@ def plan_lines(plan: Plan) -> list[str]:
     lines = [f"space: {size}; {counted}"]
     if plan.done:
         lines.append(f"going on after {plan.done} trials")
-    work = f"plan: {plan.trials} trials x {plan.epochs} epochs"
+    work = " + ".join(f"{count} trials x {epochs} epochs" for count, epochs in plan.lengths)
+    work = f"plan: ({work})" if len(plan.lengths) > 1 else f"plan: {work}"
     if plan.images:
         work += f" x {plan.images:,} images"
     if plan.finals:
@@ -109,7 +110,8 @@ def trial_line(row: TrialRow, best: TrialRow | None, metric: str) -> str:
     if row.state != "done":
         return f"trial {row.number}: {row.state} ({row.reason}); {costs}; {picks}"
     mark = " (best)" if best is not None and best.number == row.number else ""
-    score = f"val {metric} {figure(row, metric)}{mark}"
+    short = f" after {row.epochs} epochs" if row.share < 1 else ""
+    score = f"val {metric} {figure(row, metric)}{short}{mark}"
     return f"trial {row.number}: {score}; {costs}; {row.seconds:.1f} s; {picks}"
 
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from flopwise.search.candidates import Probe
+from flopwise.search.identity import epochs_of
 from flopwise.search.record import FinalRow, TrialRow
+from flopwise.search.strategy import Rungs
 
 __all__ = ["Plan", "Watch"]
 
@@ -17,16 +19,16 @@ class Plan:
 
     Attributes:
         probe: What a look at the space found.
-        trials: Trainings wanted in all, those of earlier sessions included.
+        rungs: Length and number of the trainings wanted, those of earlier sessions included.
         done: Trainings that earlier sessions finished.
-        epochs: Epochs of one trial.
+        epochs: Epochs of a full training.
         images: Training images of one epoch; 0 when nothing is trained.
         finals: Trainings of the last step.
         final_epochs: Epochs of each of them.
     """
 
     probe: Probe
-    trials: int
+    rungs: Rungs
     done: int
     epochs: int
     images: int
@@ -34,9 +36,20 @@ class Plan:
     final_epochs: int
 
     @property
+    def trials(self) -> int:
+        """Trainings wanted in all."""
+        return sum(count for _, count in self.rungs)
+
+    @property
+    def lengths(self) -> list[tuple[int, int]]:
+        """Number of the trainings and epochs of each, from short to full."""
+        return [(count, epochs_of(self.epochs, share)) for share, count in self.rungs]
+
+    @property
     def total_images(self) -> int:
         """Images that trials and finals pass through the network, seen from the start."""
-        return self.images * (self.trials * self.epochs + self.finals * self.final_epochs)
+        trials = sum(count * epochs for count, epochs in self.lengths)
+        return self.images * (trials + self.finals * self.final_epochs)
 
 
 class Watch:

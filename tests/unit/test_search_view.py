@@ -13,11 +13,21 @@ from flopwise.search import FinalRow, Outcome, Plan, TrialRow, Winner
 from flopwise.search.candidates import Probe
 from flopwise.search.compare import compare
 from flopwise.search.live import Board, watch_for
+from flopwise.search.pace import seconds_left
+from flopwise.search.tables import trial_table
 from flopwise.search.view import Lines, duration, plan_lines, show, trial_line
 
 COSTS = {"macs": 1_250_000, "params": 40_000, "activations": 9_000}
 PROBE = Probe(size=640, looked=500, feasible=20, complete=False)
-PLAN = Plan(probe=PROBE, trials=24, done=3, epochs=5, images=10_000, finals=6, final_epochs=20)
+PLAN = Plan(
+    probe=PROBE,
+    rungs=((1.0, 24),),
+    done=3,
+    epochs=5,
+    images=10_000,
+    finals=6,
+    final_epochs=20,
+)
 
 
 def row(number: int, top1: float | None, **more: bool) -> TrialRow:
@@ -90,6 +100,37 @@ def test_a_plan_says_what_will_be_done_and_how_much_it_is() -> None:
     assert "640 points" in text and "20 feasible of 500" in text
     assert "24 trials x 5 epochs x 10,000 images" in text and "6 fresh trainings" in text
     assert f"{10_000 * (24 * 5 + 6 * 20):,} images in all" in text
+
+
+def test_a_plan_counts_short_trainings_as_short() -> None:
+    plan = replace(PLAN, rungs=((0.4, 20), (1.0, 4)))
+    text = "\n".join(plan_lines(plan))
+    assert "plan: (20 trials x 2 epochs + 4 trials x 5 epochs) x 10,000 images, then 6" in text
+    assert f"{10_000 * (20 * 2 + 4 * 5 + 6 * 20):,} images in all" in text
+
+
+def test_the_time_to_go_knows_that_long_trainings_take_longer() -> None:
+    rungs = ((0.1, 10), (1.0, 2))
+    short = [replace(row(at, 50.0), share=0.1, seconds=6.0) for at in range(4)]
+    assert seconds_left([], rungs) is None
+    assert seconds_left(short, rungs) == pytest.approx(6 * 6 + 2 * 60)
+    assert seconds_left(short, rungs, 2, finals=0.5) == pytest.approx((6 * 6 + 2.5 * 60) / 2)
+    full = replace(row(10, 60.0), seconds=80.0)  # longer than what the short ones say
+    assert seconds_left([*short, full], rungs) == pytest.approx(6 * 6 + 80)
+    pruned = replace(row(5, None), state="stopped", seconds=20.0)
+    running = replace(row(6, None), state="running", seconds=0.0)
+    left = seconds_left([full, pruned, running], ((1.0, 8),), finals=1)
+    assert left == pytest.approx(6 * (80 + 20) / 2 + 80)  # the last step is not pruned
+
+
+def test_the_table_of_trials_puts_short_trainings_below_full_ones() -> None:
+    rows = [replace(row(0, 99.0), share=0.1, epochs=2), replace(row(1, 60.0), epochs=20)]
+    console, stream = printed()
+    console.print(trial_table([*rows, replace(row(2, 70.0), epochs=20)]))
+    lines = [line.split("│")[1:4] for line in stream.getvalue().splitlines() if "│" in line]
+    cells = [[cell.strip() for cell in line] for line in lines]
+    assert cells == [["2", "70.00", "20"], ["1", "60.00", "20"], ["0", "99.00", "2"]]
+    assert "val top1 99.00 after 2 epochs;" in trial_line(rows[0], None, "top1")
 
 
 def test_a_training_that_a_pruner_ended_did_not_fail() -> None:

@@ -20,6 +20,7 @@ from flopwise.search.strategies import STRATEGIES, numbers_of, strategy_of
 from flopwise.search.surrogate import LEVEL, NOISES, Features, Known, fit, spearman
 from flopwise.search.view import status_lines
 from flopwise.search.watch import Watch
+from tests.searches import Book
 
 SPEC = """
 spec: 1
@@ -95,6 +96,26 @@ def test_screening_spends_what_full_trainings_would_and_the_longest_decide(tmp_p
     assert outcome.winner and outcome.winner.trial in {row.number for row in of[1.0]}
     again = search(spec, tmp_path / "study", evaluator=Evaluator(evaluate=watched), trials=10)
     assert len(trained) == 98 and again.winner == outcome.winner
+
+
+@pytest.mark.parametrize("top", [1, 3])
+def test_the_last_step_of_a_screened_search_trains_each_network_once(
+    tmp_path: Path, top: int
+) -> None:
+    text = SPEC.replace("SAMPLER", "{kind: screened, short: [20%]}\n  final: {top: TOP, seeds: 2}")
+    book, spec = Book(), loads(text.replace("TOP", str(top)))
+    outcome = search(spec, tmp_path / "study", evaluator=book.evaluator(), trials=8)
+    assert sum(row.share == 1 for row in outcome.trials) == 2
+    assert [row.name for row in outcome.finals] == ["baseline", "top 1", "top 2", "top 3"][
+        : top + 1
+    ]
+    hashes = {row.hash for row in outcome.finals}
+    assert len(hashes) == top + 1
+    fresh = [each for each in book.trained if each[1] in outcome.finals[0].seeds]
+    assert sorted(fresh) == sorted((h, s) for h in hashes for s in outcome.finals[0].seeds)
+    best = sorted(outcome.trials, key=lambda row: (row.share, row.scores["top1"]), reverse=True)
+    ranked = list(dict.fromkeys(row.hash for row in best if not row.written))
+    assert [row.hash for row in outcome.finals[1:]] == ranked[:top]
 
 
 @pytest.mark.parametrize("trials", [1, 2, 3, 7, 50, 1000])
