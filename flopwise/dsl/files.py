@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -230,17 +230,22 @@ def _tree(text: str, name: str) -> tuple[Section, tuple[Fault, ...]]:
             ]
         )
     tree = upgrade_tree(tree)
-    _check_version(tree, source)
-    return tree, tuple(doubts)
+    return tree, (*_check_version(tree, source), *doubts)
 
 
-def _check_version(tree: Section, source: Source) -> None:
+def _check_version(tree: Section, source: Source) -> Iterator[Fault]:
+    """Yields what is wrong with the version, where this one was probably meant.
+
+    Raises:
+        SpecError: The file is of a newer version, so nothing more can be told of it (E018).
+    """
     place = Place(source, 1, 1, len(source.lines[0]) or 1)
     version = tree.entries.get("spec")
     help_ = f"write  spec: {VERSION}  as the first line"
     if version is None:
         fact = "the key 'spec' is missing: it names the version of the language"
-        raise SpecError([Fault(code="E106", message=fact, place=place, helps=(help_,))])
+        yield Fault(code="E106", message=fact, place=place, helps=(help_,))
+        return
     value = version.value if isinstance(version, Scalar) else None
     if value != VERSION or isinstance(value, bool):
         newer = isinstance(value, int) and not isinstance(value, bool) and value > VERSION
@@ -248,7 +253,10 @@ def _check_version(tree: Section, source: Source) -> None:
         said = f"the text '{value[:40]}'" if isinstance(value, str) else f"version {value}"
         fact += "what stands here" if value is None or isinstance(value, bool) else said
         helps = ("update flopwise",) if newer else (help_,)
-        raise SpecError([Fault(code="E018", message=fact, place=version.place, helps=helps)])
+        fault = Fault(code="E018", message=fact, place=version.place, helps=helps)
+        if newer:
+            raise SpecError([fault])
+        yield fault
 
 
 def _follow(files: list[File], root: Path, rows: RowReader) -> tuple[File, ...]:
