@@ -12,12 +12,14 @@ import pytest
 from flopwise.dsl import Spec, loads
 from flopwise.errors import RunError
 from flopwise.search import Evaluator, Measure, search
+from flopwise.search.candidates import Candidate
 from flopwise.search.evaluators import from_function
 from flopwise.search.opening import look
 from flopwise.search.screened import Screened
 from flopwise.search.status import find, status
 from flopwise.search.strategies import STRATEGIES, numbers_of, strategy_of
-from flopwise.search.surrogate import LEVEL, NOISES, Features, Known, fit, spearman
+from flopwise.search.strategy import Moment, Past
+from flopwise.search.surrogate import LEVEL, NOISES, Features, Known, Seen, fit, spearman
 from flopwise.search.view import status_lines
 from flopwise.search.watch import Watch
 from tests.searches import Book
@@ -116,6 +118,36 @@ def test_the_last_step_of_a_screened_search_trains_each_network_once(
     best = sorted(outcome.trials, key=lambda row: (row.share, row.scores["top1"]), reverse=True)
     ranked = list(dict.fromkeys(row.hash for row in best if not row.written))
     assert [row.hash for row in outcome.finals[1:]] == ranked[:top]
+
+
+def test_workers_that_choose_at_once_begin_with_different_networks() -> None:
+    spec = spec_of("{kind: screened, short: [5%]}")
+    candidates, _ = look(spec)
+    rng = np.random.default_rng(0)
+    past = [
+        Past(each.picks, each.identity, 0.05, each.costs["macs"] / 1e6)
+        for each in candidates.several(rng, 40)
+    ]
+
+    def measured(number: int) -> list[str]:
+        """Returns the networks that a trial looks at, in order, those of trainings left out."""
+        seen: list[str] = []
+
+        def numbers(candidate: Candidate) -> Seen:
+            seen.append(candidate.identity)
+            return [], {}, []
+
+        strategy = Screened(40, (0.05,), Features(candidates.domains, numbers))
+        moment = Moment(None, number, candidates, seed=0)  # type: ignore[arg-type]
+        vars(moment).update(past=past, begun=[(each.identity, 0.05) for each in past])
+        assert strategy(moment)
+        return seen[len(past) :]
+
+    chosen = [each for number in range(len(past), len(past) + 8) if (each := measured(number))]
+    known = set(chosen[0])
+    first = [[name for name in each if name not in known][:10] for each in chosen[1:]]
+    assert len(first) > 2 and all(len(each) == 10 for each in first)
+    assert len({name for each in first for name in each}) == 10 * len(first)
 
 
 @pytest.mark.parametrize("trials", [1, 2, 3, 7, 50, 1000])
