@@ -165,11 +165,14 @@ class Worker:
         """Takes the lease of a key; False while a living worker holds it, this one included."""
         self.check()
         self.look()
-        if not self.free(key):
+        held = self._holders(key)
+        if held and self.register.lives(held[-1]):
             return False
-        if self._holders(key):  # what they were doing is asked of their records
+        if held:  # what they were doing is asked of their records
             self.register.refresh()
-        if self.register.claim(f"{key} #{len(self._holders(key))}", self.name) != self.name:
+        # The claim after the holder that was found dead, and no later one: who has taken the lease
+        # since lives.
+        if self.register.claim(f"{key} #{len(held)}", self.name) != self.name:
             return False
         self._pause = RESTS[0]
         self._note("doing", {"key": key, "epoch": self.reached(key)})

@@ -15,6 +15,7 @@ fi
 home=$(mktemp -d /tmp/flopwise-slurm-XXXXXX)
 chmod 755 "$home"
 stop() {
+    scancel --user "$(id -un)" 2>/dev/null && sleep 3 || true  # what still runs would outlive its node
     for each in slurmd slurmctld munged; do
         [ -s "$home/$each.pid" ] && kill "$(cat "$home/$each.pid")" 2>/dev/null || true
     done

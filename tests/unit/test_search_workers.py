@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import optuna
@@ -202,6 +203,34 @@ def test_a_lease_passes_on_only_when_its_holder_left_or_counts_as_dead(
                 first.told("trial 7", 1)
         with worker() as third:
             assert third.take("trial 7")  # its last holder left
+
+
+class Slow(Register):
+    """The register of a process that is held up each time before it reads it again."""
+
+    meanwhile: Iterator[Callable[[], object]] = iter(())
+
+    def refresh(self) -> None:
+        """Reads all that is new, after something else happened."""
+        next(self.meanwhile, int)()
+        super().refresh()
+
+
+def test_of_two_that_find_a_holder_dead_at_once_one_gets_the_lease(
+    spec: Path, tmp_path: Path
+) -> None:
+    search(load(spec), tmp_path, trials=1, evaluator=Evaluator(evaluate=counted))
+    patience = Patience(lambda text: None)
+    with Worker(register=register_in(tmp_path), patience=patience) as dead:
+        assert dead.take("trial 7")
+    register = Slow(open_store(tmp_path / "study.jsonl"), "search", patience)
+    rival = Worker(register=register_in(tmp_path), patience=patience)
+    with rival, Worker(register=register, patience=patience) as slow:
+        took: list[bool] = []
+        # after it looked, and before it claims
+        register.meanwhile = iter([int, lambda: took.append(rival.take("trial 7"))])
+        assert not slow.take("trial 7") and took == [True]
+        assert slow._holders("trial 7") == [dead.name, rival.name]
 
 
 def test_a_worker_that_gives_no_sign_loses_its_lease_by_the_watchers_own_clock(
