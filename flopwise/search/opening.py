@@ -118,7 +118,7 @@ def start(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) -> 
     else:
         study.note("probe", asdict(probe))
         plan = {"name": spec.name, "evaluator": search.evaluator.kind}
-        study.note("plan", {**plan, "rungs": rungs})
+        study.note("plan", {**plan, "rungs": [list(rung) for rung in rungs]})
         place = str(Path(order.begin.place).resolve()) if order.begin else ""
         if seen := strategy.facts.get("scores"):
             order.watch.note(
