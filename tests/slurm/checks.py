@@ -114,7 +114,7 @@ def test_a_search_that_is_stopped_leaves_its_jobs_and_one_that_is_killed_loses_n
     assert "are still there; none is added" in said
     rows = rows_of(home)
     assert [row["state"] for row in rows] == ["done"] * 6
-    assert all(int(row["epochs"]) == 6 for row in rows)
+    assert all(int(row["epochs"]) == 15 for row in rows)
 
 
 def test_a_job_has_as_many_gpus_as_a_trial_takes(home: Path) -> None:
