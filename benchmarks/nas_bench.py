@@ -46,7 +46,7 @@ from flopwise.search.evolution import evolve
 from flopwise.search.sampler import FeasibleSampler
 from flopwise.search.screened import Screened
 from flopwise.search.strategies import SCORES, STRATEGIES, TPE
-from flopwise.search.strategy import Moment, Past, Proposal, uniform
+from flopwise.search.strategy import Moment, Past, Proposal, trainings_of, uniform
 from flopwise.search.surrogate import fit, spearman
 
 
@@ -93,7 +93,7 @@ def evolution(bench: Bench, seed: int) -> list[Past]:
 
 def screened(bench: Bench, seed: int) -> list[Past]:
     strategy = Screened(bench.trials, (bench.short,), bench.features)
-    return plain(bench, seed, strategy, sum(count for _, count in strategy.rungs))
+    return plain(bench, seed, strategy, trainings_of(strategy.rungs))
 
 
 def halving(bench: Bench, seed: int) -> list[Past]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +13,11 @@ from flopwise.errors import Fault, RunError, SpecError
 
 if TYPE_CHECKING:  # types only: they import torch
     from flopwise.search.crew import Crew
-    from flopwise.search.rows import Run
+    from flopwise.search.rows import Job, Run, Runs
+    from flopwise.search.training import Trainings
+    from flopwise.train import Data
 
-__all__ = ["quoted", "train_rows"]
+__all__ = ["open_images", "open_runs", "quoted", "train_rows"]
 
 Told = Callable[[str], None]
 SMALL = {32: 4, 64: 2}
@@ -58,25 +60,17 @@ def train_rows(
         SpecError: There is no such row, or a row cannot be built or trained with these sets.
         RunError: The folder holds something else, or all trainings failed.
     """
-    from flopwise.search.rows import Runs, jobs_of
-    from flopwise.search.settings import refuse_settings
-    from flopwise.search.training import Trainings, described, shared_by
+    from flopwise.search.rows import jobs_of
 
     chosen = _chosen(spec, rows)
     sets = [*(_scaled(spec, chosen, small) if small else ()), *sets]
     laid = [("train.data", quoted(data)), *sets]
     specs = {name: spec.row(name).set(laid) for name in chosen}
     jobs = jobs_of(specs, seeds)
-    images = Trainings(processes=processes)
-    opened = images.images(jobs[0].network, jobs[0].recipe)
-    refuse_settings(specs.values(), opened, processes)
-    for note in (described(opened), *shared_by(processes)):
-        told(note)
+    images, opened = open_images(specs.values(), jobs, processes, told)
     seen = sum(len(opened.train) * job.recipe.epochs for job in jobs)
     told(f"{len(chosen)} rows x {seeds} seeds: {len(jobs)} trainings, {seen:,} images in all")
-    runs = Runs(folder, jobs, images, command)
-    if known := len(runs.done):
-        told(f"{known} of them are in {folder}/results.jsonl already")
+    runs = open_runs(folder, jobs, images, command, told)
 
     def each(run: Run, left: int) -> None:
         score = run.reason or f"{run.scores[SCORE]:.2f} % of the test images"
@@ -85,6 +79,41 @@ def train_rows(
     done = runs.run(each, crew)
     grouped = {name: [run for run in done if run.row == name] for name in chosen}
     return _concluded(spec, folder, grouped, sets)
+
+
+def open_images(
+    specs: Iterable[Spec], jobs: Sequence[Job], processes: int, told: Told
+) -> tuple[Trainings, Data]:
+    """Opens the images of trainings, which share them, and says what they are.
+
+    Raises:
+        SpecError: They are not there, or some setting cannot be followed.
+    """
+    from flopwise.search.settings import refuse_settings
+    from flopwise.search.training import Trainings, described, shared_by
+
+    images = Trainings(processes=processes)
+    opened = images.images(jobs[0].network, jobs[0].recipe)
+    refuse_settings(specs, opened, processes)
+    for note in (described(opened), *shared_by(processes)):
+        told(note)
+    return images, opened
+
+
+def open_runs(
+    folder: Path, jobs: Sequence[Job], images: Trainings, command: str, told: Told
+) -> Runs:
+    """Opens the trainings of a folder, and says how many of them are over.
+
+    Raises:
+        RunError: The folder holds something else.
+    """
+    from flopwise.search.rows import Runs
+
+    runs = Runs(folder, jobs, images, command)
+    if known := len(runs.done):
+        told(f"{known} of them are in {folder}/results.jsonl already")
+    return runs
 
 
 def _concluded(

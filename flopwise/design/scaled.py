@@ -10,7 +10,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flopwise.design.rows import quoted
+from flopwise.design.rows import open_images, open_runs, quoted
 from flopwise.dsl import Spec
 from flopwise.errors import RunError
 from flopwise.report.scaling import scaling_notes, scaling_table
@@ -167,19 +167,13 @@ def train_family(
         RunError: The folder holds something else, or fewer than two trainings ended well.
     """
     from flopwise.search.points import training_macs
-    from flopwise.search.rows import Runs, jobs_of
-    from flopwise.search.settings import refuse_settings
-    from flopwise.search.training import Trainings, described, shared_by
+    from flopwise.search.rows import jobs_of
     from flopwise.train import images_seen
 
     models = _models(spec, rows, vary or {}, [("train.data", quoted(data)), *sets])
     named = {job.row: (job, model) for model, job in _jobs(jobs_of(models, seeds), epochs, rates)}
     jobs = [job for _, job in _jobs(jobs_of(models, seeds), epochs, rates)]
-    images = Trainings(processes=processes)
-    opened = images.images(jobs[0].network, jobs[0].recipe)
-    refuse_settings(models.values(), opened, processes)
-    for note in (described(opened), *shared_by(processes)):
-        told(note)
+    images, opened = open_images(models.values(), jobs, processes, told)
     seen = [images_seen(opened, job.recipe) for job in jobs]
     work = sum(
         training_macs(job.network.graph.macs, count) for job, count in zip(jobs, seen, strict=True)
@@ -188,9 +182,7 @@ def train_family(
         f"{len(models)} models, {len(jobs)} trainings with {seeds} seeds each: {sum(seen):,} "
         f"images, {work:.3e} multiply-adds"
     )
-    runs = Runs(folder, jobs, images, command)
-    if known := len(runs.done):
-        told(f"{known} of them are in {folder}/results.jsonl already")
+    runs = open_runs(folder, jobs, images, command, told)
 
     def each(run: Run, left: int) -> None:
         loss = run.reason or f"validation loss {run.validation['loss']:.4f}"

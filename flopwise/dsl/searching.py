@@ -124,9 +124,9 @@ class _Targets:
             self.places[target] = node.place
         for each in repeated:
             self._expand(*each)
-        self._share()
+        self._refuse_shared()
 
-    def _share(self) -> None:
+    def _refuse_shared(self) -> None:
         """Refuses targets that a setting depends on which all trials share."""
         several = {target for target, domain in self.space.items() if domain.size > 1}
         for setting, why in ALIKE.items():

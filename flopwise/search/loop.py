@@ -29,7 +29,7 @@ from flopwise.search.pruning import Prune, PrunedError
 from flopwise.search.record import TrialRow, trial_row, write_csv
 from flopwise.search.sampler import FeasibleSampler
 from flopwise.search.storage import DiskFullError, LeaveError, full, is_full
-from flopwise.search.strategy import Rungs
+from flopwise.search.strategy import Rungs, trainings_of
 from flopwise.search.study import Study
 from flopwise.search.watch import Watch
 from flopwise.search.workers import Worker
@@ -84,7 +84,7 @@ class Loop:
     @property
     def wanted(self) -> int:
         """How many trials there will be."""
-        return sum(count for _, count in self.rungs)
+        return trainings_of(self.rungs)
 
     def run(self) -> bool:
         """Runs until all trials ended; False when the space has no candidate left."""

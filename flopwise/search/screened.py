@@ -91,8 +91,7 @@ class Screened:
         pool = self._pool(moment) if model.trusted else ()
         if not pool:
             return moment.uniform()
-        for each in reversed(pool):  # its own draws first: meanwhile others measure theirs
-            self.features([each])
+        self.features.look(reversed(pool))  # its own draws first: meanwhile others measure theirs
         return pool[int(np.argmax(model(self.features(pool))))]
 
     def _pool(self, moment: Moment) -> list[Candidate]:

@@ -20,6 +20,7 @@ from flopwise.search.pace import seconds_left
 from flopwise.search.record import TrialRow, trial_row
 from flopwise.search.register import REGISTERS, Register
 from flopwise.search.storage import Patience, open_store, shown
+from flopwise.search.strategy import trainings_of
 
 __all__ = ["Found", "find", "status"]
 
@@ -113,7 +114,7 @@ def status(found: Found) -> dict[str, Any]:
         "storage": found.where,
         "folder": known.get("place", str(found.folder)),
         "objectives": [" ".join(goal) for goal in goals],
-        "trials": {"wanted": sum(count for _, count in rungs) or None, **states},
+        "trials": {"wanted": trainings_of(rungs) or None, **states},
         "feasible_share": probe["feasible"] / looked if looked else None,
         "best": _brief(ranked[0]) if ranked else None,
         "front": [_brief(row) for row in ranked[:SHOWN]] if len(goals) > 1 else [],

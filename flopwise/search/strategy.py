@@ -29,11 +29,21 @@ __all__ = [
     "Strategy",
     "listed",
     "nothing",
+    "trainings_of",
     "uniform",
 ]
 
 Rungs: TypeAlias = tuple[tuple[float, int], ...]
 """Trainings by length, from short to full: the share of the recipe's epochs, and how many."""
+
+
+def trainings_of(rungs: Rungs) -> int:
+    """Returns how many trainings there are in all.
+
+    >>> trainings_of(((0.06, 133), (1.0, 2)))
+    135
+    """
+    return sum(count for _, count in rungs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ by the trained scores, as all else is.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -85,6 +85,11 @@ class Features:
         groups = (*(np.array([row[place] for row in rows]) for place in range(3)), np.array(named))
         expected = np.array([row[4] for row in rows])
         return Known(tuple(group for group in groups if group.shape[1]), expected)
+
+    def look(self, candidates: Iterable[Candidate]) -> None:
+        """Finds out what is known of candidates, in this order, so that it is there."""
+        for each in candidates:
+            self._row(each)
 
     def _row(self, candidate: Candidate) -> tuple[list[float], ...]:
         name = candidate.identity

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from flopwise.search.candidates import Probe
 from flopwise.search.identity import epochs_of
 from flopwise.search.record import FinalRow, TrialRow
-from flopwise.search.strategy import Rungs
+from flopwise.search.strategy import Rungs, trainings_of
 
 __all__ = ["Plan", "Watch"]
 
@@ -38,7 +38,7 @@ class Plan:
     @property
     def trials(self) -> int:
         """Trainings wanted in all."""
-        return sum(count for _, count in self.rungs)
+        return trainings_of(self.rungs)
 
     @property
     def lengths(self) -> list[tuple[int, int]]:

@@ -34,7 +34,7 @@ def wrong_settings(data: Data, recipe: Recipe, processes: int = 1) -> Iterator[t
     """
     plain = replace(recipe, layer_decay=1.0)
     looks: tuple[tuple[str, Callable[[], object]], ...] = (
-        ("train.images", lambda: data.cut.sample(recipe.images)),
+        ("train.images", lambda: data.cut.refuse_sample(recipe.images)),
         ("train.opt", lambda: _shared_optimizer(plain, processes)),
         ("train.sched", lambda: make_schedule(SGD(_small().parameters()), recipe, 1)),
         ("train.augment", lambda: picture_transform(recipe, data.facts)),

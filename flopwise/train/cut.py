@@ -47,18 +47,24 @@ class Cut:
         """Returns a stratified sample of the training images; 0 wants them all.
 
         Raises:
-            SpecError: There are not as many, or as few would leave a class out (E614).
+            SpecError: As `refuse_sample`.
         """
-        if not wanted:
-            return self.train
-        if not self.least <= wanted <= len(self.train):
+        self.refuse_sample(wanted)
+        return self.train.take(self.order[:wanted]) if wanted else self.train
+
+    def refuse_sample(self, wanted: int) -> None:
+        """Refuses a sample that cannot be had.
+
+        Raises:
+            SpecError: There are not as many images, or as few would leave a class out (E614).
+        """
+        if wanted and not self.least <= wanted <= len(self.train):
             raise refusal(
                 "E614",
                 f"train.images is {wanted:,}, but there are {len(self.train):,} training images "
                 f"of {len(np.unique(self.train.labels))} classes",
                 helps=[f"write a number from {self.least} to {len(self.train)}, or 0 for all"],
             )
-        return self.train.take(self.order[:wanted])
 
     @cached_property
     def order(self) -> Labels:

@@ -9,21 +9,14 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from flopwise.dsl import Recipe
 from flopwise.errors import RunError, SpecError
 from flopwise.train import Data, open_data, train
-from tests.unit.pictures import SmallNet
-
-PLAIN = Recipe(epochs=2, images=240, batch=32, lr=3e-3, flip=False, crop=1.0, warmup=0.5)
+from tests.unit.test_train_loop import PLAIN, net
 
 
 @pytest.fixture(scope="module")
 def digits() -> Data:
     return open_data(PLAIN, size=(8, 8))
-
-
-def net() -> SmallNet:
-    return SmallNet(1, 10)
 
 
 @pytest.mark.parametrize(
