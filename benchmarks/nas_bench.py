@@ -44,7 +44,7 @@ from flopwise.search.candidates import made
 from flopwise.search.encoding import suggest
 from flopwise.search.evolution import evolve
 from flopwise.search.sampler import FeasibleSampler
-from flopwise.search.screened import Screened
+from flopwise.search.screened import Screened, best
 from flopwise.search.strategies import SCORES, STRATEGIES, TPE
 from flopwise.search.strategy import Moment, Past, Proposal, trainings_of, uniform
 from flopwise.search.surrogate import fit, spearman
@@ -97,16 +97,18 @@ def screened(bench: Bench, seed: int) -> list[Past]:
 
 
 def halving(bench: Bench, seed: int) -> list[Past]:
-    """The screened strategy while its model is never trusted."""
-    blind = Screened(bench.trials, (bench.short,), bench.features)
-    rungs = blind.rungs
+    """The rungs of the screened strategy without its model: draws, and their scores decide."""
+    short, full = Screened(bench.trials, (bench.short,), bench.features).rungs
 
     def propose(moment: Moment) -> Any:
-        if len(moment.begun) < rungs[0][1]:
-            return Proposal(moment.uniform(), rungs[0][0])
-        return blind(moment)
+        if len(moment.begun) < short[1]:
+            return Proposal(moment.uniform(), short[0])
+        rung = [past for past in moment.past if past.share == short[0]]
+        taken = {identity for identity, share in moment.begun if share == full[0]}
+        found = best(rung, [past.score for past in rung], taken)
+        return found and Proposal(bench.candidates.judge(found.picks), full[0])
 
-    return plain(bench, seed, propose, sum(count for _, count in rungs))
+    return plain(bench, seed, propose, short[1] + full[1])
 
 
 def tpe(bench: Bench, seed: int) -> list[Past]:

@@ -2,8 +2,9 @@
 
 The candidates of the first rung are drawn uniformly at first. Then a small model of the space is
 fitted to their scores, and once it predicts scores that were left out better than chance it
-proposes the most promising of a uniform feasible pool; every fourth is drawn all the same. While
-the model is not trusted, all are drawn, and the short scores alone decide who goes on.
+proposes the most promising of a uniform feasible pool; every fourth is drawn all the same. Who goes
+on is decided in turn by the scores and by what the model makes of them, since a short score is
+partly luck. While the model is not trusted, all are drawn, and the scores alone decide.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from flopwise.search.candidates import Candidate, fresh
 from flopwise.search.strategy import Moment, Past, Proposal, Rungs
 from flopwise.search.surrogate import Features, Model, fit
 
-__all__ = ["DRAWN", "EXPLORED", "LAST", "OPEN", "POOL", "STEP", "Screened"]
+__all__ = ["DRAWN", "EXPLORED", "LAST", "OPEN", "POOL", "STEP", "Screened", "best"]
 
 DRAWN = 10
 """Candidates drawn before a model is fitted."""
@@ -75,10 +76,8 @@ class Screened:
             return Proposal(found, first[0])
         below = first[0]
         for share, count in later:
-            if len(begun[share]) < count:
-                best = _best(moment, below, begun[share])
-                if best:
-                    return Proposal(moment.candidates.judge(best.picks), share)
+            if len(begun[share]) < count and (next_ := self._next(moment, below, begun[share])):
+                return Proposal(moment.candidates.judge(next_.picks), share)
             below = share
         return None
 
@@ -93,6 +92,15 @@ class Screened:
             return moment.uniform()
         self.features.look(reversed(pool))  # its own draws first: meanwhile others measure theirs
         return pool[int(np.argmax(model(self.features(pool))))]
+
+    def _next(self, moment: Moment, share: float, taken: set[str]) -> Past | None:
+        """Returns who goes on from a rung: in turn the best by score and the best by the model."""
+        rung = [past for past in moment.past if past.share == share]
+        scores = [past.score for past in rung]
+        if len(taken) % 2 and len(rung) >= DRAWN and (model := self._model(moment, rung)).trusted:
+            known = [moment.candidates.judge(past.picks) for past in rung]
+            scores = model(self.features(known)).tolist()
+        return best(rung, scores, taken)
 
     def _pool(self, moment: Moment) -> list[Candidate]:
         """Returns the untried among what this and the trials before it drew."""
@@ -114,7 +122,7 @@ class Screened:
         return self._fitted[names]
 
 
-def _best(moment: Moment, share: float, taken: set[str]) -> Past | None:
+def best(rung: Sequence[Past], scores: Sequence[float], taken: set[str]) -> Past | None:
     """Returns the best of a rung that has not gone on."""
-    rung = [past for past in moment.past if past.share == share and past.identity not in taken]
-    return max(rung, key=lambda past: past.score, default=None)
+    left = [at for at, past in enumerate(rung) if past.identity not in taken]
+    return rung[max(left, key=lambda at: scores[at])] if left else None

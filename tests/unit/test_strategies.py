@@ -12,17 +12,13 @@ import pytest
 from flopwise.dsl import Spec, loads
 from flopwise.errors import RunError
 from flopwise.search import Evaluator, Measure, search
-from flopwise.search.candidates import Candidate
 from flopwise.search.evaluators import from_function
 from flopwise.search.opening import look
-from flopwise.search.screened import Screened
 from flopwise.search.status import find, status
 from flopwise.search.strategies import STRATEGIES, numbers_of, strategy_of
-from flopwise.search.strategy import Moment, Past
-from flopwise.search.surrogate import LEVEL, NOISES, Features, Known, Seen, fit, spearman
+from flopwise.search.surrogate import LEVEL, NOISES, Features, Known, fit, spearman
 from flopwise.search.view import status_lines
 from flopwise.search.watch import Watch
-from tests.searches import Book
 
 SPEC = """
 spec: 1
@@ -74,89 +70,6 @@ def test_conditions_and_tied_targets_work_in_every_strategy(kind: str, tmp_path:
         kernels = [name for name in row.picks if name.endswith("].kernel")]
         assert len(kernels) == row.picks["net.two.depth"]
         assert spec.network(row.picks).hash == row.hash
-
-
-def test_screening_spends_what_full_trainings_would_and_the_longest_decide(tmp_path: Path) -> None:
-    spec = spec_of("{kind: screened, short: [5%, 25%]}")
-    evaluator, trained = known(spec), []
-
-    def watched(*args: object) -> Measure:
-        measure = evaluator.evaluate(*args)  # type: ignore[arg-type]
-        trained.append((args[0].hash, args[1].epochs))  # type: ignore[attr-defined]
-        return measure
-
-    outcome = search(spec, tmp_path / "study", evaluator=Evaluator(evaluate=watched), trials=10)
-    counts = {epochs: sum(e == epochs for _, e in trained) for epochs in (1, 5, 20)}
-    assert counts == {1: 80, 5: 16, 20: 2}
-    assert len(set(trained)) == len(trained)
-    assert sum(epochs for _, epochs in trained) <= 10 * 20
-    of = {share: [r for r in outcome.trials if r.share == share] for share in (0.05, 0.25, 1.0)}
-    for short, long in ((0.05, 0.25), (0.25, 1.0)):
-        went_on = {row.hash for row in of[long]}
-        best = sorted(of[short], key=lambda row: -row.scores["top1"])[: len(of[long])]
-        assert went_on == {row.hash for row in best}
-    assert outcome.winner and outcome.winner.trial in {row.number for row in of[1.0]}
-    again = search(spec, tmp_path / "study", evaluator=Evaluator(evaluate=watched), trials=10)
-    assert len(trained) == 98 and again.winner == outcome.winner
-
-
-@pytest.mark.parametrize("top", [1, 3])
-def test_the_last_step_of_a_screened_search_trains_each_network_once(
-    tmp_path: Path, top: int
-) -> None:
-    text = SPEC.replace("SAMPLER", "{kind: screened, short: [20%]}\n  final: {top: TOP, seeds: 2}")
-    book, spec = Book(), loads(text.replace("TOP", str(top)))
-    outcome = search(spec, tmp_path / "study", evaluator=book.evaluator(), trials=8)
-    assert sum(row.share == 1 for row in outcome.trials) == 2
-    assert [row.name for row in outcome.finals] == ["baseline", "top 1", "top 2", "top 3"][
-        : top + 1
-    ]
-    hashes = {row.hash for row in outcome.finals}
-    assert len(hashes) == top + 1
-    fresh = [each for each in book.trained if each[1] in outcome.finals[0].seeds]
-    assert sorted(fresh) == sorted((h, s) for h in hashes for s in outcome.finals[0].seeds)
-    best = sorted(outcome.trials, key=lambda row: (row.share, row.scores["top1"]), reverse=True)
-    ranked = list(dict.fromkeys(row.hash for row in best if not row.written))
-    assert [row.hash for row in outcome.finals[1:]] == ranked[:top]
-
-
-def test_workers_that_choose_at_once_begin_with_different_networks() -> None:
-    spec = spec_of("{kind: screened, short: [5%]}")
-    candidates, _ = look(spec)
-    rng = np.random.default_rng(0)
-    past = [
-        Past(each.picks, each.identity, 0.05, each.costs["macs"] / 1e6)
-        for each in candidates.several(rng, 40)
-    ]
-
-    def measured(number: int) -> list[str]:
-        """Returns the networks that a trial looks at, in order, those of trainings left out."""
-        seen: list[str] = []
-
-        def numbers(candidate: Candidate) -> Seen:
-            seen.append(candidate.identity)
-            return [], {}, []
-
-        strategy = Screened(40, (0.05,), Features(candidates.domains, numbers))
-        moment = Moment(None, number, candidates, seed=0)  # type: ignore[arg-type]
-        vars(moment).update(past=past, begun=[(each.identity, 0.05) for each in past])
-        assert strategy(moment)
-        return seen[len(past) :]
-
-    chosen = [each for number in range(len(past), len(past) + 8) if (each := measured(number))]
-    known = set(chosen[0])
-    first = [[name for name in each if name not in known][:10] for each in chosen[1:]]
-    assert len(first) > 2 and all(len(each) == 10 for each in first)
-    assert len({name for each in first for name in each}) == 10 * len(first)
-
-
-@pytest.mark.parametrize("trials", [1, 2, 3, 7, 50, 1000])
-@pytest.mark.parametrize("short", [(1.0,), (0.1,), (0.06, 0.3), (0.01,)])
-def test_rungs_never_cost_more_than_was_given(trials: int, short: tuple[float, ...]) -> None:
-    rungs = Screened(trials, short, Features({}, lambda _: ((), {}, ()))).rungs
-    assert rungs[-1][0] == 1.0 and all(count >= 1 for _, count in rungs)
-    spent = sum(share * count for share, count in rungs)
-    assert 0.9 * trials - 1 <= spent <= max(trials, sum(s for s, _ in rungs) + 1)
 
 
 def test_a_model_is_trusted_for_a_rule_and_not_for_noise() -> None:
