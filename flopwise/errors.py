@@ -27,6 +27,7 @@ __all__ = [
     "RunError",
     "Source",
     "SpecError",
+    "many",
     "nearest",
     "render",
 ]
@@ -130,6 +131,15 @@ class BlockError(FlopwiseError):
 
 class RunError(FlopwiseError):
     """Work that was asked for correctly but could not be finished."""
+
+
+def many(count: int, things: str) -> str:
+    """Writes a number of things, which are named in the plural.
+
+    >>> many(1, "trials"), many(1_000, "trials")
+    ('1 trial', '1,000 trials')
+    """
+    return f"{count:,} {things.removesuffix('s') if count == 1 else things}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from flopwise.design.trained import SCORE, Sets, TrainedTable
 from flopwise.dsl import Spec
 from flopwise.dsl.rows import Table
-from flopwise.errors import Fault, RunError, SpecError
+from flopwise.errors import Fault, RunError, SpecError, many
 
 if TYPE_CHECKING:  # types only: they import torch
     from flopwise.search.crew import Crew
@@ -69,7 +69,10 @@ def train_rows(
     jobs = jobs_of(specs, seeds)
     images, opened = open_images(specs.values(), jobs, processes, told)
     seen = sum(len(opened.train) * job.recipe.epochs for job in jobs)
-    told(f"{len(chosen)} rows x {seeds} seeds: {len(jobs)} trainings, {seen:,} images in all")
+    told(
+        f"{many(len(chosen), 'rows')} x {many(seeds, 'seeds')}: {many(len(jobs), 'trainings')}, "
+        f"{seen:,} images in all"
+    )
     runs = open_runs(folder, jobs, images, command, told)
 
     def each(run: Run, left: int) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from flopwise.design.rows import open_images, open_runs, quoted
 from flopwise.dsl import Spec
-from flopwise.errors import RunError
+from flopwise.errors import RunError, many
 from flopwise.report.scaling import scaling_notes, scaling_table
 from flopwise.report.tables import Style, draw
 
@@ -179,8 +179,8 @@ def train_family(
         training_macs(job.network.graph.macs, count) for job, count in zip(jobs, seen, strict=True)
     )
     told(
-        f"{len(models)} models, {len(jobs)} trainings with {seeds} seeds each: {sum(seen):,} "
-        f"images, {work:.3e} multiply-adds"
+        f"{many(len(models), 'models')}, {many(len(jobs), 'trainings')} with "
+        f"{many(seeds, 'seeds')} each: {sum(seen):,} images, {work:.3e} multiply-adds"
     )
     runs = open_runs(folder, jobs, images, command, told)
 

@@ -8,6 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from flopwise.dsl import Window
+from flopwise.errors import many
 from flopwise.report.study_charts import against_cost, course, learning, spread, values
 from flopwise.report.tables import Table, draw
 from flopwise.report.webpage import listed, section, webpage
@@ -147,7 +148,7 @@ def _sentences(part: Studied) -> Iterator[str]:
     told = ", ".join(
         f"{states.count(state)} {state}" for state in dict.fromkeys(states) if state != "done"
     )
-    yield f"{states.count('done')} trials trained{f' ({told})' if told else ''}"
+    yield f"{many(states.count('done'), 'trials')} trained{f' ({told})' if told else ''}"
     windows = ", ".join(f"{metric} {_window(each)}" for metric, each in part.budget.items())
     yield f"budget: {windows or 'none'}; objective: {part.identity['objective']}"
     if part.probe.get("looked"):
@@ -158,7 +159,7 @@ def _sentences(part: Studied) -> Iterator[str]:
     best = part.ranked[0]
     yield (
         f"best validation {part.metric}: {value_of(best, part.metric):.2f}, trial {best.number}; "
-        f"as the best of {states.count('done')} trials it is optimistic"
+        f"as the best of {many(states.count('done'), 'trials')} it is optimistic"
     )
     if not part.finals:
         yield "no fresh training yet: nothing here was judged on the test split"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flopwise.dsl import Window
+from flopwise.errors import many
 from flopwise.report.webpage import COLOURS, DARK, GREY, look
 from flopwise.report.words import quantity
 from flopwise.search.candidates import grouped, made
@@ -319,7 +320,7 @@ def _hover(row: TrialRow) -> str:
     costs = ", ".join(f"{quantity(row.costs[c])} {AXES[c]}" for c in COSTS if c in row.costs)
     scores = ", ".join(f"{name} {value:.2f}" for name, value in row.scores.items())
     head = f"trial {row.number}{' (as written)' if row.written else ''}"
-    parts = (head, scores, costs, f"{row.epochs} epochs" if row.epochs else "", row.reason)
+    parts = (head, scores, costs, many(row.epochs, "epochs") if row.epochs else "", row.reason)
     return "<br>".join(escape(part) for part in (*parts, *_wrapped(made(row.picks))) if part)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from flopwise.errors import RunError
+from flopwise.errors import RunError, many
 from flopwise.search.watch import Watch
 from flopwise.search.workers import Worker
 
@@ -102,7 +102,7 @@ def shared_out(count: int, gpus: Sequence[str]) -> str:
         )
     more = f"; --workers {len(gpus)} would use all" if count < len(gpus) else ""
     each = "a GPU" if size == 1 else f"{size} GPUs"
-    return f"{count} workers, {each} each ({names}){more}"
+    return f"{many(count, 'workers')}, {each} each ({names}){more}"
 
 
 def idle(gpus: Sequence[str], each: int = 1) -> str:

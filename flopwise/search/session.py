@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flopwise.dsl import Search
-from flopwise.errors import RunError
+from flopwise.errors import RunError, many
 from flopwise.search.candidates import ENUMERABLE, Candidate, Probe
 from flopwise.search.compare import RULE
 from flopwise.search.final import Finals, Tuned, entrants
@@ -112,7 +112,7 @@ class Session:
         if (best := loop.best()) is None:
             ended = loop.ended()
             why = f"; the last: {ended[-1].reason}" if ended else ""
-            raise RunError(f"none of {len(ended)} trials gave a score{why}")
+            raise RunError(f"none of {many(len(ended), 'trials')} gave a score{why}")
         if not self.loop.finals:
             winner = from_trial(best, self.path, loop.spec.recipe.seed)
             return self._crowned(replace(outcome, winner=winner))
@@ -185,6 +185,5 @@ class Session:
             return f"all {tried} feasible candidates of the space ({size:.0f} points) were tried"
         return (
             f"no further feasible candidate was found in {self.search.max_rejects} draws after "
-            f"{tried} trials; "
-            "a wider budget or space would give more"
+            f"{many(tried, 'trials')}; a wider budget or space would give more"
         )

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from flopwise.errors import RunError
+from flopwise.errors import RunError, many
 from flopwise.search.crew import Crew
 from flopwise.search.files import write_json
 
@@ -199,7 +199,7 @@ class Jobs(Crew):
         self._job = jobs[0].job_id.partition("_")[0]
         write_json(mark, {"job": self._job, "options": dict(self.options)})
         self.told(
-            f"{self.count} workers are jobs of Slurm's array {self._job}; what they say is in "
+            f"{many(self.count, 'workers')} in Slurm's array {self._job}; what they say is in "
             f"{self._place}"
         )
 

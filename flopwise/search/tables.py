@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from rich.table import Table
 
+from flopwise.errors import many
 from flopwise.search.agreement import Agreement
 from flopwise.search.candidates import grouped, made
 from flopwise.search.front import Objectives
@@ -48,7 +49,9 @@ def trial_table(rows: Sequence[TrialRow], metric: str = "top1", most: int = 10) 
 def front_table(rows: Sequence[TrialRow], objectives: Objectives, trials: int) -> Table:
     """Returns the trials that no other beats in every objective."""
     goals = ", ".join(" ".join(each) for each in objectives)
-    table = Table(title=f"front of {trials} trials: {len(rows)} that no other beats ({goals})")
+    table = Table(
+        title=f"front of {many(trials, 'trials')}: {len(rows)} that no other beats ({goals})"
+    )
     metrics = [metric for _, metric in objectives if metric not in ("macs", "params")]
     _fill(table, rows, {_head(metric): partial(_figure, metric) for metric in metrics})
     return table

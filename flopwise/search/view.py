@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from flopwise.errors import many
 from flopwise.search.candidates import made
 from flopwise.search.record import TrialRow
 from flopwise.search.session import Outcome
@@ -91,13 +92,16 @@ def plan_lines(plan: Plan) -> list[str]:
         counted = f"about {100 * probe.share:.3g} % of them feasible"
     lines = [f"space: {size}; {counted}"]
     if plan.done:
-        lines.append(f"going on after {plan.done} trials")
-    work = " + ".join(f"{count} trials x {epochs} epochs" for count, epochs in plan.lengths)
+        lines.append(f"going on after {many(plan.done, 'trials')}")
+    lengths = [(many(count, "trials"), many(epochs, "epochs")) for count, epochs in plan.lengths]
+    work = " + ".join(" x ".join(each) for each in lengths)
     work = f"plan: ({work})" if len(plan.lengths) > 1 else f"plan: {work}"
     if plan.images:
         work += f" x {plan.images:,} images"
     if plan.finals:
-        work += f", then {plan.finals} fresh trainings x {plan.final_epochs} epochs"
+        work += (
+            f", then {many(plan.finals, 'fresh trainings')} x {many(plan.final_epochs, 'epochs')}"
+        )
     if plan.images:
         work += f" = {plan.total_images:,} images in all"
     return [*lines, work]
@@ -110,7 +114,7 @@ def trial_line(row: TrialRow, best: TrialRow | None, metric: str) -> str:
     if row.state != "done":
         return f"trial {row.number}: {row.state} ({row.reason}); {costs}; {picks}"
     mark = " (best)" if best is not None and best.number == row.number else ""
-    short = f" after {row.epochs} epochs" if row.share < 1 else ""
+    short = f" after {many(row.epochs, 'epochs')}" if row.share < 1 else ""
     score = f"val {metric} {figure(row, metric)}{short}{mark}"
     return f"trial {row.number}: {score}; {costs}; {row.seconds:.1f} s; {picks}"
 
@@ -171,7 +175,8 @@ def status_lines(facts: Mapping[str, Any]) -> list[str]:
     counts = ", ".join(f"{trials[each]} {each}" for each in states if trials.get(each))
     left = facts["seconds_left"]
     lines = [
-        f"{facts['name']}: {counts or 'no trials yet'}, of {trials['wanted']} trials"
+        f"{facts['name']}: {counts or 'no trials yet'}"
+        + (f", of {many(trials['wanted'], 'trials')}" if trials["wanted"] else "")
         + (f"; about {duration(left)} to go" if left else ""),
         f"trials in {facts['storage']}, files in {facts['folder']}",
     ]
