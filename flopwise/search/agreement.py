@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flopwise.dsl import Network
-from flopwise.errors import RunError
+from flopwise.errors import RunError, many
 from flopwise.search.record import TrialRow
 from flopwise.search.scores import Images, scores_of
 from flopwise.search.surrogate import spearman
@@ -77,7 +77,7 @@ def agreements(
     share = max((each for each, count in counts.items() if count >= FEWEST), default=None)
     if share is None:
         most = max(counts.values(), default=0)
-        fact = f"the study has {most} trained networks of equal length"
+        fact = f"the study has {many(most, 'trained networks')} of equal length"
         raise RunError(f"{fact}; {FEWEST} are needed to say how a score ranks them")
     done = [row for row in done if row.share == share]
     direction, metric = objective

@@ -15,7 +15,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flopwise.errors import RunError, nearest
+from flopwise.errors import RunError, many, nearest
 
 if TYPE_CHECKING:  # types only: it imports torch
     from flopwise.search.rows import Run
@@ -118,7 +118,7 @@ def read_points(path: Path) -> list[Point]:
     cells = zip((number for number, _ in numbered[1:]), rows[1:], strict=False)
     points = [_point(f"{path}:{number}", heads, row) for number, row in cells]
     if len(points) < 2:
-        raise RunError(f"{path} has {len(points)} trainings; a law needs several")
+        raise RunError(f"{path} has {many(len(points), 'trainings')}; a law needs several")
     return points
 
 

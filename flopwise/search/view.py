@@ -69,7 +69,7 @@ class Lines(Watch):
     def begin_final(self, name: str, seed: int, number: int, of: int) -> None:
         """Says which fresh training starts."""
         if number == 1:
-            self.say(f"last step: {of} fresh trainings, then the test split")
+            self.say(f"last step: {many(of, 'fresh trainings')}, then the test split")
 
     def end_final(
         self, name: str, seed: int, scores: Mapping[str, float], reason: str, left: float | None
