@@ -9,7 +9,7 @@ from flopwise.dsl.figures import written
 from flopwise.dsl.files import File
 from flopwise.dsl.merge import Change, apply_changes, merges, read_sets
 from flopwise.dsl.origin import Origin, RowPast
-from flopwise.dsl.paths import parts_of
+from flopwise.dsl.paths import keys_in, parts_of
 from flopwise.dsl.presets import beneath, preset_of, recipe_of
 from flopwise.dsl.rows import Trees
 from flopwise.dsl.tree import Node, Scalar, Section
@@ -90,24 +90,23 @@ def _row_layers(trees: Trees, name: str) -> Iterator[Layer]:
 
 def steps_to(path: str, layers: Sequence[Layer]) -> list[Step]:
     """Returns every place that set, or took away, the value at a path."""
-    parts = parts_of(path)
     steps: list[Step] = []
     before: Node | None = None
     for layer in layers:
-        node, place = _at(layer.tree, parts)
+        node, place = _at(layer.tree, path)
         if node is before:
             continue
         before = node
         if node is not None and place is not None:
             steps.append(Step(node.place, spelt(node), layer.who))
-        elif steps and (place := _taken(layer, parts)):
+        elif steps and (place := _taken(layer, path)):
             steps.append(Step(place, "", layer.who))
     return steps
 
 
 def leaves_of(path: str, tree: Section) -> list[str]:
     """Returns the paths below a map, or the path itself where it is none."""
-    node, _ = _at(tree, parts_of(path))
+    node, _ = _at(tree, path)
     if not isinstance(node, Section):
         return [path]
     return [leaf for name in node.entries for leaf in leaves_of(f"{path}.{name}", tree)]
@@ -115,7 +114,7 @@ def leaves_of(path: str, tree: Section) -> list[str]:
 
 def node_at(path: str, tree: Section) -> Node | None:
     """Returns what stands at a path of a merged tree."""
-    return _at(tree, parts_of(path))[0]
+    return _at(tree, path)[0]
 
 
 def spelt(node: Node) -> str:
@@ -127,11 +126,11 @@ def spelt(node: Node) -> str:
     return line[place.column - 1 : place.column - 1 + place.width] if place.width > 1 else "..."
 
 
-def _at(tree: Section, parts: Sequence[str]) -> tuple[Node | None, Place | None]:
+def _at(tree: Section, path: str) -> tuple[Node | None, Place | None]:
     """Returns the value at a place and where its key stands, if there is one."""
     node: Node = tree
     place: Place | None = None
-    for part in parts:
+    for part in keys_in(tree, path):
         if not isinstance(node, Section) or part not in node.entries:
             return None, None
         place = node.keys[part]
@@ -139,23 +138,20 @@ def _at(tree: Section, parts: Sequence[str]) -> tuple[Node | None, Place | None]
     return node, place
 
 
-def _taken(layer: Layer, parts: Sequence[str]) -> Place | None:
+def _taken(layer: Layer, path: str) -> Place | None:
     """Returns where a layer took a value away: by null, or by a new block for its stage."""
     if isinstance(layer.root, Section):
-        return next((place for place in _above(layer.root, parts)), None)
-    near = [each for each in layer.root if list(parts[: len(parts_of(each.path))]) == _parts(each)]
+        return next((place for place in _above(layer.root, path)), None)
+    parts, changed = parts_of(path), [(parts_of(each.path), each) for each in layer.root]
+    near = [each for above, each in changed if parts[: len(above)] == above]
     return near[-1].place if near else None
 
 
-def _parts(change: Change) -> list[str]:
-    return list(parts_of(change.path))
-
-
-def _above(tree: Section, parts: Sequence[str]) -> Iterator[Place]:
+def _above(tree: Section, path: str) -> Iterator[Place]:
     """Yields the places of the keys that lead to a value, the nearest first."""
     found: list[Place] = []
     node: Node = tree
-    for part in parts:
+    for part in keys_in(tree, path):
         if not isinstance(node, Section) or part not in node.entries:
             break
         found.append(node.keys[part])

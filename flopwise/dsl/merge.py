@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from flopwise.dsl.files import File
 from flopwise.dsl.load import make_source, parse
-from flopwise.dsl.paths import parts_of
+from flopwise.dsl.paths import keys_in
 from flopwise.dsl.tables import TOP
 from flopwise.dsl.tree import Node, Scalar, Section
 from flopwise.errors import Fault, Place, SpecError, nearest
@@ -142,7 +142,7 @@ def _walk(tree: Section, prefix: str) -> Iterator[tuple[str, Node]]:
 
 
 def _apply(tree: Section, change: Change, what: str, closed: Path) -> Section:
-    parts = parts_of(change.path)
+    parts = keys_in(tree, change.path)
     variables = tree.entries.get("vars")
     if len(parts) == 1 and isinstance(variables, Section) and parts[0] in variables.entries:
         parts = ("vars", *parts)

@@ -1,14 +1,19 @@
 """Addresses of one repetition: `net.stage1[2].kernel`, and of all of them: `net.stage1[*].kernel`.
 
 In a merged tree, a value for one repetition stands in its stage under `kernel[2]`; no file can
-write that key, only a path makes it.
+write that key, only a path makes it. Targets of a search are keys with dots in them.
 """
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["parts_of", "single_of", "whole_of"]
+from flopwise.dsl.tree import Node, Section
+
+__all__ = ["keys_in", "parts_of", "single_of", "whole_of"]
+
+TARGETS = ("search", "space")
+"""The map whose keys are paths themselves."""
 
 ADDRESS = re.compile(r"net\.([^.\[\]]+)\[(\d{1,4}|\*)\]\.([^.\[\]]+)")
 SINGLE = re.compile(r"([^.\[\]]+)\[(\d{1,4})\]")
@@ -25,6 +30,20 @@ def parts_of(path: str) -> tuple[str, ...]:
         return tuple(path.split("."))
     stage, index, key = match.groups()
     return ("net", stage, key if index == "*" else f"{key}[{int(index)}]")
+
+
+def keys_in(tree: Section, path: str) -> tuple[str, ...]:
+    """Returns the keys that lead to a path in a tree, where a target of its search is one key."""
+    parts = parts_of(path)
+    found: tuple[str, ...] = ()
+    node: Node | None = tree
+    while parts:
+        entries = node.entries if isinstance(node, Section) else {}
+        lengths = (n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in entries)
+        length = next(lengths, len(parts) if found == TARGETS else 1)
+        key, parts = ".".join(parts[:length]), parts[length:]
+        found, node = (*found, key), entries.get(key)
+    return found
 
 
 def single_of(name: str) -> tuple[str, int | None]:

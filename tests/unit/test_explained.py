@@ -67,6 +67,15 @@ def test_every_place_that_set_a_variable_is_listed_in_order(home: Path) -> None:
     assert told("child.yaml", "vars.w") == told("child.yaml", "w")
 
 
+def test_a_target_of_a_search_is_explained_though_its_name_is_a_path(home: Path) -> None:
+    space = "search: {space: {w: {choice: [16, 32]}, net.body.depth: {range: [1, 4]}}}\n"
+    (home / "base.yaml").write_text(BASE + space)
+    target = "search.space.net.body.depth"
+    assert told("base.yaml", target, **{f"{target}.range": [2, 6]}) == (
+        f"{target}.range\n  base.yaml:13:65  [1, 4]\n  --set            [2, 6]"
+    )
+
+
 def test_a_computed_value_shows_its_computation_and_what_it_needs(home: Path) -> None:
     assert told("child.yaml", "net.stem.dim") == (
         "net.stem.dim = 24\n  base.yaml:8:28  $w\n  dim = w = 24\n\n"

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from flopwise.dsl import Choice, Dice, Permutation, Range, Spec, Subset, loads
+from flopwise.dsl import Choice, Dice, Domain, Permutation, Range, Spec, Subset, loads
 from flopwise.errors import SpecError
 from flopwise.report.warned import warned
 
@@ -38,6 +38,34 @@ CONDITIONAL = """
     k: {choice: [3, 5], when: $(big and not se)}
     w: {range: [8, 32], step: 8}
 """.replace("$(big and", "$(w > 8 and")
+
+
+SEVERAL = """
+  space:
+    w: {range: [8, 32], step: 8}
+    net.body.depth: {range: [1, 3]}
+    net.body[0].kernel: {choice: [1, 3]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "value", "changed"),
+    [
+        ("net.body.depth", "null", {"net.body.depth": None}),
+        ("net.body.depth", "{range: null, choice: [2, 4]}", {"net.body.depth": Choice((2, 4))}),
+        ("net.body.depth.range", "[2, 5]", {"net.body.depth": Range(2, 5, 1)}),
+        ("net.body[0].kernel.choice", "[3, 5]", {"net.body[0].kernel": Choice((3, 5))}),
+        ("net.last.dim", "{choice: [8, 16]}", {"net.last.dim": Choice((8, 16))}),
+        ("w", "null", {"w": None}),
+    ],
+)
+def test_a_change_reaches_targets_that_are_paths(
+    change: str, value: str, changed: dict[str, Domain | None]
+) -> None:
+    before = spec_of(SEVERAL).search.space
+    after = loads(HEAD + SEVERAL, sets=[(f"search.space.{change}", value)]).search.space
+    wanted = {name: each for name, each in {**before, **changed}.items() if each}
+    assert after == wanted
 
 
 def test_a_target_counts_only_under_its_condition() -> None:
