@@ -68,7 +68,8 @@ def _studied(name: str, found: Found) -> Studied:
         probe=known.get("probe", {}),
         rows=rows,
         curves={},
-        finals=_finals(found.folder),
+        finals=_rows(found.folder / "finals.csv"),
+        agreement=_rows(found.folder / "agreement.csv"),
         winner=_winner(found.folder),
         picture="",
         changes="",
@@ -78,8 +79,7 @@ def _studied(name: str, found: Found) -> Studied:
     return replace(part, curves=curves, picture=picture, changes=changes)
 
 
-def _finals(folder: Path) -> list[dict[str, str]]:
-    path = folder / "finals.csv"
+def _rows(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     with path.open(encoding="utf-8", newline="") as lines:

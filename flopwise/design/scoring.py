@@ -11,10 +11,7 @@ from flopwise.search.recalling import recorded
 from flopwise.search.record import trial_row
 from flopwise.search.status import find
 
-__all__ = ["PLAIN", "study_scores"]
-
-PLAIN = ("macs", "params", "activations", "depth")
-"""What any score must beat; these are always shown beside it."""
+__all__ = ["study_scores"]
 
 
 def study_scores(place: str | Path, names: Sequence[str] = SCORES) -> list[Agreement]:
@@ -27,7 +24,6 @@ def study_scores(place: str | Path, names: Sequence[str] = SCORES) -> list[Agree
     Raises:
         RunError: There is no study, or too few networks were trained.
     """
-    names = tuple(dict.fromkeys((*PLAIN, *names)))
     found = find(place)
     way, metric = found.study.user_attrs["identity"]["objective"].split(", ")[0].split()
     trials = [trial for trial in found.trials if trial.user_attrs.get("about")]

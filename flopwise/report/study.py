@@ -13,10 +13,11 @@ from flopwise.report.study_charts import against_cost, course, learning, spread,
 from flopwise.report.tables import Table, draw
 from flopwise.report.webpage import listed, section, webpage
 from flopwise.report.words import quantity
+from flopwise.search.agreement import FEWEST
 from flopwise.search.candidates import grouped
 from flopwise.search.compare import RULE
 from flopwise.search.front import front, value_of
-from flopwise.search.record import COSTS, TrialRow
+from flopwise.search.record import COSTS, TrialRow, equally_long
 
 if TYPE_CHECKING:  # a type only: half a second
     from plotly.graph_objects import Figure
@@ -38,6 +39,7 @@ class Studied:
         rows: Its trials.
         curves: Number of a trial -> the objective after each epoch.
         finals: The rows of the last step, as `finals.csv` has them.
+        agreement: How scores without training rank the trials, as `agreement.csv` has it.
         winner: What it ended with, as `winner.json` has it; empty before that.
         picture: The winner as SVG.
         changes: What differs from the written network to the winner, in words.
@@ -49,6 +51,7 @@ class Studied:
     rows: Sequence[TrialRow]
     curves: Mapping[int, Sequence[float]]
     finals: Sequence[Mapping[str, str]]
+    agreement: Sequence[Mapping[str, str]]
     winner: Mapping[str, Any]
     picture: str
     changes: str
@@ -75,11 +78,9 @@ class Studied:
         return front(self.rows, self.goals)
 
     @property
-    def full(self) -> list[TrialRow]:
-        """Trained trials of the longest training, in their order."""
-        done = [row for row in self.rows if row.state == "done"]
-        longest = max((row.share for row in done), default=1.0)
-        return [row for row in done if row.share == longest]
+    def compared(self) -> list[TrialRow]:
+        """Trained trials of one length, the longest of which there are enough, in their order."""
+        return equally_long(self.rows, FEWEST) or equally_long(self.rows)
 
     @property
     def budget(self) -> Mapping[str, Window]:
@@ -105,7 +106,7 @@ def study_page(title: str, facts: Mapping[str, str], parts: Sequence[Studied]) -
         parts: The study of each budget; at least one.
     """
     body: list[str | Figure] = [listed([f"{name}: {text}" for name, text in facts.items()])]
-    trained = {part.name: part.full for part in parts if part.full}
+    trained = {part.name: part.compared for part in parts if part.compared}
     if trained:
         done = {part.name: [r for r in part.rows if r.state == "done"] for part in parts}
         budgets = {part.name: part.budget for part in parts}
@@ -127,12 +128,12 @@ def _study(part: Studied) -> Iterator[str | Figure]:
     if part.picture:
         head = f"The {'winner' if part.winner else 'leader so far'}, trial {part.chosen}"
         yield section(head, _changes(part.changes), part.picture)
-    if part.full:
+    if part.compared:
         yield section("Trials")
         yield course(part.rows, part.metric, part.sign)
     if part.curves:
         yield learning(part.curves, part.rows, part.metric, part.sign)
-    if drawn := values(part.full, part.metric):
+    if drawn := values(part.compared, part.metric):
         yield drawn
         yield (
             "<p>The share is the adjusted R² of the means of one target's values. Inside a budget "
@@ -140,6 +141,12 @@ def _study(part: Studied) -> Iterator[str | Figure]:
             "went with good scores, not what caused them.</p>"
         )
     yield _scroll(_trials(part))
+    if part.agreement:
+        yield section("Scores without training", _scroll(_agreement(part)))
+        yield (
+            f"<p>Rank correlation with the validation {escape(part.metric)} of trials of one "
+            "length, with 95 % bootstrap intervals. One that holds 0 says nothing.</p>"
+        )
 
 
 def _sentences(part: Studied) -> Iterator[str]:
@@ -176,6 +183,18 @@ def _space(probe: Mapping[str, Any]) -> str:
     looked, feasible = probe["looked"], probe["feasible"]
     how = "all of them counted" if probe.get("complete") else f"{looked:,} of them drawn"
     return f"space: {probe['size']:,} points; {feasible / looked:.2%} meet the budget ({how})"
+
+
+def _agreement(part: Studied) -> str:
+    heads = ("score", "Spearman", "95 %", "Kendall", "95 %", "networks")
+    rows = []
+    for each in part.agreement:
+        found: list[str] = []
+        for name in ("spearman", "kendall"):
+            low, high = (_short(each[f"{name}_95_{end}"], "+.2f") for end in ("low", "high"))
+            found += [_short(each[name], "+.2f"), f"{low} .. {high}"]
+        rows.append((each["score"], *found, each["trials"]))
+    return draw(Table(heads=heads, rows=tuple(rows)), "html")
 
 
 def _finals(part: Studied) -> str:

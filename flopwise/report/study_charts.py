@@ -259,6 +259,7 @@ def values(rows: Sequence[TrialRow], metric: str) -> Figure | None:
             )
             figure.add_trace(box, row=at // across + 1, col=at % across + 1)
     title = "Scores of each value, and the share of their variance that one target explains"
+    title += _length(rows)
     figure.update_layout(**look(title=title, height=120 + 260 * down))
     figure.update_xaxes(type="category")
     figure.update_yaxes(title=_said(metric), col=1)
@@ -306,10 +307,16 @@ def spread(parts: Mapping[str, Sequence[TrialRow]], metric: str) -> Figure:
         shares = [(at + 1) / len(scores) for at in range(len(scores))]
         line = {"shape": "hv", "color": COLOURS[number % len(COLOURS)]}
         figure.add_trace(Scatter(x=scores, y=shares, line=line, name=name or "candidates"))
-    figure.update_layout(**look(title="Share of candidates at or below a score", height=380))
+    title = f"Share of candidates at or below a score{_length(next(iter(parts.values())))}"
+    figure.update_layout(**look(title=title, height=380))
     figure.update_xaxes(title=_said(metric))
     figure.update_yaxes(title="share", range=[0, 1.02])
     return figure
+
+
+def _length(rows: Sequence[TrialRow]) -> str:
+    share = rows[0].share
+    return "" if share == 1 else f", after {100 * share:.3g} % of the epochs"
 
 
 def _said(metric: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -17,14 +17,18 @@ from numpy.typing import NDArray
 
 from flopwise.dsl import Network
 from flopwise.errors import RunError, many
-from flopwise.search.record import TrialRow
+from flopwise.search.record import TrialRow, equally_long
 from flopwise.search.scores import Images, scores_of
 from flopwise.search.surrogate import spearman
 
-__all__ = ["FEWEST", "Agreement", "agreements", "interval", "kendall"]
+__all__ = ["FEWEST", "PLAIN", "Agreement", "agreements", "interval", "kendall"]
 
 Array: TypeAlias = NDArray[np.float64]
 Correlation: TypeAlias = Callable[[Array, Array], float]
+Scores: TypeAlias = Callable[[Network, Sequence[str]], Mapping[str, float]]
+
+PLAIN = ("macs", "params", "activations", "depth")
+"""What any score must beat; these are always shown beside it."""
 
 FEWEST = 5
 """Trained networks that are needed to speak of a correlation."""
@@ -54,12 +58,25 @@ class Agreement:
     kendall: float
     kendall_95: tuple[float, float]
 
+    def flat(self) -> dict[str, float | str]:
+        """Returns the row of `agreement.csv`."""
+        found: dict[str, float | str] = {}
+        for name, value in asdict(self).items():
+            ends = zip((f"{name}_low", f"{name}_high"), value, strict=True) if "_95" in name else ()
+            found |= dict(ends) or {name: value}
+        return found
+
+
+def _measured(network: Network, names: Sequence[str]) -> Mapping[str, float]:
+    return scores_of(names, network, Images.noise(network))
+
 
 def agreements(
     rows: Sequence[TrialRow],
     networks: Mapping[int, Network],
     objective: tuple[str, str],
     names: Sequence[str],
+    scored: Scores = _measured,
 ) -> list[Agreement]:
     """Returns how each score ranks trainings of equal length, the longest of which enough ended.
 
@@ -67,28 +84,28 @@ def agreements(
         rows: Trials of the study.
         networks: Number of a trial -> its network.
         objective: Direction and metric.
-        names: The scores.
+        names: The scores; the plain baselines come before them, asked for or not.
+        scored: Returns scores of a network; they are measured on noise by default.
 
     Raises:
         RunError: Of no length were `FEWEST` networks trained.
     """
-    done = [row for row in rows if row.state == "done"]
-    counts = Counter(row.share for row in done)
-    share = max((each for each, count in counts.items() if count >= FEWEST), default=None)
-    if share is None:
+    done = equally_long(rows, FEWEST)
+    if not done:
+        counts = Counter(row.share for row in rows if row.state == "done")
         most = max(counts.values(), default=0)
         fact = f"the study has {many(most, 'trained networks')} of equal length"
         raise RunError(f"{fact}; {FEWEST} are needed to say how a score ranks them")
-    done = [row for row in done if row.share == share]
     direction, metric = objective
     sign = 1.0 if direction == "maximize" else -1.0
     truth = np.array([sign * row.scores[metric] for row in done])
+    wanted = [name for name in dict.fromkeys(names) if name not in PLAIN]
     told = []
     for row in done:
         network = networks[row.number]
-        told.append(scores_of(names, network, Images.noise(network)))
-    scores = {name: np.array([each[name] for each in told]) for name in names}
-    return [_agreement(name, share, score, truth) for name, score in scores.items()]
+        told.append({**scores_of(PLAIN, network), **scored(network, wanted)})
+    scores = {name: np.array([each[name] for each in told]) for name in (*PLAIN, *wanted)}
+    return [_agreement(name, done[0].share, score, truth) for name, score in scores.items()]
 
 
 def _agreement(name: str, share: float, score: Array, truth: Array) -> Agreement:

@@ -8,6 +8,7 @@ FOLDER/
 ├── manifest.json     identity of the study, arguments of the sampler, versions, sessions
 ├── trials.csv        one row per trial
 ├── scores.jsonl      what the sampler screened measured of networks without training them
+├── agreement.csv     how well that ranks what was trained, beside plain costs
 ├── trials/IDENTITY/  resolved.yaml, epochs and checkpoint of one training
 ├── finals.csv        one row per network of the last step
 ├── finals/           its trainings, and what each got right on the test split

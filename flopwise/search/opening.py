@@ -100,12 +100,9 @@ def start(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) -> 
     candidates, probe = (space_of(spec, tell), None) if home.joins else look(spec, tell)
     baseline = judge(spec, search)({})
     trials = search.trials if order.trials is None else order.trials
+    scored = Scored(home.path / "scores.jsonl", order.watch.scored, images_for(spec.network()))
     strategy = strategy_of(
-        spec,
-        trials,
-        images=evaluator.images,
-        scored=Scored(home.path / "scores.jsonl", order.watch.scored, images_for(spec.network())),
-        allow_code=order.allow_code,
+        spec, trials, images=evaluator.images, scored=scored, allow_code=order.allow_code
     )
     seed, rungs = search.sampler.seed, strategy.rungs(trials)
     sampler = FeasibleSampler(candidates, strategy, seed=seed, first=written(spec, search))
@@ -150,7 +147,15 @@ def start(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) -> 
         spec_hash=digest([dict(spec.sources), list(spec.origin.sets)]),
         made=provenance(order.command),
     )
-    return Session(search=search, loop=loop, baseline=baseline, probe=probe, command=order.command)
+    return Session(
+        search=search,
+        loop=loop,
+        baseline=baseline,
+        probe=probe,
+        command=order.command,
+        scores=strategy.facts.get("scores", ()),
+        scored=scored,
+    )
 
 
 def refuse_other_networks(trials: Sequence[FrozenTrial], candidates: Candidates) -> None:

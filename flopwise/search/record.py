@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from flopwise.search.candidates import Pick, Picks, Scalar, thawed
 from flopwise.search.compare import Comparison
 from flopwise.search.files import write_text
 
-__all__ = ["COSTS", "FinalRow", "TrialRow", "trial_row", "write_csv"]
+__all__ = ["COSTS", "FinalRow", "TrialRow", "equally_long", "trial_row", "write_csv"]
 
 COSTS = ("macs", "params", "activations")
 
@@ -148,6 +149,14 @@ class FinalRow:
             "tie": self.versus.tied if self.versus else None,
             "failures": "; ".join(f"seed {s}: {why}" for s, why in self.failures.items()),
         }
+
+
+def equally_long(rows: Sequence[TrialRow], fewest: int = 1) -> list[TrialRow]:
+    """Returns trained trials of one length: the longest of which there are some number or more."""
+    done = [row for row in rows if row.state == "done"]
+    counts = Counter(row.share for row in done)
+    longest = max((share for share, count in counts.items() if count >= fewest), default=None)
+    return [row for row in done if row.share == longest]
 
 
 def trial_row(trial: FrozenTrial) -> TrialRow:

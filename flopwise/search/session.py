@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from flopwise.dsl import Search
 from flopwise.errors import RunError, many
+from flopwise.search.agreement import Agreement, agreements
 from flopwise.search.candidates import ENUMERABLE, Candidate, Probe
 from flopwise.search.compare import RULE
 from flopwise.search.final import Finals, Tuned, entrants
@@ -16,6 +17,7 @@ from flopwise.search.front import Objectives
 from flopwise.search.loop import Loop
 from flopwise.search.manifest import provenance
 from flopwise.search.record import FinalRow, TrialRow, write_csv
+from flopwise.search.scored import Scored
 from flopwise.search.storage import LostError
 from flopwise.search.watch import Plan
 from flopwise.search.winner import Winner, choose, from_finals, from_trial, write_winner
@@ -37,6 +39,7 @@ class Outcome:
         rule: How ties are told, for printing beside the finals.
         front: With several objectives, the trials that no other beats in all of them.
         objectives: Those that `front` is about.
+        agreement: How scores without training, where the search used some, rank what it trained.
         parts: With several budgets, what the study of each ended with; the rest is then empty.
         budgets: With several budgets, a row for the winner of each.
     """
@@ -49,6 +52,7 @@ class Outcome:
     rule: str = RULE
     front: tuple[TrialRow, ...] = ()
     objectives: Objectives = ()
+    agreement: tuple[Agreement, ...] = ()
     parts: tuple[Outcome, ...] = ()
     budgets: tuple[Mapping[str, Any], ...] = ()
 
@@ -63,6 +67,8 @@ class Session:
         baseline: What arithmetic knows about the network as it is written.
         probe: What a look at the space found.
         command: The command that asked for it.
+        scores: The scores without training that its proposals depend on.
+        scored: Where they come from.
         tuned: The written network with the best of other training settings, if it has tried some.
     """
 
@@ -71,6 +77,8 @@ class Session:
     baseline: Candidate
     probe: Probe
     command: str
+    scores: Sequence[str]
+    scored: Scored
     tuned: Tuned | None = None
 
     @property
@@ -105,7 +113,12 @@ class Session:
         loop.write()
         if exhausted:
             watch.note(self._exhausted())
-        outcome = Outcome(folder=self.path, trials=tuple(loop.rows()), exhausted=exhausted)
+        outcome = Outcome(
+            folder=self.path,
+            trials=tuple(loop.rows()),
+            exhausted=exhausted,
+            agreement=self._agreement(),
+        )
         if len(self.search.objectives) > 1:
             front, goals = tuple(loop.ranked()), self.search.objectives
             outcome = replace(outcome, front=front, objectives=goals)
@@ -117,6 +130,19 @@ class Session:
             winner = from_trial(best, self.path, loop.spec.recipe.seed)
             return self._crowned(replace(outcome, winner=winner))
         return self._crowned(self._finals(outcome, best))
+
+    def _agreement(self) -> tuple[Agreement, ...]:
+        """Says how the scores that the search used rank what it trained, as far as can be told."""
+        if not self.scores:
+            return ()
+        rows = [row for row in self.loop.rows() if row.state == "done"]
+        networks = {row.number: self.loop.spec.network(row.picks) for row in rows}
+        try:
+            found = agreements(rows, networks, self.search.objective, self.scores, self.scored)
+        except RunError:  # too few were trained
+            return ()
+        write_csv(self.path / "agreement.csv", [each.flat() for each in found])
+        return tuple(found)
 
     def _finals(self, outcome: Outcome, best: TrialRow) -> Outcome:
         loop = self.loop

@@ -11,7 +11,13 @@ from flopwise.errors import many
 from flopwise.search.candidates import made
 from flopwise.search.record import TrialRow
 from flopwise.search.session import Outcome
-from flopwise.search.tables import budget_table, final_table, front_table, trial_table
+from flopwise.search.tables import (
+    agreement_table,
+    budget_table,
+    final_table,
+    front_table,
+    trial_table,
+)
 from flopwise.search.watch import Plan, Watch
 
 __all__ = [
@@ -134,6 +140,8 @@ def show(outcome: Outcome, console: Console, metric: str = "top1") -> None:
         return
     done = sum(row.state == "done" for row in outcome.trials)
     console.print(trial_table(outcome.trials, metric))
+    if outcome.agreement:
+        console.print(agreement_table(outcome.agreement))
     if outcome.front:
         console.print(front_table(outcome.front, outcome.objectives, done))
     if outcome.finals:

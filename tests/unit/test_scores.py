@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from flopwise import nets
 from flopwise.dsl import Network, load, loads
 from flopwise.errors import RunError
-from flopwise.search.agreement import agreements, interval, kendall
+from flopwise.search.agreement import PLAIN, agreements, interval, kendall
 from flopwise.search.record import TrialRow
 from flopwise.search.scored import Scored, images_for
 from flopwise.search.scores import Images, scores_of
@@ -231,12 +231,13 @@ def test_only_the_longest_trainings_are_compared_with_scores_if_there_are_enough
         nets_[number] = loads(TINY.replace("NORM", "bn").replace("dim: 5", f"dim: {dim}")).network()
         rows.append(row(number, float(dim), 1.0))
     rows.append(row(6, -1e6, 0.1))
-    (found,) = agreements(rows, nets_, ("maximize", "top1"), ["params"])
+    found, *others = agreements(rows, nets_, ("maximize", "top1"), ["params"])
+    assert [found.score, *(each.score for each in others)] == list(PLAIN)
     assert (found.trials, found.spearman, found.kendall) == (6, pytest.approx(1), pytest.approx(1))
-    (worse,) = agreements(rows, nets_, ("minimize", "top1"), ["params"])
+    worse, *_ = agreements(rows, nets_, ("minimize", "top1"), [])
     assert worse.spearman == pytest.approx(-1)
     shorter = [replace(each, share=0.1) for each in rows[1:6]]
-    (found,) = agreements([rows[0], *shorter], nets_, ("maximize", "top1"), ["params"])
+    found, *_ = agreements([rows[0], *shorter], nets_, ("maximize", "top1"), [])
     assert (found.trials, found.share) == (5, 0.1)
     with pytest.raises(RunError, match="the study has 4 trained networks of equal length; 5 are"):
         agreements(rows[:4], nets_, ("maximize", "top1"), ["params"])

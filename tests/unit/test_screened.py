@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from csv import DictReader
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
+from scipy import stats
 
+from flopwise.design.folders import report
 from flopwise.dsl import loads
 from flopwise.search import Evaluator, Measure, search
 from flopwise.search.candidates import Candidate
 from flopwise.search.opening import look
+from flopwise.search.record import COSTS
 from flopwise.search.screened import Screened
 from flopwise.search.strategy import Moment, Past
 from flopwise.search.surrogate import Features, Seen
+from flopwise.search.view import show
 from tests.searches import Book
 from tests.unit.test_strategies import SPEC, known, spec_of
 
@@ -90,6 +97,30 @@ def test_workers_that_choose_at_once_begin_with_different_networks() -> None:
     first = [[name for name in each if name not in known][:10] for each in chosen[1:]]
     assert len(first) > 2 and all(len(each) == 10 for each in first)
     assert len({name for each in first for name in each}) == 10 * len(first)
+
+
+def test_a_search_that_sees_scores_ends_with_how_they_rank_what_it_trained(tmp_path: Path) -> None:
+    sampler = "{kind: screened, short: [5%], scores: SCORES}"
+    for scores in ("[]", "[depth]"):
+        spec = spec_of(sampler.replace("SCORES", scores))
+        outcome = search(spec, tmp_path / scores, evaluator=known(spec), trials=3)
+        kept = tmp_path / scores / "agreement.csv"
+        printed = StringIO()
+        show(outcome, Console(file=printed, width=100))
+        page = report(tmp_path / scores).read_text(encoding="utf-8")
+        told = (kept.exists(), "rank corr" in printed.getvalue(), "Scores without" in page)
+        assert told == ((scores != "[]"),) * 3
+        assert page.count("after 5 % of the epochs") == 2  # one full training shows no values
+    short = [row for row in outcome.trials if row.share < 1]
+    for each, line in zip(
+        outcome.agreement, DictReader(kept.read_text().splitlines()), strict=True
+    ):
+        if each.score in COSTS:
+            pairs = [(row.costs[each.score], row.scores["top1"]) for row in short]
+            assert each.spearman == pytest.approx(stats.spearmanr(pairs).statistic)
+            assert each.kendall == pytest.approx(stats.kendalltau(*zip(*pairs, strict=True))[0])
+        assert float(line["spearman_95_low"]) == each.spearman_95[0]
+        assert each.trials == len(short)
 
 
 def test_every_other_network_goes_on_for_more_than_its_luck() -> None:

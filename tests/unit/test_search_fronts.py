@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from flopwise.design.scoring import PLAIN, study_scores
+from flopwise.design.scoring import study_scores
 from flopwise.dsl import load
 from flopwise.search import search
+from flopwise.search.agreement import PLAIN
 
 SPEC = """
 spec: 1

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from flopwise.dsl import Spec, loads
 from flopwise.errors import RunError
 from flopwise.search import Evaluator, Measure, search
+from flopwise.search.agreement import PLAIN
 from flopwise.search.evaluators import from_function
 from flopwise.search.opening import look
 from flopwise.search.status import find, status
@@ -125,6 +127,11 @@ def test_what_a_search_measures_is_kept_and_the_same_search_takes_the_same_way(
     lines = (tmp_path / "one" / "scores.jsonl").read_text().splitlines()
     hashes = [json.loads(line)["hash"] for line in lines]
     assert len(hashes) == len({*hashes}) > 60
+    scores = {line.pop("hash"): line for line in map(json.loads, lines)}
+    short = [row for row in found.trials if row.share < 1]
+    for each in found.agreement[len(PLAIN) :]:
+        pairs = [(scores[row.hash][each.score], row.scores["top1"]) for row in short]
+        assert each.spearman == pytest.approx(stats.spearmanr(pairs).statistic)
 
 
 class Told(Watch):
