@@ -22,7 +22,7 @@ search:
   budget: {macs: {max: 2M}}
   trials: 6
   sampler: {kind: random, seed: 3}
-  final: {top: 1, seeds: 1}
+  final: {top: 1, seeds: 1, epochs: 1}
 train: {data: digits, epochs: 6}
 """)
 
@@ -65,7 +65,7 @@ def workers_of(home: Path) -> Counter[str]:
 def test_jobs_train_it_all_and_a_preempted_one_gives_its_trial_back_and_comes_again(
     home: Path,
 ) -> None:
-    search = launched(home, "--set", "train.epochs=30")  # work is left when the job comes again
+    search = launched(home, "--set", "train.epochs=100")  # work is left when the job comes again
     until(lambda: epochs_of(home) >= 2 and list(jobs(home).values()) == ["RUNNING"] * 2, search)
     first = next(iter(jobs(home)))
     subprocess.run(["scancel", "--signal=USR2", first], check=True)  # what Slurm says beforehand
@@ -84,7 +84,7 @@ def test_jobs_train_it_all_and_a_preempted_one_gives_its_trial_back_and_comes_ag
     rows = rows_of(home)
     assert [row["state"] for row in rows] == ["done"] * 6
     assert len({row["identity"] for row in rows}) == 6
-    assert all(int(row["epochs"]) == 30 for row in rows)
+    assert all(int(row["epochs"]) == 100 for row in rows)
     until(lambda: not jobs(home))
     assert workers_of(home) == {"COMPLETE": 3}  # the two, and the one that came again
     log = next((home / "workers").glob(f"{first}_*.out")).read_text()
@@ -97,7 +97,7 @@ def test_a_search_that_is_stopped_leaves_its_jobs_and_one_that_is_killed_loses_n
     home: Path,
 ) -> None:
     file = home.parent / "net.yaml"
-    file.write_text(SPEC.replace("epochs: 6", "epochs: 15"))
+    file.write_text(SPEC.replace("epochs: 6", "epochs: 60"))
     search = launched(home)
     until(lambda: epochs_of(home) >= 2 and len(jobs(home)) == 2, search)
     search.send_signal(signal.SIGINT)
@@ -114,11 +114,10 @@ def test_a_search_that_is_stopped_leaves_its_jobs_and_one_that_is_killed_loses_n
     assert "are still there; none is added" in said
     rows = rows_of(home)
     assert [row["state"] for row in rows] == ["done"] * 6
-    assert all(int(row["epochs"]) == 15 for row in rows)
+    assert all(int(row["epochs"]) == 60 for row in rows)
 
 
 def test_a_job_has_as_many_gpus_as_a_trial_takes(home: Path) -> None:
-    (home.parent / "net.yaml").write_text(SPEC.replace("seeds: 1", "seeds: 1, epochs: 1"))
     search = launched(home, "--gpus-per-trial", "2", "--trials", "1")
     until(lambda: "RUNNING" in jobs(home).values(), search)
     array = json.loads((home / "workers" / "slurm.json").read_text())
