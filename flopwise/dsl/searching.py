@@ -25,8 +25,6 @@ __all__ = ["read_search"]
 
 When = dict[str, tuple[Expression, ...]]
 ALIKE = {
-    "classes": "scores on different classes cannot be compared",
-    "input.channels": "the images have one number of channels",
     "train.data": "scores on different images cannot be compared",
     "train.validation": "scores on different images cannot be compared",
     "train.workers": "it changes how fast a training is, not what it gives",
