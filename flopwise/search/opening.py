@@ -153,7 +153,6 @@ def start(spec: Spec, evaluator: Evaluator, home: StudyFolder, order: Order) -> 
         baseline=baseline,
         probe=probe,
         command=order.command,
-        scores=strategy.facts.get("scores", ()),
         scored=scored,
     )
 

@@ -67,8 +67,7 @@ class Session:
         baseline: What arithmetic knows about the network as it is written.
         probe: What a look at the space found.
         command: The command that asked for it.
-        scores: The scores without training that its proposals depend on.
-        scored: Where they come from.
+        scored: Where scores without training come from.
         tuned: The written network with the best of other training settings, if it has tried some.
     """
 
@@ -77,7 +76,6 @@ class Session:
     baseline: Candidate
     probe: Probe
     command: str
-    scores: Sequence[str]
     scored: Scored
     tuned: Tuned | None = None
 
@@ -113,12 +111,9 @@ class Session:
         loop.write()
         if exhausted:
             watch.note(self._exhausted())
-        outcome = Outcome(
-            folder=self.path,
-            trials=tuple(loop.rows()),
-            exhausted=exhausted,
-            agreement=self._agreement(),
-        )
+        rows = tuple(loop.rows())
+        agreement = self._agreement(rows)
+        outcome = Outcome(folder=self.path, trials=rows, exhausted=exhausted, agreement=agreement)
         if len(self.search.objectives) > 1:
             front, goals = tuple(loop.ranked()), self.search.objectives
             outcome = replace(outcome, front=front, objectives=goals)
@@ -131,14 +126,15 @@ class Session:
             return self._crowned(replace(outcome, winner=winner))
         return self._crowned(self._finals(outcome, best))
 
-    def _agreement(self) -> tuple[Agreement, ...]:
+    def _agreement(self, rows: Sequence[TrialRow]) -> tuple[Agreement, ...]:
         """Says how the scores that the search used rank what it trained, as far as can be told."""
-        if not self.scores:
+        scores = self.loop.sampler.strategy.facts.get("scores")
+        if not scores:
             return ()
-        rows = [row for row in self.loop.rows() if row.state == "done"]
-        networks = {row.number: self.loop.spec.network(row.picks) for row in rows}
+        done = [row for row in rows if row.state == "done"]
+        networks = {row.number: self.loop.spec.network(row.picks) for row in done}
         try:
-            found = agreements(rows, networks, self.search.objective, self.scores, self.scored)
+            found = agreements(done, networks, self.search.objective, scores, self.scored)
         except RunError:  # too few were trained
             return ()
         write_csv(self.path / "agreement.csv", [each.flat() for each in found])
